@@ -1,1 +1,31 @@
-//! audit
+//! The audit log: one canonical record per request, in append-only segment files.
+//!
+//! * [`Record`] says who did what to which key, from where, and how it ended. It has no field that
+//!   could hold a plaintext, a secret or a blob.
+//! * [`Log`] appends records. An append has handed the record to the operating system when it
+//!   returns; [`Log::flushed`] waits for stable storage, and many waiters share one flush.
+//! * [`verify`] and [`for_each_record`] read a log without writing to it.
+//!
+//! The format is fixed in `docs/audit-format.md`. Invariants: a segment that carries its final name
+//! has a durable header and only durable predecessors; a failed flush is never tried again; the
+//! bytes of a record never change once appended.
+#![forbid(unsafe_code)]
+
+mod disk;
+mod error;
+mod flusher;
+mod log;
+mod read;
+mod record;
+mod recover;
+mod segment;
+
+#[cfg(test)]
+mod log_tests;
+
+pub use error::AuditError;
+pub use log::{Degree, Lag, Log, Options};
+pub use read::{Verified, contains_request_ids, for_each_record, verify};
+pub use record::{Access, Principal, Record};
+pub use recover::Recovery;
+pub use segment::MAX_RECORD_BYTES;

@@ -1,1 +1,42 @@
-//! crypto
+//! Algorithms, envelope and ciphertext formats, key generation, import unwrapping.
+//!
+//! This crate does no I/O, reads no clock and knows no account policy: it is given keys and bytes
+//! and gives bytes back. What it writes is described for other implementations in
+//! `docs/formats.md`; the known answers in `tests/vectors` come from a second implementation.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`blob`] | the ciphertext blob of Encrypt and Decrypt |
+//! | [`context`] | the encryption context and its canonical encoding |
+//! | [`wrap`] | how each level of the key hierarchy seals the next one |
+//! | [`recipient`] | results encrypted to a caller's public key |
+//! | [`import`] | wrapping keys for imported key material |
+//! | [`random`] | random bytes |
+//! | [`sm4`] | the SM4 block cipher in constant time |
+
+mod aead;
+pub mod blob;
+pub mod context;
+mod digest;
+mod envelope;
+mod error;
+pub mod import;
+mod kdf;
+pub mod random;
+pub mod recipient;
+mod rsa;
+pub mod sm4;
+pub mod wrap;
+
+#[cfg(test)]
+mod known_answers;
+#[cfg(test)]
+mod wycheproof_tests;
+
+pub use blob::{BlobKey, Header};
+pub use context::{Context, ContextError};
+pub use digest::{hmac_sha256, sha256};
+pub use error::CryptoError;
+pub use import::{ImportKey, WrappingAlgorithm};
+pub use recipient::{Recipient, RecipientAlgorithm, RecipientError};
+pub use wrap::{WrapKey, parent_version, place};

@@ -1,1 +1,87 @@
-fn main() {}
+//! The `jadeseal` command: parses the command line, hands over to the library crates.
+
+mod commands;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+
+/// Fewer processor cycles per request than the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Self-hosted key management service that speaks the Tencent Cloud KMS API 3.0.
+#[derive(Parser)]
+#[command(name = "jadeseal", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Log level: error, warn, info, debug or trace.
+    #[arg(long, global = true, env = "JADESEAL_LOG", default_value = "info")]
+    log: String,
+    /// Log format.
+    #[arg(long, global = true, env = "JADESEAL_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// One JSON object on one line.
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve on loopback with an embedded store, no preparation needed; for trying out and for CI.
+    Quickstart(commands::quickstart::Args),
+    /// Prepare a production deployment: data directory, root of trust, first account.
+    Init(commands::init::Args),
+    /// Serve with a configuration file.
+    Serve(commands::serve::Args),
+    /// Replace the root key and re-wrap everything under it; may run beside a serving process.
+    Rekey(commands::rekey::Args),
+    /// Print the version.
+    Version(commands::version::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli.log, cli.log_format);
+    let result = match cli.command {
+        Command::Quickstart(args) => commands::quickstart::run(args),
+        Command::Init(args) => commands::init::run(args),
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Rekey(args) => commands::rekey::run(args),
+        Command::Version(args) => commands::version::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("jadeseal: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(level: &str, format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| "info".into());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    // A panic message can quote a value; its place is enough to find it.
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(at, "panic");
+    }));
+}

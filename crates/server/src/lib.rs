@@ -1,1 +1,8 @@
-//! server
+//! HTTP, TLS, configuration and wiring. Contains no business rule: a request becomes bytes for the
+//! service, an answer becomes bytes for the socket.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod http;
+pub mod tls;
+pub mod wiring;

@@ -1,1 +1,162 @@
-//! service
+//! The key management service: actions, pipeline, life cycle, caches and background jobs.
+//!
+//! It speaks no HTTP: the server hands it a raw request and gets the bytes of an answer.
+#![forbid(unsafe_code)]
+
+pub mod accounts;
+mod action;
+mod actions;
+pub mod clock;
+mod credentials;
+mod cx;
+mod docs;
+mod export;
+pub mod jobs;
+mod journal;
+mod keys;
+pub mod lifecycle;
+mod metrics;
+mod pipeline;
+pub mod region;
+pub mod rekey;
+mod schema;
+mod values;
+mod vault;
+
+pub use export::export_actions_json;
+pub use pipeline::Reply;
+
+use action::Entry;
+use clock::Clock;
+use credentials::Credentials;
+use jadeseal_audit::Log;
+use jadeseal_auth::ReplayGuard;
+use jadeseal_root::SealSource;
+use jadeseal_store::Store;
+use jadeseal_types::{ApiError, KeyId, error::Result};
+use journal::Journal;
+use keys::Keys;
+use metrics::Metrics;
+use region::Regions;
+use std::{collections::HashMap, sync::Arc};
+use uuid::Uuid;
+use vault::Vault;
+
+/// The API version whose actions are served.
+pub const KMS_VERSION: &str = "2019-01-18";
+
+/// Sizes of caches.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Cached CMKs.
+    pub cached_keys: usize,
+    /// Remembered TC3 signatures that do not cover their action.
+    pub replay_entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { cached_keys: 200_000, replay_entries: 4_000_000 }
+    }
+}
+
+/// What a service is made of.
+pub struct Parts {
+    /// Where rows live.
+    pub store: Arc<dyn Store>,
+    /// Root of trust.
+    pub seal: SealSource,
+    /// Audit log.
+    pub log: Arc<Log>,
+    /// Served regions.
+    pub regions: Regions,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Sizes.
+    pub limits: Limits,
+}
+
+/// The running service.
+pub struct Service {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) keys: Keys,
+    pub(crate) credentials: Credentials,
+    pub(crate) regions: Regions,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) journal: Journal,
+    pub(crate) replay: ReplayGuard,
+    pub(crate) metrics: Metrics,
+    actions: HashMap<&'static str, &'static Entry>,
+    id_context: uuid::ContextV1,
+    id_node: [u8; 6],
+}
+
+impl Service {
+    /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
+    pub async fn open(parts: Parts) -> Result<Arc<Self>> {
+        let Parts { store, seal, log, regions, clock, limits } = parts;
+        let vault = Arc::new(Vault::unlock(store.clone(), seal).await?);
+        let journal = Journal::open(log, store.clone()).await?;
+        let mut seed = [0u8; 8];
+        jadeseal_crypto::random::fill(&mut seed).map_err(ApiError::internal)?;
+        let [a, b, mut node @ ..] = seed;
+        // RFC 9562 section 6.10: a random node id has the multicast bit set.
+        node[0] |= 1;
+        let actions: HashMap<_, _> = entries().map(|e| (e.spec.name, e)).collect();
+        Ok(Arc::new(Service {
+            keys: Keys::new(store.clone(), vault.clone(), limits.cached_keys),
+            credentials: Credentials::new(store.clone(), vault.clone()),
+            metrics: Metrics::new(actions.keys().copied()),
+            replay: ReplayGuard::new(limits.replay_entries),
+            id_context: uuid::ContextV1::new(u16::from_be_bytes([a, b])),
+            id_node: node,
+            store,
+            vault,
+            regions,
+            clock,
+            journal,
+            actions,
+        }))
+    }
+
+    /// A fresh key or task id: a version-1 UUID, as the real API's.
+    pub(crate) fn new_key_id(&self) -> Result<KeyId> {
+        let t = self.clock.wall();
+        let stamp = uuid::Timestamp::from_unix(&self.id_context, t.as_secs(), t.subsec_nanos());
+        Ok(KeyId::from_bytes(*Uuid::new_v1(stamp, &self.id_node).as_bytes()))
+    }
+
+    /// Fills the key cache; to be run beside serving.
+    pub async fn warm(&self) -> Result<usize> {
+        self.keys.warm().await
+    }
+
+    /// True when store and audit log take work.
+    pub async fn ready(&self) -> Result<()> {
+        self.store.ping().await.map_err(ApiError::internal)?;
+        if self.journal.log().healthy() { Ok(()) } else { Err(ApiError::internal("the audit log takes no records")) }
+    }
+
+    /// Number of cached CMKs.
+    pub fn cached_keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Flushes the audit log and closes the store. No request may be running.
+    pub async fn close(&self) -> Result<()> {
+        self.journal.close().await;
+        self.store.close().await.map_err(ApiError::internal)
+    }
+}
+
+/// Checks that a root of trust opens every root key version of a store, and changes nothing.
+pub async fn check_root(store: &dyn Store, seal: &SealSource) -> Result<()> {
+    let rows = store.root_rows().await.map_err(ApiError::internal)?;
+    vault::unlock(seal, &rows).map(drop)
+}
+
+/// Every action, in the order of the families.
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    actions::FAMILIES.iter().flat_map(|family| family.iter())
+}

@@ -1,0 +1,135 @@
+"""The action table as the tests see it, and a valid call of every action."""
+
+import json
+import os
+
+from .byok import import_material, parameters, wrap
+from .server import ROOT
+from .wire import b64
+
+# The state refusals of the dossier's life-cycle table (section 3.1) with decisions 7 to 9, 11 and 16. A missing
+# state is one that the action accepts. A set holds the codes among which the documents leave the choice open.
+STATE = "ResourceUnavailable.CmkStateNotSupport"
+OFF = "ResourceUnavailable.CmkDisabled"
+ARCHIVED = "ResourceUnavailable.CmkArchived"
+NOT_PENDING = "ResourceUnavailable.CmkNotPendingDelete"
+ENABLED_FIRST = "ResourceUnavailable.CmkShouldBeDisabled"
+NO_ROTATION = "UnsupportedOperation.RotateNotSupported"
+EXTERNAL_ROTATION = "UnsupportedOperation.ExternalCmkCanNotRotate"
+
+STATES = ("Enabled", "Disabled", "PendingImport", "PendingDelete", "Archived")
+
+_using = {"Disabled": OFF, "PendingImport": OFF, "PendingDelete": OFF}
+REFUSALS = {
+    "EnableKey": {"PendingImport": STATE, "PendingDelete": STATE, "Archived": STATE},
+    "DisableKey": {"PendingImport": STATE, "PendingDelete": STATE, "Archived": STATE},
+    "UpdateAlias": {"PendingDelete": STATE},
+    "UpdateKeyDescription": {"PendingDelete": STATE},
+    "ScheduleKeyDeletion": {"Enabled": ENABLED_FIRST, "PendingDelete": STATE, "Archived": ENABLED_FIRST},
+    "CancelKeyDeletion": {s: NOT_PENDING for s in STATES if s != "PendingDelete"},
+    "ArchiveKey": {"PendingImport": STATE, "PendingDelete": STATE},
+    "CancelKeyArchive": {s: STATE for s in STATES if s != "Archived"},
+    "EnableKeyRotation": {
+        "Disabled": STATE, "PendingImport": {STATE, EXTERNAL_ROTATION}, "PendingDelete": STATE, "Archived": STATE,
+    },
+    "RotateKey": {
+        "Enabled": NO_ROTATION, "Disabled": STATE, "PendingImport": {STATE, NO_ROTATION}, "PendingDelete": STATE,
+        "Archived": STATE,
+    },
+    "GetParametersForImport": {"PendingDelete": STATE, "Archived": STATE},
+    "ImportKeyMaterial": {"Disabled": STATE, "PendingDelete": STATE, "Archived": STATE},
+    "DeleteImportedKeyMaterial": {"PendingImport": STATE, "PendingDelete": STATE, "Archived": STATE},
+    "Encrypt": _using | {"Archived": ARCHIVED},
+    "Decrypt": _using,
+    # As destination; as source it goes with Decrypt.
+    "ReEncrypt": _using | {"Archived": ARCHIVED},
+    "GenerateDataKey": _using | {"PendingDelete": "ResourceUnavailable.KeyPendingDelete", "Archived": ARCHIVED},
+    "BindCloudResource": {s: STATE for s in STATES if s != "Enabled"},
+    "UnbindCloudResource": {s: "ResourceUnavailable.CloudResourceBindingNotFound" for s in STATES},
+}
+REFUSALS["EnableKeys"] = REFUSALS["EnableKey"]
+REFUSALS["DisableKeys"] = REFUSALS["DisableKey"]
+
+# Actions on imported material are tried on EXTERNAL keys in every state, the others on keys of our own origin (but
+# for PendingImport, which only EXTERNAL keys know).
+ON_EXTERNAL = {"GetParametersForImport", "ImportKeyMaterial", "DeleteImportedKeyMaterial"}
+
+
+def table():
+    """Names of the actions that the binary has: the exported table, else those that have a call below."""
+    exported = ROOT / "api" / "actions.json"
+    published = json.loads((ROOT / "api" / "kms-2019-01-18.json").read_text())["actions"]
+    if not exported.exists():
+        return sorted(set(VALID) & set(published))
+    data = json.loads(exported.read_text())
+    actions = data.get("actions", data)
+    names = list(actions) if isinstance(actions, dict) else [a["name"] for a in actions]
+    return sorted(set(names) & set(published))
+
+
+class Subject:
+    """A key in a state, with a ciphertext made while it could and a wrapped material."""
+
+    def __init__(self, client, alias, state, external=False):
+        self.client = client
+        self.alias = alias
+        external = external or state == "PendingImport"
+        self.key = client.call("CreateKey", Alias=alias("subject"), Type=2 if external else 1)["KeyId"]
+        self.token, self.wrapped = "", ""
+        if external:
+            material = os.urandom(32)
+            import_material(client, self.key, material)
+            got = parameters(client, self.key)
+            self.token = got["ImportToken"]
+            self.wrapped = wrap(material, got["PublicKey"], "RSAES_OAEP_SHA_256")
+        self.blob = client.call("Encrypt", KeyId=self.key, Plaintext=b64(b"subject"))["CiphertextBlob"]
+        for step in {
+            "Enabled": [],
+            "Disabled": [("DisableKey", {})],
+            "PendingImport": [("DeleteImportedKeyMaterial", {})],
+            "PendingDelete": [("DisableKey", {}), ("ScheduleKeyDeletion", {"PendingWindowInDays": 7})],
+            "Archived": [("ArchiveKey", {})],
+        }[state]:
+            client.call(step[0], KeyId=self.key, **step[1])
+        assert client.call("DescribeKey", KeyId=self.key)["KeyMetadata"]["KeyState"] == state
+
+
+def _key(**more):
+    return lambda s: {"KeyId": s.key} | {k: (v(s) if callable(v) else v) for k, v in more.items()}
+
+
+# A valid call of every action on a subject. `ReEncrypt` gets its source blob from the test.
+VALID = {
+    "CreateKey": lambda s: {"Alias": s.alias("matrix")},
+    "DescribeKey": _key(),
+    "DescribeKeys": lambda s: {"KeyIds": [s.key]},
+    "ListKeys": lambda s: {},
+    "ListKeyDetail": lambda s: {},
+    "EnableKey": _key(),
+    "EnableKeys": lambda s: {"KeyIds": [s.key]},
+    "DisableKey": _key(),
+    "DisableKeys": lambda s: {"KeyIds": [s.key]},
+    "UpdateAlias": _key(Alias=lambda s: s.alias("matrix")),
+    "UpdateKeyDescription": _key(Description="matrix"),
+    "ScheduleKeyDeletion": _key(PendingWindowInDays=7),
+    "CancelKeyDeletion": _key(),
+    "ArchiveKey": _key(),
+    "CancelKeyArchive": _key(),
+    "EnableKeyRotation": _key(),
+    "DisableKeyRotation": _key(),
+    "GetKeyRotationStatus": _key(),
+    "RotateKey": _key(),
+    "Encrypt": _key(Plaintext=b64(b"matrix")),
+    "Decrypt": lambda s: {"CiphertextBlob": s.blob},
+    "ReEncrypt": lambda s: {"CiphertextBlob": s.blob, "DestinationKeyId": s.key},
+    "GenerateDataKey": _key(KeySpec="AES_256"),
+    "GenerateRandom": lambda s: {"NumberOfBytes": 16},
+    "GetParametersForImport": _key(WrappingAlgorithm="RSAES_OAEP_SHA_256", WrappingKeySpec="RSA_2048"),
+    "ImportKeyMaterial": _key(ImportToken=lambda s: s.token, EncryptedKeyMaterial=lambda s: s.wrapped),
+    "DeleteImportedKeyMaterial": _key(),
+    "BindCloudResource": _key(ProductId="cos", ResourceId="matrix"),
+    "UnbindCloudResource": _key(ProductId="cos", ResourceId="matrix"),
+    "GetServiceStatus": lambda s: {},
+    "GetRegions": lambda s: {},
+    "ListAlgorithms": lambda s: {},
+}

@@ -1,0 +1,40 @@
+"""Makes clients of the official Python SDK."""
+
+from tencentcloud.common import credential
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.kms.v20190118 import kms_client, kms_client_async, models
+
+SIGN_METHODS = ("TC3-HMAC-SHA256", "HmacSHA256", "HmacSHA1")
+WAYS = [(sign, http) for sign in SIGN_METHODS for http in ("POST", "GET")]
+
+
+def make(server, *, sign="TC3-HMAC-SHA256", http="POST", region=None, language="en-US", asynchronous=False,
+         unsigned_payload=False, secret_id=None, secret_key=None, keep_alive=True):
+    """A client of the official SDK for the server under test."""
+    profile = ClientProfile(
+        signMethod=sign,
+        language=language,
+        httpProfile=HttpProfile(
+            protocol="http", endpoint=server.host, reqMethod=http, reqTimeout=20, keepAlive=keep_alive
+        ),
+    )
+    profile.unsignedPayload = unsigned_payload
+    who = credential.Credential(secret_id or server.creds.secret_id, secret_key or server.creds.secret_key)
+    module = kms_client_async if asynchronous else kms_client
+    return module.KmsClient(who, region or server.hello["region"], profile)
+
+
+def request(action, **fields):
+    """The SDK's typed request of an action."""
+    made = getattr(models, f"{action}Request")()
+    known = set(vars(made))
+    for name, value in fields.items():
+        assert f"_{name}" in known, (action, name)
+        setattr(made, name, value)
+    return made
+
+
+def call(client, action, **fields):
+    """Calls an action by the SDK's typed method."""
+    return getattr(client, action)(request(action, **fields))

@@ -1,0 +1,119 @@
+"""Starts and stops the binary under test."""
+
+import json
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import time
+
+from .wire import Client, Creds
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MAIN = "ap-guangzhou"
+INTL = "ap-singapore"
+GM = "ap-beijing"
+REGIONS = (MAIN, f"{INTL}:intl", f"{GM}:gm")
+
+
+def binary():
+    """Path of the binary: JADESEAL_BIN, else the newer one of target/debug and target/release."""
+    named = os.environ.get("JADESEAL_BIN")
+    if named:
+        return pathlib.Path(named)
+    built = [p for p in (ROOT / "target" / kind / "jadeseal" for kind in ("debug", "release")) if p.exists()]
+    if not built:
+        raise FileNotFoundError("no jadeseal binary: run `cargo build -p jadeseal` or set JADESEAL_BIN")
+    return max(built, key=lambda p: p.stat().st_mtime)
+
+
+class Server:
+    """One process of `jadeseal quickstart` on a data directory that outlives it."""
+
+    def __init__(self, data_dir, regions=REGIONS, args=(), log_dir=None):
+        self.data_dir = pathlib.Path(data_dir)
+        self.regions = regions
+        self.args = list(args)
+        self.log = pathlib.Path(log_dir or self.data_dir.parent) / f"{self.data_dir.name}.stderr.log"
+        self.process = None
+        self.creds = None
+        self.hello = {}
+
+    def start(self, timeout=30):
+        """Starts and waits for the line that says the server is ready. Returns self."""
+        command = [str(binary()), "quickstart", "--data-dir", str(self.data_dir), "--listen", "127.0.0.1:0"]
+        for region in self.regions:
+            command += ["--region", region]
+        command += ["-o", "json", *self.args]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
+        line = self._first_line(timeout)
+        self.hello = json.loads(line)
+        key = self.hello.get("secret_key")
+        # The secret is printed when it is made; a later start on the same data need not repeat it.
+        if key:
+            self.creds = Creds(self.hello["secret_id"], key)
+        assert self.creds is not None, self.hello
+        return self
+
+    def _first_line(self, timeout):
+        end = time.monotonic() + timeout
+        data = b""
+        stdout = self.process.stdout
+        while b"\n" not in data:
+            ready, _, _ = select.select([stdout], [], [], max(0.0, end - time.monotonic()))
+            chunk = os.read(stdout.fileno(), 65536) if ready else b""
+            if not chunk:
+                self.kill()
+                raise RuntimeError(f"the server did not come up: {self.log.read_text(errors='replace')[-2000:]}")
+            data += chunk
+        return data.split(b"\n", 1)[0]
+
+    @property
+    def endpoint(self):
+        return self.hello["endpoint"]
+
+    @property
+    def host(self):
+        """host:port."""
+        return self.endpoint.split("://", 1)[1]
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def client(self, region=None, **how):
+        """A client of our own for a region (default: the server's first)."""
+        return Client(self.endpoint, self.creds, region or self.hello["region"], **how)
+
+    def stop(self, timeout=20):
+        """Graceful stop; returns the exit status."""
+        if self.process is None:
+            return None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        self.process.stdout.close()
+        self.process = None
+        return status
+
+    def kill(self):
+        """kill -9."""
+        if self.process is None:
+            return
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        self.process = None
+
+    def audit_text(self):
+        """Everything in the audit segments, as bytes."""
+        return b"".join(p.read_bytes() for p in sorted((self.data_dir / "audit").rglob("*")) if p.is_file())
+
+    def log_text(self):
+        """Everything that the process wrote to standard error, as bytes."""
+        return self.log.read_bytes()

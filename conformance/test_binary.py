@@ -1,0 +1,121 @@
+"""The commands of the binary around the API."""
+
+import json
+import pathlib
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from kmslib.server import MAIN, Server, binary
+from kmslib.wire import b64, unb64
+
+
+def run(*args, timeout=60):
+    return subprocess.run([str(binary()), *args], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def base():
+    with tempfile.TemporaryDirectory(prefix="jadeseal-binary-") as path:
+        yield pathlib.Path(path)
+
+
+def test_version():
+    done = run("version")
+    assert done.returncode == 0 and "jadeseal" in done.stdout.lower()
+
+
+def test_quickstart_speaks_first_and_goes_on_with_its_data(base):
+    server = Server(base / "data", regions=(MAIN,)).start()
+    try:
+        assert set(server.hello) >= {"endpoint", "region", "secret_id", "secret_key", "owner_uin", "app_id"}
+        assert server.hello["region"] == MAIN and server.hello["secret_id"].startswith("AKID")
+        creds = server.creds
+        client = server.client()
+        key = client.call("CreateKey", Alias="kept")["KeyId"]
+        blob = client.call("Encrypt", KeyId=key, Plaintext=b64(b"kept"))["CiphertextBlob"]
+        client.close()
+        assert server.stop() == 0
+        server.start()
+        assert server.hello["secret_id"] == creds.secret_id
+        server.creds = creds
+        assert unb64(server.client().call("Decrypt", CiphertextBlob=blob)["Plaintext"]) == b"kept"
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def test_two_servers_on_one_directory_are_refused(base):
+    server = Server(base / "data", regions=(MAIN,)).start()
+    try:
+        second = run("quickstart", "--data-dir", str(base / "data"), "--listen", "127.0.0.1:0", "-o", "json", timeout=30)
+        assert second.returncode != 0 and second.stderr
+        assert server.client().code("GetRegions") is None
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("degree", ["os", "fsync"])
+def test_audit_degrees(base, degree):
+    server = Server(base / "data", regions=(MAIN,), args=["--audit", degree]).start()
+    try:
+        client = server.client()
+        key = client.call("CreateKey", Alias="audited")["KeyId"]
+        ids = [client.call("Encrypt", KeyId=key, Plaintext=b64(b"x"))["RequestId"] for _ in range(50)]
+        refused = client.ask("DescribeKey", {"KeyId": "x"}).response["RequestId"]
+        # Both degrees hand the record to the operating system before the answer goes out.
+        server.kill()
+        logged = server.audit_text().decode(errors="replace")
+        assert all(one in logged for one in [*ids, refused])
+    finally:
+        server.kill()
+
+
+def test_quickstart_refuses_other_interfaces(base):
+    """Plain HTTP off loopback would show secrets to the network."""
+    process = subprocess.Popen(
+        [str(binary()), "quickstart", "--data-dir", str(base / "data"), "--listen", "0.0.0.0:0", "-o", "json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+    )
+    try:
+        assert process.wait(20) != 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_environment_mirrors_flags(base, monkeypatch):
+    monkeypatch.setenv("JADESEAL_AUDIT", "nonsense")
+    done = run("quickstart", "--data-dir", str(base / "data"), "--listen", "127.0.0.1:0", "-o", "json", timeout=30)
+    assert done.returncode != 0 and "audit" in done.stderr
+
+
+def test_init_check_and_serve(base):
+    config = base / "jadeseal.toml"
+    made = run("init", "--config", str(config))
+    assert made.returncode == 0, made.stderr
+    assert config.exists()
+    checked = run("serve", "--config", str(config), "--check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    spoilt = base / "spoilt.toml"
+    spoilt.write_text(config.read_text() + "\nno_such_setting = 1\n")
+    checked = run("serve", "--config", str(spoilt), "--check")
+    assert checked.returncode != 0 and "no_such_setting" in checked.stderr
+
+
+def test_a_json_line_comes_first(base):
+    process = subprocess.Popen(
+        [str(binary()), "quickstart", "--data-dir", str(base / "data"), "--listen", "127.0.0.1:0", "-o", "json"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+    )
+    try:
+        begin = time.monotonic()
+        hello = json.loads(process.stdout.readline())
+        assert hello["endpoint"].startswith("http://127.0.0.1:") and not hello["endpoint"].endswith(":0")
+        assert time.monotonic() - begin < 20
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        process.stdout.close()

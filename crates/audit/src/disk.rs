@@ -1,0 +1,142 @@
+//! The system calls that the log makes, in one place so that tests can make them fail.
+
+use crate::error::{AuditError, is_full};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+/// Writing and flushing. Carries injected faults in tests, nothing otherwise.
+#[derive(Default)]
+pub(crate) struct Disk {
+    #[cfg(test)]
+    pub faults: faults::Faults,
+}
+
+impl Disk {
+    /// Writes all of `bytes` at `offset`, or fails having written any part of them.
+    pub fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_write(file, bytes, offset)?;
+        file.write_all_at(bytes, offset)
+    }
+
+    /// `fdatasync`.
+    pub fn flush(&self, file: &File) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_flush()?;
+        file.sync_data()
+    }
+
+    /// Sets blocks aside without changing the file's length. File systems that cannot are let
+    /// pass; a full disk is an error.
+    pub fn reserve(&self, file: &File, bytes: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_reserve()?;
+        match fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes).map_err(io::Error::from) {
+            Err(e) if is_full(&e) => Err(e),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes the directory (mode 0700) if it is missing, and takes its lock.
+pub(crate) fn lock_dir(dir: &Path, lock: &Path) -> Result<File, AuditError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| AuditError::io("create", dir, e))?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(lock)
+        .map_err(|e| AuditError::io("open", lock, e))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(AuditError::Locked(dir.into())),
+        Err(e) => Err(AuditError::io("lock", lock, e.into())),
+    }
+}
+
+/// Makes names in the directory durable.
+pub(crate) fn flush_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// An empty file with mode 0600; what was there is cut.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// An existing file, for writing.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+#[cfg(test)]
+pub(crate) mod faults {
+    use parking_lot::{Condvar, Mutex};
+    use std::{fs::File, io, os::unix::fs::FileExt};
+
+    /// Faults to come, and a count of what happened.
+    #[derive(Default)]
+    pub(crate) struct Faults {
+        state: Mutex<State>,
+        gate: Condvar,
+    }
+
+    #[derive(Default)]
+    struct State {
+        fail_flush: bool,
+        hold_flush: bool,
+        flushes: u64,
+        full: bool,
+        /// Bytes of the next write that reach the file before it fails.
+        short_write: Option<usize>,
+    }
+
+    impl Faults {
+        pub fn fail_next_flush(&self) {
+            self.state.lock().fail_flush = true;
+        }
+
+        /// While held, flushes begin but do not end.
+        pub fn hold_flushes(&self, hold: bool) {
+            self.state.lock().hold_flush = hold;
+            self.gate.notify_all();
+        }
+
+        /// While full, nothing can be reserved.
+        pub fn set_full(&self, full: bool) {
+            self.state.lock().full = full;
+        }
+
+        pub fn short_write(&self, bytes: usize) {
+            self.state.lock().short_write = Some(bytes);
+        }
+
+        /// Flushes begun so far.
+        pub fn flushes(&self) -> u64 {
+            self.state.lock().flushes
+        }
+
+        pub fn before_flush(&self) -> io::Result<()> {
+            let mut state = self.state.lock();
+            state.flushes += 1;
+            self.gate.wait_while(&mut state, |s| s.hold_flush);
+            if std::mem::take(&mut state.fail_flush) { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
+        }
+
+        pub fn before_reserve(&self) -> io::Result<()> {
+            if self.state.lock().full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        pub fn before_write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+            let Some(part) = self.state.lock().short_write.take() else { return Ok(()) };
+            file.write_all_at(&bytes[..part.min(bytes.len())], offset)?;
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+}

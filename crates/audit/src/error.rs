@@ -1,0 +1,63 @@
+//! What can go wrong with the log.
+
+use std::{io, path::PathBuf};
+
+/// Failure of the audit log. Whoever gets one while answering a request must refuse the request.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// Another process has the directory open.
+    #[error("the audit log in {0} is in use by another process")]
+    Locked(PathBuf),
+    /// No room on the disk. Appends succeed again as soon as there is room.
+    #[error("no space is left for the audit log")]
+    Full,
+    /// A flush failed: what the disk holds is unknown, so nothing more is written. The process must
+    /// exit; the next start recovers what is readable.
+    #[error("a flush of the audit log failed; the process must be restarted")]
+    Poisoned,
+    /// The log was closed.
+    #[error("the audit log is closed")]
+    Closed,
+    /// Not a record: empty, over [`MAX_RECORD_BYTES`](crate::MAX_RECORD_BYTES) or holding control
+    /// characters.
+    #[error("not an audit record: {0}")]
+    BadRecord(&'static str),
+    /// No record has this index yet.
+    #[error("the audit log has no record {0}")]
+    NoSuchRecord(u64),
+    /// A file was damaged or edited.
+    #[error("{}, line {line}: {what}", file.display())]
+    Corrupt {
+        /// The damaged segment.
+        file: PathBuf,
+        /// Line of the first damage, from 1 (the header).
+        line: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The operating system refused.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl AuditError {
+    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+        AuditError::Io { what, path: path.into(), source }
+    }
+
+    pub(crate) fn corrupt(file: impl Into<PathBuf>, line: u64, what: &'static str) -> Self {
+        AuditError::Corrupt { file: file.into(), line, what }
+    }
+}
+
+/// True for the errors that mean "no room": a full disk, a quota, a file size limit.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}

@@ -1,0 +1,84 @@
+//! Reading a log without writing to it.
+
+use crate::{
+    error::AuditError,
+    record::request_id_of,
+    recover::{check_first, sealed},
+    segment::{self, NEXT},
+};
+use std::{collections::HashSet, path::Path};
+
+/// What [`verify`] found in a sound log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// Files.
+    pub segments: u64,
+    /// Records.
+    pub records: u64,
+    /// Bytes behind the last good record of the last segment: the trace of a crash, or an append
+    /// under way.
+    pub torn_bytes: u64,
+}
+
+/// Reads every record of a log and checks checksums and continuity. Tells damage, not forgery: the
+/// checksum is no signature.
+pub fn verify(dir: &Path) -> Result<Verified, AuditError> {
+    for_each_record(dir, |_, _| {})
+}
+
+/// Hands every record (its index, its JSON) to `visit`, in order, and checks as [`verify`] does.
+/// May run beside a writer.
+pub fn for_each_record(dir: &Path, mut visit: impl FnMut(u64, &[u8])) -> Result<Verified, AuditError> {
+    let firsts = segment::list(dir)?;
+    let mut all = Verified { segments: 0, records: 0, torn_bytes: 0 };
+    let Some(&start) = firsts.first() else { return Ok(all) };
+    let mut end = start;
+    for (i, &first) in firsts.iter().enumerate() {
+        let path = segment::path(dir, first);
+        let scan = segment::scan(&path, |n, json| visit(first + n, json))?;
+        match firsts.get(i + 1) {
+            Some(&next) => sealed(&path, &scan, first, next)?,
+            None => {
+                check_first(&path, &scan, first)?;
+                if let Some(bad) = scan.bad.as_ref().filter(|_| scan.good_after_bad > 0) {
+                    return Err(AuditError::corrupt(path, bad.line, "the record does not match its checksum"));
+                }
+                all.torn_bytes = scan.len - scan.good_end;
+            }
+        }
+        all.segments += 1;
+        all.records += scan.records;
+        end = first + scan.records;
+    }
+    let next = dir.join(NEXT);
+    if next.exists() && segment::read_first(&next)? == Some(end) {
+        let scan = segment::scan(&next, |n, json| visit(end + n, json))?;
+        all.segments += 1;
+        all.records += scan.records;
+    }
+    Ok(all)
+}
+
+/// Which of these request ids have a record in the last two segments. Asked at start, before the
+/// records of committed state changes are appended again, so that none is doubled.
+pub fn contains_request_ids(dir: &Path, ids: &HashSet<String>) -> Result<HashSet<String>, AuditError> {
+    let mut found = HashSet::new();
+    if ids.is_empty() {
+        return Ok(found);
+    }
+    let mut look = |path: &Path| {
+        segment::scan(path, |_, json| {
+            if let Some(id) = request_id_of(json).filter(|id| ids.contains(*id)) {
+                found.insert(id.to_owned());
+            }
+        })
+    };
+    for first in segment::list(dir)?.into_iter().rev().take(2) {
+        look(&segment::path(dir, first))?;
+    }
+    let next = dir.join(NEXT);
+    if next.exists() {
+        look(&next)?;
+    }
+    Ok(found)
+}

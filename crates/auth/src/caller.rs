@@ -1,0 +1,212 @@
+//! Who is asking, and whether he may.
+
+use crate::signature::{SigningSecret, Verified};
+use jadeseal_types::{AccountId, ApiError, AppId, ErrorCode, SecretId, Uin};
+use std::{fmt, net::IpAddr};
+
+/// The kinds of principals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// The main account itself.
+    Root,
+    /// A sub-user of it.
+    User,
+    /// A part of this program, acting for the account.
+    Service,
+}
+
+impl Principal {
+    /// As it stands in audit records.
+    pub const fn wire(self) -> &'static str {
+        match self {
+            Principal::Root => "root",
+            Principal::User => "user",
+            Principal::Service => "service",
+        }
+    }
+}
+
+/// What is known of an access key.
+pub struct Credential {
+    /// The main account that it belongs to.
+    pub account: AccountId,
+    /// Its second number.
+    pub app_id: AppId,
+    /// The principal; equal to the account's number for the main account itself.
+    pub uin: Uin,
+    /// The public half.
+    pub secret_id: SecretId,
+    /// False while it is switched off.
+    pub enabled: bool,
+    /// The secret half.
+    pub secret: SigningSecret,
+}
+
+/// An authenticated principal. Only this crate makes one.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    account: AccountId,
+    app_id: AppId,
+    uin: Uin,
+    principal: Principal,
+    secret_id: Option<SecretId>,
+    source: Option<IpAddr>,
+    service: Option<&'static str>,
+}
+
+impl Caller {
+    /// The principal behind a verified request. `AuthFailure.SecretIdNotFound` when the access key is
+    /// switched off; `InternalError` when the request was verified with another access key's secret.
+    pub fn authenticated(
+        verified: &Verified,
+        credential: &Credential,
+        source: Option<IpAddr>,
+    ) -> Result<Self, ApiError> {
+        if verified.secret != credential.secret.id() {
+            return Err(ApiError::internal("a signature was paired with an access key that did not make it"));
+        }
+        if !credential.enabled {
+            return Err(ErrorCode::SecretIdNotFound.into());
+        }
+        let root = credential.uin.0 == credential.account.0;
+        Ok(Caller {
+            account: credential.account,
+            app_id: credential.app_id,
+            uin: credential.uin,
+            principal: if root { Principal::Root } else { Principal::User },
+            secret_id: Some(credential.secret_id.clone()),
+            source,
+            service: None,
+        })
+    }
+
+    /// A background job or product of this program, acting for an account. Its AppId is 0.
+    pub fn service(account: AccountId, name: &'static str) -> Self {
+        Caller {
+            account,
+            app_id: AppId(0),
+            uin: Uin(account.0),
+            principal: Principal::Service,
+            secret_id: None,
+            source: None,
+            service: Some(name),
+        }
+    }
+
+    /// The tenant.
+    pub fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// The tenant's second number; 0 for services.
+    pub fn app_id(&self) -> AppId {
+        self.app_id
+    }
+
+    /// The principal's number.
+    pub fn uin(&self) -> Uin {
+        self.uin
+    }
+
+    /// Its kind.
+    pub fn principal(&self) -> Principal {
+        self.principal
+    }
+
+    /// The access key used, if any.
+    pub fn secret_id(&self) -> Option<&SecretId> {
+        self.secret_id.as_ref()
+    }
+
+    /// Address of the peer, if there is one.
+    pub fn source(&self) -> Option<IpAddr> {
+        self.source
+    }
+
+    /// Name of the service that acts, for [`Principal::Service`].
+    pub fn service_name(&self) -> Option<&'static str> {
+        self.service
+    }
+}
+
+/// Asks whether a caller may call a KMS action (such as `Encrypt`) on a six-segment resource or `*`. Denied by default: the main account and services pass; a sub-user has no policy yet
+/// and gets `UnauthorizedOperation`. The resource is written out only then.
+pub fn authorise(caller: &Caller, action: &str, resource: impl fmt::Display) -> Result<(), ApiError> {
+    match caller.principal {
+        Principal::Root | Principal::Service => Ok(()),
+        Principal::User => Err(ApiError::with_text(
+            ErrorCode::UnauthorizedOperation,
+            format!(
+                "You are not authorised to perform this operation; check your CAM policies. [(kms:{action})\n{resource}]"
+            ),
+            format!("您没有执行该操作的权限，请检查 CAM 策略。[(kms:{action})\n{resource}]"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jadeseal_types::{Lang, SecretBytes};
+
+    fn credential(uin: u64, enabled: bool) -> Credential {
+        Credential {
+            account: AccountId(100),
+            app_id: AppId(125),
+            uin: Uin(uin),
+            secret_id: SecretId::parse("AKIDx").unwrap(),
+            enabled,
+            secret: SigningSecret::new(SecretBytes::copy_from(b"k")),
+        }
+    }
+
+    fn verified(credential: &Credential) -> Verified {
+        let secret = credential.secret.id();
+        Verified { action_is_signed: true, payload_is_signed: true, signature: [0; 32], timestamp: 0, secret }
+    }
+
+    /// Fails the test when it is written out.
+    struct Untouched;
+
+    impl fmt::Display for Untouched {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("an allowed call needs no resource text")
+        }
+    }
+
+    #[test]
+    fn root_and_services_pass_without_writing_the_resource() {
+        let root = credential(100, true);
+        let caller = Caller::authenticated(&verified(&root), &root, None).unwrap();
+        assert_eq!(caller.principal(), Principal::Root);
+        authorise(&caller, "Encrypt", Untouched).unwrap();
+        let job = Caller::service(AccountId(100), "rotation");
+        assert_eq!(
+            (job.principal(), job.service_name(), job.secret_id()),
+            (Principal::Service, Some("rotation"), None)
+        );
+        authorise(&job, "RotateKey", Untouched).unwrap();
+    }
+
+    #[test]
+    fn a_sub_user_is_denied_and_told_what() {
+        let user = credential(101, true);
+        let source = Some(IpAddr::from([192, 0, 2, 1]));
+        let caller = Caller::authenticated(&verified(&user), &user, source).unwrap();
+        assert_eq!((caller.principal(), caller.uin(), caller.source()), (Principal::User, Uin(101), source));
+        let e = authorise(&caller, "Encrypt", "qcs::kms:ap-x:uin/100:key/creatorUin/101/id").unwrap_err();
+        assert_eq!(e.code(), ErrorCode::UnauthorizedOperation);
+        for lang in [Lang::En, Lang::Zh] {
+            let m = e.message(lang);
+            assert!(m.contains("(kms:Encrypt)\nqcs::kms:ap-x:uin/100:key/creatorUin/101/id"), "{m}");
+        }
+    }
+
+    #[test]
+    fn a_signature_makes_a_caller_only_of_its_own_enabled_key() {
+        let (a, b, off) = (credential(100, true), credential(100, true), credential(100, false));
+        let code = |v: &Credential, c: &Credential| Caller::authenticated(&verified(v), c, None).unwrap_err().code();
+        assert_eq!(code(&a, &b), ErrorCode::InternalError);
+        assert_eq!(code(&off, &off), ErrorCode::SecretIdNotFound);
+    }
+}

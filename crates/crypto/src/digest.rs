@@ -1,0 +1,38 @@
+//! Digests that other crates need, from the audited core.
+
+use aws_lc_rs::{digest, hmac};
+
+/// SHA-256 (FIPS 180-4) of the bytes.
+pub fn sha256(data: &[u8]) -> [u8; 32] {
+    fixed(digest::digest(&digest::SHA256, data).as_ref())
+}
+
+/// HMAC-SHA-256 (FIPS 198-1) of the bytes under a key of any length.
+pub fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
+    fixed(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data).as_ref())
+}
+
+fn fixed(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(bytes);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_encoding::HEXLOWER;
+
+    #[test]
+    fn published_answers() {
+        // FIPS 180-4 example "abc"; RFC 4231 test case 2.
+        assert_eq!(
+            HEXLOWER.encode(&sha256(b"abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(
+            HEXLOWER.encode(&hmac_sha256(b"Jefe", b"what do ya want for nothing?")),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! `jadeseal serve`.
+
+use super::{harden, runtime, serve_until_told};
+use anyhow::Result;
+use jadeseal_server::{config::Config, wiring};
+use std::{net::SocketAddr, path::PathBuf};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Configuration file.
+    #[arg(long, env = "JADESEAL_CONFIG")]
+    config: PathBuf,
+    /// Address to listen on; goes before the file's.
+    #[arg(long, env = "JADESEAL_LISTEN")]
+    listen: Option<SocketAddr>,
+    /// Data directory; goes before the file's.
+    #[arg(long, env = "JADESEAL_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Check configuration, TLS files, root of trust and store, then exit.
+    #[arg(long)]
+    check: bool,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let mut conf = Config::read(&args.config)?;
+    conf.listen = args.listen.unwrap_or(conf.listen);
+    conf.data_dir = args.data_dir.unwrap_or(conf.data_dir);
+    conf.check()?;
+    harden();
+    runtime()?.block_on(async move {
+        if args.check {
+            wiring::check(&conf).await?;
+            println!("configuration, TLS, root of trust and store are in order");
+            return Ok(());
+        }
+        let opened = wiring::open(conf, false).await?;
+        let (listener, address) = opened.bind().await?;
+        tracing::info!(%address, tls = opened.config().tls.is_some(), "serving");
+        serve_until_told(opened, listener).await
+    })
+}

@@ -1,0 +1,383 @@
+//! The configuration file (TOML) and what it becomes. Flags and environment go before it; the binary
+//! applies them with the setters here.
+
+use crate::{http, tls};
+use jadeseal_service::region::{Profile, RegionConf, Regions};
+use jadeseal_types::Region;
+use serde::Deserialize;
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Largest configuration file that is read, bytes.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// What is wrong with a configuration, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{0}: {1}")]
+    Io(PathBuf, io::Error),
+    /// The file is not what it should be.
+    #[error("configuration: {0}")]
+    Invalid(String),
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Directory of the embedded store, the audit log and the lock file.
+    pub data_dir: PathBuf,
+    /// Certificate files; none means plain HTTP, which only loopback may have.
+    pub tls: Option<tls::Files>,
+    /// Root of trust.
+    pub root: RootConf,
+    /// Served regions.
+    pub regions: Regions,
+    /// Audit log.
+    pub audit: AuditConf,
+    /// Time that the clock must have run steadily before keys are destroyed.
+    pub deletion_settle: Duration,
+    /// CMKs kept in memory.
+    pub cached_keys: usize,
+    /// Listener limits.
+    pub http: http::Limits,
+}
+
+/// Where the secret that seals the root key comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RootConf {
+    /// A key file with mode 0600.
+    File(PathBuf),
+    /// A passphrase in a file.
+    PassphraseFile(PathBuf),
+    /// A passphrase in an environment variable.
+    PassphraseEnv(String),
+    /// A passphrase in a systemd credential.
+    PassphraseCredential(String),
+    /// A key in a systemd credential.
+    Systemd(String),
+}
+
+/// When an audit record counts as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditConf {
+    /// True: an answer waits for the flush that holds its record. False: the record is with the
+    /// operating system, and flushed within `flush`.
+    pub fsync: bool,
+    /// Size of a segment file, bytes.
+    pub segment_bytes: u64,
+    /// Longest time between flushes.
+    pub flush: Duration,
+}
+
+impl Default for AuditConf {
+    fn default() -> Self {
+        AuditConf { fsync: false, segment_bytes: 64 * 1024 * 1024, flush: Duration::from_millis(100) }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<String>,
+    data_dir: PathBuf,
+    tls: Option<TlsTable>,
+    root: RootTable,
+    #[serde(default)]
+    region: Vec<RegionTable>,
+    #[serde(default)]
+    audit: AuditTable,
+    #[serde(default)]
+    jobs: JobsTable,
+    #[serde(default)]
+    cache: CacheTable,
+    #[serde(default)]
+    http: HttpTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsTable {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RootTable {
+    kind: String,
+    path: Option<PathBuf>,
+    env: Option<String>,
+    credential: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegionTable {
+    name: String,
+    #[serde(default = "all")]
+    profile: String,
+}
+
+fn all() -> String {
+    "all".to_owned()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditTable {
+    degree: Option<String>,
+    segment_mib: Option<u64>,
+    flush_ms: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobsTable {
+    deletion_settle_seconds: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CacheTable {
+    keys: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpTable {
+    connections: Option<usize>,
+    header_timeout_seconds: Option<u64>,
+    body_timeout_seconds: Option<u64>,
+    drain_seconds: Option<u64>,
+}
+
+/// The region served when a configuration names none.
+pub const DEFAULT_REGION: &str = "ap-guangzhou";
+/// Where a configuration that names no address listens.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
+/// How long the clock must have run steadily before a key is destroyed.
+pub const DEFAULT_SETTLE: Duration = Duration::from_secs(600);
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let io = |e| ConfigError::Io(path.to_owned(), e);
+        if fs::metadata(path).map_err(io)?.len() > MAX_BYTES {
+            return Err(ConfigError::Invalid(format!("{} is larger than 1 MiB", path.display())));
+        }
+        Self::parse(&fs::read_to_string(path).map_err(io)?)
+    }
+
+    /// Checks a text.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text).map_err(|e| ConfigError::Invalid(e.to_string()))?;
+        let regions: Result<Vec<_>, _> = match file.region.is_empty() {
+            true => vec![region(DEFAULT_REGION)].into_iter().collect(),
+            false => file.region.iter().map(|r| named_region(&r.name, &r.profile)).collect(),
+        };
+        let defaults = (AuditConf::default(), http::Limits::default());
+        let config = Config {
+            listen: address(file.listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
+            data_dir: file.data_dir,
+            tls: file.tls.map(|t| tls::Files { certificate: t.certificate, key: t.key }),
+            root: file.root.check()?,
+            regions: regions_of(regions?)?,
+            audit: AuditConf {
+                fsync: degree(file.audit.degree.as_deref().unwrap_or("os"))?,
+                segment_bytes: within("audit.segment_mib", file.audit.segment_mib.unwrap_or(64), 1, 4096)? << 20,
+                flush: Duration::from_millis(within("audit.flush_ms", file.audit.flush_ms.unwrap_or(100), 1, 100)?),
+            },
+            deletion_settle: file.jobs.deletion_settle_seconds.map_or(DEFAULT_SETTLE, Duration::from_secs),
+            cached_keys: file.cache.keys.unwrap_or(200_000).clamp(1, 100_000_000),
+            http: http::Limits {
+                connections: file.http.connections.unwrap_or(defaults.1.connections).clamp(1, 1_000_000),
+                header_timeout: seconds(file.http.header_timeout_seconds, defaults.1.header_timeout)?,
+                body_timeout: seconds(file.http.body_timeout_seconds, defaults.1.body_timeout)?,
+                drain: seconds(file.http.drain_seconds, defaults.1.drain)?,
+            },
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What `quickstart` runs with.
+    pub fn quickstart(data_dir: PathBuf, listen: SocketAddr, regions: Regions) -> Result<Self, ConfigError> {
+        let config = Config {
+            listen,
+            root: RootConf::File(data_dir.join("root.key")),
+            data_dir,
+            tls: None,
+            regions,
+            audit: AuditConf::default(),
+            deletion_settle: DEFAULT_SETTLE,
+            cached_keys: 200_000,
+            http: http::Limits::default(),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Rules that span several settings; to be called again after flags have changed some.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.tls.is_none() && !self.listen.ip().is_loopback() {
+            return Err(ConfigError::Invalid(format!(
+                "{} is not a loopback address, so [tls] is needed: requests and plaintexts would cross the network in clear",
+                self.listen
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl RootTable {
+    fn check(self) -> Result<RootConf, ConfigError> {
+        match (self.kind.as_str(), self.path, self.env, self.credential) {
+            ("file", Some(path), None, None) => Ok(RootConf::File(path)),
+            ("passphrase", Some(path), None, None) => Ok(RootConf::PassphraseFile(path)),
+            ("passphrase", None, Some(name), None) => Ok(RootConf::PassphraseEnv(name)),
+            ("passphrase", None, None, Some(name)) => Ok(RootConf::PassphraseCredential(name)),
+            ("systemd", None, None, Some(name)) => Ok(RootConf::Systemd(name)),
+            _ => Err(ConfigError::Invalid(
+                "[root] must be kind = \"file\" with path, kind = \"passphrase\" with one of path, env and credential, \
+                 or kind = \"systemd\" with credential"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+/// `os` or `fsync`.
+pub fn degree(text: &str) -> Result<bool, ConfigError> {
+    match text {
+        "os" => Ok(false),
+        "fsync" => Ok(true),
+        _ => Err(ConfigError::Invalid("the audit degree must be \"os\" or \"fsync\"".to_owned())),
+    }
+}
+
+/// `NAME` or `NAME:PROFILE`.
+pub fn region(text: &str) -> Result<RegionConf, ConfigError> {
+    let (name, profile) = text.split_once(':').unwrap_or((text, "all"));
+    named_region(name, profile)
+}
+
+fn named_region(name: &str, profile: &str) -> Result<RegionConf, ConfigError> {
+    let bad = |what: &str| ConfigError::Invalid(format!("region {name:?}: {what}"));
+    Ok(RegionConf {
+        name: Region::parse(name).ok_or_else(|| bad("a name is 1 to 32 of a-z, 0-9 and -"))?,
+        profile: Profile::from_wire(profile).ok_or_else(|| bad("the profile must be all, intl or gm"))?,
+    })
+}
+
+/// At least one region, no name twice.
+pub fn regions_of(list: Vec<RegionConf>) -> Result<Regions, ConfigError> {
+    Regions::new(list).ok_or_else(|| ConfigError::Invalid("regions must be named once each".to_owned()))
+}
+
+fn address(text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| ConfigError::Invalid(format!("listen = {text:?} is not ADDRESS:PORT")))
+}
+
+fn within(name: &str, value: u64, min: u64, max: u64) -> Result<u64, ConfigError> {
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    Err(ConfigError::Invalid(format!("{name} must be {min} to {max}")))
+}
+
+fn seconds(value: Option<u64>, default: Duration) -> Result<Duration, ConfigError> {
+    match value {
+        None => Ok(default),
+        Some(n) => within("a timeout in [http]", n, 1, 3600).map(Duration::from_secs),
+    }
+}
+
+/// A commented configuration to start from.
+pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
+    let root = data_dir.join("root.key");
+    let tls = if listen.ip().is_loopback() { "# " } else { "" };
+    format!(
+        "# Jadeseal configuration. Every setting that is left out has the default shown.\n\
+         listen = {listen:?}\n\
+         data_dir = {data_dir:?}\n\n\
+         # Needed for any address but loopback. Changed files are picked up without a restart.\n\
+         {tls}[tls]\n\
+         {tls}certificate = \"/etc/jadeseal/tls.crt\"\n\
+         {tls}key = \"/etc/jadeseal/tls.key\"\n\n\
+         # Root of trust: kind = \"file\" (path), \"passphrase\" (path, env or credential), \"systemd\" (credential).\n\
+         [root]\n\
+         kind = \"file\"\n\
+         path = {root:?}\n\n\
+         # Regions; the first is the default. Profiles: all, intl (AES), gm (SM4).\n\
+         [[region]]\n\
+         name = \"{DEFAULT_REGION}\"\n\
+         profile = \"all\"\n\n\
+         [audit]\n\
+         degree = \"os\"        # or \"fsync\": each answer waits for the flush that holds its record\n\
+         segment_mib = 64\n\
+         flush_ms = 100\n\n\
+         [jobs]\n\
+         deletion_settle_seconds = {settle}\n\n\
+         [cache]\n\
+         keys = 200000\n\n\
+         [http]\n\
+         connections = 10000\n\
+         header_timeout_seconds = 60\n\
+         body_timeout_seconds = 30\n\
+         drain_seconds = 30\n",
+        listen = listen.to_string(),
+        settle = DEFAULT_SETTLE.as_secs(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_parses_to_the_defaults() {
+        let listen = DEFAULT_LISTEN.parse().unwrap();
+        let config = Config::parse(&sample(Path::new("/var/lib/jadeseal"), listen)).unwrap();
+        assert_eq!(config.listen, listen);
+        assert_eq!(config.root, RootConf::File("/var/lib/jadeseal/root.key".into()));
+        assert_eq!(config.audit, AuditConf::default());
+        assert_eq!(config.deletion_settle, DEFAULT_SETTLE);
+        assert_eq!(config.regions.default_region().name.as_str(), DEFAULT_REGION);
+    }
+
+    #[test]
+    fn plain_http_is_for_loopback_only() {
+        let text =
+            |listen: &str| format!("listen = {listen:?}\ndata_dir = \"d\"\n[root]\nkind = \"file\"\npath = \"k\"\n");
+        assert!(Config::parse(&text("[::1]:1")).is_ok());
+        let error = Config::parse(&text("0.0.0.0:443")).unwrap_err().to_string();
+        assert!(error.contains("[tls]"), "{error}");
+        let with_tls = text("0.0.0.0:443") + "[tls]\ncertificate = \"c\"\nkey = \"k\"\n";
+        assert!(Config::parse(&with_tls).unwrap().tls.is_some());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let base = "data_dir = \"d\"\n[root]\nkind = \"file\"\npath = \"k\"\n";
+        for (extra, words) in [
+            ("[audit]\ndegree = \"never\"\n", "fsync"),
+            ("[audit]\nflush_ms = 0\n", "audit.flush_ms"),
+            ("[[region]]\nname = \"A\"\n", "region \"A\""),
+            ("[[region]]\nname = \"a\"\nprofile = \"x\"\n", "profile"),
+            ("[[region]]\nname = \"a\"\n[[region]]\nname = \"a\"\n", "once"),
+            ("[http]\ntimeout = 3\n", "timeout"),
+            ("[root]\n", "root"),
+        ] {
+            let error = Config::parse(&format!("{base}{extra}")).unwrap_err().to_string();
+            assert!(error.contains(words), "{extra}: {error}");
+        }
+        assert!(Config::parse("data_dir = \"d\"\n[root]\nkind = \"passphrase\"\n").is_err());
+    }
+}

@@ -1,0 +1,214 @@
+//! Puts the parts together: process hardening, lock, store, root of trust, audit log, service, listener.
+
+use crate::{
+    config::{Config, RootConf},
+    http,
+    tls::Acceptor,
+};
+use jadeseal_audit::{Degree, Log, Options};
+use jadeseal_root::{PassphraseFrom, SealSource};
+use jadeseal_service::{Limits, Parts, Service, clock::SystemClock, jobs};
+use jadeseal_store::{SqliteStore, Store};
+use jadeseal_types::ApiError;
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags},
+    mm::MlockAllFlags,
+    process::{DumpableBehavior, Resource, Rlimit},
+};
+use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, path::Path, sync::Arc};
+use tokio::{net::TcpListener, sync::watch};
+
+/// Why the process cannot start, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl StartError {
+    fn new(what: &str, cause: impl fmt::Display) -> Self {
+        StartError(format!("{what}: {cause}"))
+    }
+}
+
+impl From<crate::config::ConfigError> for StartError {
+    fn from(e: crate::config::ConfigError) -> Self {
+        StartError(e.to_string())
+    }
+}
+
+fn internal(what: &str) -> impl Fn(ApiError) -> StartError + '_ {
+    move |e| StartError::new(what, e.internal_cause().unwrap_or(&e.to_string()))
+}
+
+/// Keeps secrets of this process out of core dumps, debuggers and, where it is allowed, swap. Returns
+/// what could not be had, for the log.
+pub fn harden() -> Vec<String> {
+    let mut missing = Vec::new();
+    let mut note = |what: &str, result: rustix::io::Result<()>| {
+        if let Err(e) = result {
+            missing.push(format!("{what}: {e}"));
+        }
+    };
+    note("no core dumps", rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }));
+    // A process that is not dumpable cannot be traced by others of its user either.
+    note("not dumpable", rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    // On fault: the allocator reserves far more address space than it uses.
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    if rustix::process::getrlimit(Resource::Memlock).current.is_none() || rustix::process::geteuid().is_root() {
+        note("memory locked", rustix::mm::mlockall(flags));
+    } else {
+        // With a limit, a locked process would die of it when its caches grow.
+        missing.push("memory locked: the limit on locked memory (ulimit -l) is not unlimited".to_owned());
+    }
+    missing
+}
+
+/// The lock that keeps a second server off a data directory. Held while it lives.
+pub struct DataDir {
+    _lock: OwnedFd,
+}
+
+impl DataDir {
+    /// Makes the directory (mode 0700) if it is missing, and locks it.
+    pub fn lock(path: &Path) -> Result<Self, StartError> {
+        let named = |e: &dyn fmt::Display| StartError::new(&path.display().to_string(), e);
+        make_dir(path).map_err(|e| named(&e))?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path.join("lock"), flags, Mode::RUSR | Mode::WUSR).map_err(|e| named(&e))?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| named(&"another Jadeseal process is serving this data directory"))?;
+        Ok(DataDir { _lock: file })
+    }
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Where the root of trust is, in the root crate's words.
+pub fn seal_source(conf: &RootConf) -> SealSource {
+    let passphrase = |from| SealSource::Passphrase { from };
+    match conf.clone() {
+        RootConf::File(path) => SealSource::File { path },
+        RootConf::PassphraseFile(path) => passphrase(PassphraseFrom::File(path)),
+        RootConf::PassphraseEnv(name) => passphrase(PassphraseFrom::Env(name)),
+        RootConf::PassphraseCredential(name) => passphrase(PassphraseFrom::SystemdCredential(name)),
+        RootConf::Systemd(name) => SealSource::SystemdCredential { name },
+    }
+}
+
+/// File name of the embedded store in its data directory.
+pub const DATABASE: &str = "jadeseal.db";
+
+fn not_initialised(data_dir: &Path) -> StartError {
+    StartError::new(&data_dir.display().to_string(), "not initialised; run `jadeseal init`")
+}
+
+/// Opens the store of a data directory.
+pub async fn open_store(data_dir: &Path) -> Result<Arc<dyn Store>, StartError> {
+    let path = data_dir.join(DATABASE);
+    let store = SqliteStore::open(&path, jadeseal_store::Options::default());
+    Ok(Arc::new(store.map_err(|e| StartError::new(&path.display().to_string(), e))?))
+}
+
+/// A service with what belongs to it, open and not yet serving.
+pub struct Opened {
+    /// The service.
+    pub service: Arc<Service>,
+    config: Config,
+    _lock: DataDir,
+}
+
+/// Opens everything that a configuration names. With `create`, what is missing is made; without, a
+/// data directory that was never initialised is refused rather than silently started anew.
+pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
+    if !create && !config.data_dir.join(DATABASE).exists() {
+        return Err(not_initialised(&config.data_dir));
+    }
+    let lock = DataDir::lock(&config.data_dir)?;
+    let seal = seal_source(&config.root);
+    let store = open_store(&config.data_dir).await?;
+    let options = Options {
+        degree: if config.audit.fsync { Degree::Fsync } else { Degree::Os },
+        segment_bytes: config.audit.segment_bytes,
+        flush_every: config.audit.flush,
+    };
+    let (log, recovery) =
+        Log::open(&config.data_dir.join("audit"), options).map_err(|e| StartError::new("audit log", e))?;
+    if recovery.cut_bytes > 0 {
+        tracing::warn!(
+            bytes = recovery.cut_bytes,
+            "an unfinished audit record was cut off; its request was not answered"
+        );
+    }
+    let parts = Parts {
+        store,
+        seal,
+        log: Arc::new(log),
+        regions: config.regions.clone(),
+        clock: Arc::new(SystemClock::default()),
+        limits: Limits { cached_keys: config.cached_keys, ..Limits::default() },
+    };
+    let service = Service::open(parts).await.map_err(internal("service"))?;
+    Ok(Opened { service, config, _lock: lock })
+}
+
+/// Checks what [`open`] would need, without serving and without changing anything.
+pub async fn check(config: &Config) -> Result<(), StartError> {
+    if let Some(files) = &config.tls {
+        Acceptor::open(files.clone()).map_err(|e| StartError::new("TLS", e))?;
+    }
+    if !config.data_dir.join(DATABASE).exists() {
+        return Err(not_initialised(&config.data_dir));
+    }
+    let store = open_store(&config.data_dir).await?;
+    let unlocked = jadeseal_service::check_root(store.as_ref(), &seal_source(&config.root)).await;
+    store.close().await.map_err(|e| StartError::new("store", e))?;
+    unlocked.map_err(internal("root of trust"))
+}
+
+impl Opened {
+    /// Binds the listener. The service answers as soon as [`Opened::serve`] runs; connections made in
+    /// between wait.
+    pub async fn bind(&self) -> Result<(TcpListener, SocketAddr), StartError> {
+        let named = |e: io::Error| StartError::new(&self.config.listen.to_string(), e);
+        let listener = http::bind(self.config.listen).await.map_err(named)?;
+        let address = listener.local_addr().map_err(named)?;
+        Ok((listener, address))
+    }
+
+    /// Serves until `stop` turns true, then drains, flushes and closes.
+    pub async fn serve(self, listener: TcpListener, stop: watch::Receiver<bool>) -> Result<(), StartError> {
+        let acceptor = match self.config.tls.clone() {
+            None => None,
+            Some(files) => Some(Acceptor::open(files).map_err(|e| StartError::new("TLS", e))?),
+        };
+        let (jobs_stop, jobs_stopped) = watch::channel(false);
+        let jobs = tokio::spawn(jobs::run(self.service.clone(), self.config.deletion_settle, jobs_stopped));
+        let warming = tokio::spawn({
+            let service = self.service.clone();
+            async move {
+                match service.warm().await {
+                    Ok(keys) => tracing::info!(keys, "key cache warm"),
+                    Err(e) => tracing::error!(cause = e.internal_cause().unwrap_or(""), "warming the key cache failed"),
+                }
+            }
+        });
+        let watching = acceptor.clone().map(|a| tokio::spawn(a.watch(stop.clone())));
+        http::serve(listener, acceptor, self.service.clone(), self.config.http, stop).await;
+        warming.abort();
+        jobs_stop.send_replace(true);
+        if let Err(e) = jobs.await {
+            tracing::error!(error = %e, "background jobs ended badly");
+        }
+        if let Some(watching) = watching {
+            watching.abort();
+        }
+        self.service.close().await.map_err(internal("shutdown"))
+    }
+
+    /// What was configured.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}

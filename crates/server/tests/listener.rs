@@ -1,0 +1,161 @@
+//! The listener: TLS with reload, HTTP/2, bounded bodies, a stop that lets requests finish.
+
+use jadeseal_server::{
+    config::{self, Config},
+    tls, wiring,
+};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
+    task::JoinHandle,
+};
+
+struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    done: JoinHandle<()>,
+    dir: tempfile::TempDir,
+}
+
+async fn start(with_tls: bool) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let regions = config::regions_of(vec![config::region("ap-guangzhou").unwrap()]).unwrap();
+    let mut conf = Config::quickstart(dir.path().join("data"), "127.0.0.1:0".parse().unwrap(), regions).unwrap();
+    conf.http.header_timeout = Duration::from_secs(5);
+    if with_tls {
+        write_certificate(dir.path());
+        conf.tls = Some(files(dir.path()));
+    }
+    let opened = wiring::open(conf, true).await.unwrap();
+    let (listener, address) = opened.bind().await.unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let done = tokio::spawn(async move { opened.serve(listener, stopped).await.unwrap() });
+    Server { address, stop, done, dir }
+}
+
+fn files(dir: &Path) -> tls::Files {
+    tls::Files { certificate: dir.join("tls.crt"), key: dir.join("tls.key") }
+}
+
+/// Writes a fresh self-signed certificate for `localhost`.
+fn write_certificate(dir: &Path) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(files(dir).certificate, made.cert.pem()).unwrap();
+    std::fs::write(files(dir).key, made.signing_key.serialize_pem()).unwrap();
+}
+
+async fn connect(server: &Server, alpn: &[u8]) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(files(server.dir.path()).certificate).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    let tcp = TcpStream::connect(server.address).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+}
+
+async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &[u8]) -> String {
+    stream.write_all(request).await.unwrap();
+    read_to_end(stream).await
+}
+
+async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut answer = Vec::new();
+    // A peer that closes without a TLS close_notify has still said everything.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_reloaded_without_a_restart() {
+    let server = start(true).await;
+    let health = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut stream = connect(&server, b"http/1.1").await.unwrap();
+    assert!(exchange(&mut stream, health).await.starts_with("HTTP/1.1 200"));
+    // Files that do not fit each other change nothing.
+    let good = std::fs::read(files(server.dir.path()).certificate).unwrap();
+    std::fs::write(files(server.dir.path()).key, "nonsense").unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(std::fs::read(files(server.dir.path()).certificate).unwrap(), good);
+    connect(&server, b"http/1.1").await.expect("the old certificate stays");
+    write_certificate(server.dir.path());
+    let mut reloaded = false;
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if connect(&server, b"h2").await.is_ok() {
+            reloaded = true;
+            break;
+        }
+    }
+    assert!(reloaded, "the new certificate is served within ten seconds");
+    let h2 = connect(&server, b"h2").await.unwrap();
+    assert_eq!(h2.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    server.stop.send_replace(true);
+    server.done.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_finishes_when_the_service_stops() {
+    let server = start(false).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-TC-Action: ListKeys\r\n\
+                X-TC-Version: 2019-01-18\r\nContent-Length: 2\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    server.stop.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(TcpStream::connect(server.address).await.is_err(), "no new connections");
+    let answer = exchange(&mut stream, b"}").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("AuthFailure.InvalidAuthorization"), "{answer}");
+    tokio::time::timeout(Duration::from_secs(10), server.done).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oversized_and_cut_bodies_get_an_answer() {
+    let server = start(false).await;
+    let head = |length: usize| {
+        format!(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Authorization: TC3-HMAC-SHA256 x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let size = (10 << 20) + 1;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let mut request = head(size).into_bytes();
+    request.resize(request.len() + size, b' ');
+    let answer = exchange(&mut stream, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("RequestSizeLimitExceeded"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("content-type: application/json\r\n"), "{answer}");
+    // A body that ends early: the peer half-closes, and there is nobody to sign for it.
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(head(100).as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 "), "{answer}");
+    // The service is still there.
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let ready = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert!(exchange(&mut stream, ready).await.starts_with("HTTP/1.1 200"));
+    server.stop.send_replace(true);
+    server.done.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_data_is_refused() {
+    let server = start(false).await;
+    let error = wiring::DataDir::lock(&server.dir.path().join("data")).err().unwrap().to_string();
+    assert!(error.contains("another Jadeseal process"), "{error}");
+    server.stop.send_replace(true);
+    server.done.await.unwrap();
+    wiring::DataDir::lock(&server.dir.path().join("data")).unwrap();
+}

@@ -1,0 +1,404 @@
+//! The data plane: encryption, decryption, data keys, random bytes.
+
+use super::{Account, Cmk, Encrypting, MakingDataKeys, on_key};
+use crate::{
+    action::{Access, Action, Named, Spec, Target, family},
+    cx::Cx,
+    docs,
+    keys::KeyEntry,
+    lifecycle::{Use, allow},
+    schema::{Doc, answer, object, request},
+    values::{Base64, Blob, Bounded, MaybeKeyId, Plaintext, SecretBase64},
+};
+use jadeseal_auth::params::Params;
+use jadeseal_crypto::{BlobKey, Context, Header, Recipient, RecipientAlgorithm, RecipientError};
+use jadeseal_types::{ApiError, ErrorCode as E, KeyId, SecretBytes, error::Result, limits};
+use std::sync::Arc;
+
+family![Encrypt, Decrypt, ReEncrypt, GenerateDataKey, GenerateRandom];
+
+request! {
+    /// Encrypts up to 4 KiB.
+    Encrypt {
+        required key_id: KeyId = "KeyId", docs::KEY_ID;
+        required plaintext: Plaintext = "Plaintext", Doc("Base64 of 1 to 4096 bytes.", "1 到 4096 字节数据的 base64。");
+        optional context: Context = "EncryptionContext", docs::CONTEXT;
+    }
+}
+
+answer! {
+    /// What Encrypt made.
+    Encrypted {
+        blob: Base64 = "CiphertextBlob", docs::BLOB;
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+    }
+}
+
+on_key!(Encrypt, GenerateDataKey);
+
+impl Action for Encrypt {
+    const SPEC: Spec = Spec {
+        name: "Encrypt",
+        access: Access::Use,
+        errors: &[
+            E::InvalidKeyId,
+            E::InvalidPlaintext,
+            E::InvalidKeyUsage,
+            E::CmkNotFound,
+            E::CmkDisabled,
+            E::CmkArchived,
+        ],
+        doc: Doc("Encrypts up to 4096 bytes with a CMK.", "使用主密钥加密最多 4096 字节的数据。"),
+    };
+    type On = Cmk<Encrypting>;
+    type Response = Encrypted;
+
+    async fn run(self, cmk: Cmk<Encrypting>, cx: &Cx<'_>) -> Result<Encrypted> {
+        let context = self.context.unwrap_or_default();
+        let blob = seal(&cmk.entry, &context, self.plaintext.0.expose(), cx).await?;
+        Ok(Encrypted { blob: Base64(blob), key_id: cmk.entry.row.key_id })
+    }
+}
+
+/// Seals under the newest version of a key whose state has been checked.
+async fn seal(entry: &KeyEntry, context: &Context, plaintext: &[u8], cx: &Cx<'_>) -> Result<Vec<u8>> {
+    let version = entry.row.current_version;
+    let key = cx.svc.keys.version(&cx.scope, entry, version).await?;
+    let key = key.ok_or_else(|| ApiError::internal(format!("key {} lacks version {version}", entry.row.key_id)))?;
+    jadeseal_crypto::blob::seal(&key, entry.row.key_id, version, context, plaintext).map_err(ApiError::internal)
+}
+
+/// A ciphertext whose key has been found in the caller's scope and may decrypt.
+pub struct Sealed {
+    entry: Arc<KeyEntry>,
+    header: Header,
+    key: Arc<BlobKey>,
+}
+
+/// A request that names its key only inside a ciphertext.
+pub trait CarriesBlob {
+    fn blob(&self) -> &[u8];
+    fn early(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<A: CarriesBlob + Sync> Target<A> for Sealed {
+    const ON_KEYS: bool = true;
+
+    fn named(params: &Params<'_>) -> Named {
+        let header = Blob::peek(params.get("CiphertextBlob")).and_then(|blob| Header::parse(&blob).ok());
+        let source = header.map(|h| h.key_id).into_iter();
+        let Named::Keys(destination) = Named::keys_in(params, "DestinationKeyId") else { return Named::Everything };
+        Named::Keys(source.chain(destination).collect())
+    }
+
+    /// A malformed blob and one of a key that is unknown here give the same answer: which keys other
+    /// tenants have is not to be learnt from it.
+    async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
+        request.early()?;
+        let header = Header::parse(request.blob()).map_err(|_| E::InvalidCiphertext)?;
+        let entry = cx.svc.keys.find(&cx.scope, header.key_id).await?.ok_or(E::InvalidCiphertext)?;
+        allow(&entry.row, Use::Decrypt, cx.now)?;
+        if header.suite != entry.row.suite {
+            return Err(E::InvalidCiphertext.into());
+        }
+        let key = cx.svc.keys.version(&cx.scope, &entry, header.version).await?.ok_or(E::InvalidCiphertext)?;
+        Ok(Sealed { entry, header, key })
+    }
+}
+
+impl Sealed {
+    fn open(&self, blob: &[u8], context: &Context) -> Result<SecretBytes> {
+        jadeseal_crypto::blob::open(&self.key, blob, context).map_err(|_| E::InvalidCiphertext.into())
+    }
+}
+
+request! {
+    /// Decrypts what Encrypt, ReEncrypt or GenerateDataKey made.
+    Decrypt {
+        required blob: Blob = "CiphertextBlob", docs::BLOB;
+        optional context: Context = "EncryptionContext", docs::CONTEXT;
+        optional public_key: String = "EncryptionPublicKey", docs::RECIPIENT_KEY;
+        optional algorithm: String = "EncryptionAlgorithm", docs::RECIPIENT_ALGORITHM;
+    }
+}
+
+answer! {
+    /// What Decrypt found.
+    Decrypted {
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+        plaintext: SecretBase64 = "Plaintext", docs::PLAINTEXT;
+    }
+}
+
+impl CarriesBlob for Decrypt {
+    fn blob(&self) -> &[u8] {
+        &self.blob.0
+    }
+}
+
+impl Action for Decrypt {
+    const SPEC: Spec = Spec {
+        name: "Decrypt",
+        access: Access::Use,
+        errors: &[E::InvalidCiphertext, E::InvalidKeyUsage, E::CmkNotFound, E::CmkDisabled, E::EncryptionError],
+        doc: Doc("Decrypts a ciphertext blob.", "解密密文。"),
+    };
+    type On = Sealed;
+    type Response = Decrypted;
+
+    async fn run(self, sealed: Sealed, cx: &Cx<'_>) -> Result<Decrypted> {
+        let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref())?;
+        cx.note(sealed.entry.row.key_id);
+        let plaintext = sealed.open(&self.blob.0, &self.context.unwrap_or_default())?;
+        Ok(Decrypted { key_id: sealed.entry.row.key_id, plaintext: deliver(plaintext, recipient)? })
+    }
+}
+
+/// The caller's public key, where one was given. An empty key means none, as for every optional text.
+fn recipient(pem: Option<&str>, algorithm: Option<&str>) -> Result<Option<Recipient>> {
+    let Some(pem) = pem.filter(|pem| !pem.is_empty()) else { return Ok(None) };
+    let algorithm = match algorithm {
+        None | Some("") => RecipientAlgorithm::Sm2,
+        Some(text) => RecipientAlgorithm::from_wire(text)
+            .ok_or_else(|| ApiError::invalid("EncryptionAlgorithm", "is unknown", "取值未知"))?,
+    };
+    Recipient::parse(pem, algorithm).map(Some).map_err(|e| match e {
+        RecipientError::Sm2NotYet => ApiError::with_text(
+            E::UnsupportedOperation,
+            "SM2 public keys are not supported by this release.",
+            "此版本尚不支持 SM2 公钥。",
+        ),
+        RecipientError::Mismatch => ApiError::invalid(
+            "EncryptionPublicKey",
+            "does not fit EncryptionAlgorithm",
+            "与 EncryptionAlgorithm 不匹配",
+        ),
+        _ => ApiError::invalid("EncryptionPublicKey", "is not a valid public key in PEM", "不是合法的 PEM 公钥"),
+    })
+}
+
+fn deliver(plaintext: SecretBytes, recipient: Option<Recipient>) -> Result<SecretBase64> {
+    match recipient {
+        None => Ok(SecretBase64(plaintext)),
+        Some(r) => {
+            let sealed = r.encrypt(plaintext.expose()).map_err(|_| E::EncryptionError)?;
+            Ok(SecretBase64(SecretBytes::new(sealed)))
+        }
+    }
+}
+
+request! {
+    /// Moves a ciphertext to another key, version or context without showing its plaintext.
+    ReEncrypt {
+        required blob: Blob = "CiphertextBlob", docs::BLOB;
+        optional destination: MaybeKeyId = "DestinationKeyId", Doc("CMK to encrypt to; the same one by default.", "目标主密钥，默认为原主密钥。");
+        optional source_context: Context = "SourceEncryptionContext", docs::CONTEXT;
+        optional destination_context: Context = "DestinationEncryptionContext", docs::CONTEXT;
+    }
+}
+
+answer! {
+    /// What ReEncrypt made.
+    ReEncrypted {
+        blob: Base64 = "CiphertextBlob", docs::BLOB;
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+        source_key_id: KeyId = "SourceKeyId", Doc("CMK that the ciphertext came from.", "原主密钥 ID。");
+        changed: bool = "ReEncrypted", Doc("False when nothing was to be done.", "是否重新加密。");
+    }
+}
+
+impl CarriesBlob for ReEncrypt {
+    fn blob(&self) -> &[u8] {
+        &self.blob.0
+    }
+}
+
+impl Action for ReEncrypt {
+    const SPEC: Spec = Spec {
+        name: "ReEncrypt",
+        access: Access::Use,
+        errors: &[
+            E::InvalidCiphertext,
+            E::InvalidKeyId,
+            E::InvalidKeyUsage,
+            E::CmkNotFound,
+            E::CmkDisabled,
+            E::CmkArchived,
+        ],
+        doc: Doc(
+            "Encrypts a ciphertext anew, under another CMK, version or context.",
+            "使用其他主密钥、版本或上下文重新加密密文。",
+        ),
+    };
+    type On = Sealed;
+    type Response = ReEncrypted;
+
+    async fn run(self, source: Sealed, cx: &Cx<'_>) -> Result<ReEncrypted> {
+        let source_key_id = source.entry.row.key_id;
+        cx.note(source_key_id);
+        let destination = match self.destination.and_then(|d| d.0) {
+            Some(id) if id != source_key_id => cx.svc.keys.get(&cx.scope, id).await?,
+            _ => source.entry.clone(),
+        };
+        let key_id = destination.row.key_id;
+        cx.note(key_id);
+        allow(&destination.row, Use::Encrypt, cx.now)?;
+        let from = self.source_context.unwrap_or_default();
+        let to = self.destination_context.unwrap_or_default();
+        let plaintext = source.open(&self.blob.0, &from)?;
+        let same = key_id == source_key_id
+            && source.header.version == destination.row.current_version
+            && from.encoded() == to.encoded();
+        if same {
+            return Ok(ReEncrypted { blob: Base64(self.blob.0), key_id, source_key_id, changed: false });
+        }
+        let blob = seal(&destination, &to, plaintext.expose(), cx).await?;
+        Ok(ReEncrypted { blob: Base64(blob), key_id, source_key_id, changed: true })
+    }
+}
+
+object! {
+    /// A tag of a hosted data key.
+    DataKeyTag as "Tag" {
+        required _key: Bounded<127> = "TagKey", Doc("Key of the tag.", "标签键。");
+        required _value: Bounded<255> = "TagValue", Doc("Value of the tag.", "标签值。");
+    }
+}
+
+request! {
+    /// Makes a data key.
+    GenerateDataKey {
+        required key_id: KeyId = "KeyId", docs::KEY_ID;
+        optional spec: String = "KeySpec", Doc("AES_128 or AES_256.", "AES_128 或 AES_256。");
+        optional bytes: u64 = "NumberOfBytes", Doc("Length, 1 to 1024; goes before KeySpec.", "长度，1 到 1024，优先于 KeySpec。");
+        optional context: Context = "EncryptionContext", docs::CONTEXT;
+        optional public_key: String = "EncryptionPublicKey", docs::RECIPIENT_KEY;
+        optional algorithm: String = "EncryptionAlgorithm", docs::RECIPIENT_ALGORITHM;
+        optional hosted: u64 = "IsHostedByKms", Doc("1 to keep the data key in the KMS; not offered yet.", "1 表示托管；尚未提供。");
+        optional _name: String = "DataKeyName", Doc("Name of a hosted data key.", "托管数据密钥名称。");
+        optional _description: String = "Description", Doc("Description of a hosted data key.", "托管数据密钥描述。");
+        optional hsm_cluster: String = "HsmClusterId", docs::HSM_CLUSTER;
+        optional _tags: Vec<DataKeyTag> = "Tags", Doc("Tags of a hosted data key.", "托管数据密钥标签。");
+    }
+}
+
+answer! {
+    /// A new data key.
+    DataKey {
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+        plaintext: SecretBase64 = "Plaintext", docs::PLAINTEXT;
+        blob: Base64 = "CiphertextBlob", docs::BLOB;
+        data_key_id: Option<String> = "DataKeyId" nullable, Doc("Id of a hosted data key.", "托管数据密钥 ID。");
+        tag_code: Option<u64> = "TagCode" nullable, docs::TAG_CODE;
+        tag_msg: Option<String> = "TagMsg" nullable, docs::TAG_MSG;
+    }
+}
+
+impl Action for GenerateDataKey {
+    const SPEC: Spec = Spec {
+        name: "GenerateDataKey",
+        access: Access::Use,
+        errors: &[
+            E::InvalidKeyId,
+            E::InvalidKeyUsage,
+            E::InvalidHsmClusterId,
+            E::CmkNotFound,
+            E::CmkDisabled,
+            E::CmkArchived,
+            E::KeyPendingDelete,
+            E::EncryptionError,
+            E::UnsupportedOperation,
+        ],
+        doc: Doc("Makes a data key and returns it in clear and encrypted.", "生成数据密钥，返回明文和密文。"),
+    };
+    type On = Cmk<MakingDataKeys>;
+    type Response = DataKey;
+
+    async fn run(self, cmk: Cmk<MakingDataKeys>, cx: &Cx<'_>) -> Result<DataKey> {
+        let len = self.length()?;
+        if self.hsm_cluster.is_some_and(|id| !id.is_empty()) {
+            return Err(E::InvalidHsmClusterId.into());
+        }
+        match self.hosted {
+            None | Some(0) => {}
+            Some(1) => {
+                return Err(ApiError::with_text(
+                    E::UnsupportedOperation,
+                    "Hosted data keys are not supported by this release.",
+                    "此版本尚不支持托管数据密钥。",
+                ));
+            }
+            Some(_) => return Err(ApiError::invalid("IsHostedByKms", "must be 0 or 1", "必须为 0 或 1")),
+        }
+        let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref())?;
+        let data_key = jadeseal_crypto::random::secret(len).map_err(ApiError::internal)?;
+        let blob = seal(&cmk.entry, &self.context.unwrap_or_default(), data_key.expose(), cx).await?;
+        Ok(DataKey {
+            key_id: cmk.entry.row.key_id,
+            plaintext: deliver(data_key, recipient)?,
+            blob: Base64(blob),
+            data_key_id: None,
+            tag_code: None,
+            tag_msg: None,
+        })
+    }
+}
+
+impl GenerateDataKey {
+    /// Length in bytes; `NumberOfBytes` wins over `KeySpec`.
+    fn length(&self) -> Result<usize> {
+        match (self.bytes, self.spec.as_deref()) {
+            (Some(n), _) if n != 0 => random_length(n),
+            (_, Some("AES_256")) => Ok(32),
+            (_, Some("AES_128")) => Ok(16),
+            (_, Some(text)) if !text.is_empty() => {
+                Err(ApiError::invalid("KeySpec", "must be AES_128 or AES_256", "必须为 AES_128 或 AES_256"))
+            }
+            (Some(n), _) => random_length(n),
+            _ => Err(ApiError::with_text(
+                E::InvalidParameter,
+                "One of `KeySpec` and `NumberOfBytes` is needed.",
+                "`KeySpec` 和 `NumberOfBytes` 必须提供其一。",
+            )),
+        }
+    }
+}
+
+fn random_length(n: u64) -> Result<usize> {
+    if !(1..=limits::MAX_RANDOM_BYTES).contains(&n) {
+        return Err(ApiError::invalid("NumberOfBytes", "must be 1 to 1024", "必须为 1 到 1024"));
+    }
+    usize::try_from(n).map_err(ApiError::internal)
+}
+
+request! {
+    /// Makes random bytes.
+    GenerateRandom {
+        required bytes: u64 = "NumberOfBytes", Doc("Length, 1 to 1024.", "长度，1 到 1024。");
+    }
+}
+
+answer! {
+    /// Random bytes.
+    Random {
+        plaintext: SecretBase64 = "Plaintext", Doc("Random bytes, base64.", "随机数，base64。");
+    }
+}
+
+impl Action for GenerateRandom {
+    const SPEC: Spec = Spec {
+        name: "GenerateRandom",
+        access: Access::Use,
+        errors: &[],
+        doc: Doc("Returns random bytes.", "生成随机数。"),
+    };
+    type On = Account;
+    type Response = Random;
+
+    async fn run(self, _: Account, _: &Cx<'_>) -> Result<Random> {
+        let bytes = jadeseal_crypto::random::secret(random_length(self.bytes)?).map_err(ApiError::internal)?;
+        Ok(Random { plaintext: SecretBase64(bytes) })
+    }
+}

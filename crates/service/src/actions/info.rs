@@ -1,0 +1,183 @@
+//! About the service itself.
+
+use super::Account;
+use crate::{
+    action::{Access, Action, Spec, family},
+    cx::Cx,
+    docs,
+    region::Profile,
+    schema::{Doc, answer, request},
+};
+use jadeseal_types::{ApiError, KeyUsage, Region, error::Result};
+
+family![GetServiceStatus, GetRegions, ListAlgorithms];
+
+/// What "no limit" looks like in members that hold a count.
+const UNLIMITED: u64 = i32::MAX as u64;
+
+request! {
+    /// State, edition and quotas of the service.
+    GetServiceStatus {}
+}
+
+answer! {
+    /// An HSM cluster.
+    ExclusiveHsm as "ExclusiveHSM" {
+        id: String = "HsmClusterId", docs::HSM_CLUSTER;
+        name: String = "HsmClusterName", Doc("Name of the cluster.", "集群名称。");
+    }
+}
+
+answer! {
+    /// A destination of region replication.
+    SyncTask as "DestinationSyncConfig" {
+        region: Option<String> = "DestinationRegion" nullable, docs::SYNC;
+        cluster: Option<String> = "HsmClusterId" nullable, docs::SYNC;
+    }
+}
+
+answer! {
+    /// Rate limit of a region.
+    RegionQps as "RegionQps" {
+        region: Option<String> = "Region" nullable, Doc("Region.", "地域。");
+        qps: Option<u64> = "Qps" nullable, Doc("Requests per second.", "每秒请求数。");
+    }
+}
+
+answer! {
+    /// State, edition and quotas.
+    ServiceStatus {
+        enabled: bool = "ServiceEnabled", Doc("Always true.", "恒为 true。");
+        invalid_type: i64 = "InvalidType", Doc("1: normal.", "1：正常。");
+        user_level: u64 = "UserLevel", Doc("1: every feature is open.", "1：全部功能可用。");
+        pro_expire: u64 = "ProExpireTime", docs::UNUSED;
+        pro_renew: u64 = "ProRenewFlag", docs::UNUSED;
+        pro_resource: &'static str = "ProResourceId", docs::UNUSED;
+        vsm: bool = "ExclusiveVSMEnabled", docs::UNUSED;
+        hsm: bool = "ExclusiveHSMEnabled", Doc("True when keys can live in an HSM cluster.", "是否可使用 HSM 集群。");
+        subscription: &'static str = "SubscriptionInfo", docs::UNUSED;
+        cmk_count: u64 = "CmkUserCount" nullable, Doc("CMKs that count against the limit.", "已用主密钥数。");
+        cmk_limit: u64 = "CmkLimit" nullable, Doc("Limit of CMKs; 2147483647 is none.", "主密钥上限，2147483647 表示无限制。");
+        hsm_list: Vec<ExclusiveHsm> = "ExclusiveHSMList" nullable, Doc("HSM clusters.", "HSM 集群列表。");
+        hosting: bool = "IsAllowedDataKeyHosted" nullable, Doc("True when data keys can be hosted.", "是否可托管数据密钥。");
+        data_key_limit: u64 = "DataKeyLimit" nullable, Doc("Limit of hosted data keys.", "托管数据密钥上限。");
+        free_data_keys: u64 = "FreeDataKeyLimit" nullable, docs::UNUSED;
+        data_keys: u64 = "DataKeyUsedCount" nullable, Doc("Hosted data keys.", "已用托管数据密钥数。");
+        sync_tasks: Vec<SyncTask> = "SyncTaskList" nullable, docs::SYNC;
+        sync: bool = "IsAllowedSync" nullable, docs::SYNC;
+        qps: u64 = "QpsLimit" nullable, Doc("Rate limit of the account; 2147483647 is none.", "账号频率上限，2147483647 表示无限制。");
+        qps_total: u64 = "QpsTotalLimit" nullable, Doc("Rate limit of all regions; 2147483647 is none.", "全地域频率上限，2147483647 表示无限制。");
+        region_qps: Vec<RegionQps> = "RegionsQps" nullable, Doc("Rate limits of single regions.", "各地域频率上限。");
+        zone: u64 = "ResourceZone" nullable, docs::UNUSED;
+        resource_region: u64 = "ResourceRegion" nullable, docs::UNUSED;
+        members_limit: u64 = "MultiAccountLimit" nullable, Doc("Limit of member accounts.", "成员账号上限。");
+        members: u64 = "MultiAccountUsedCount" nullable, Doc("Member accounts.", "已用成员账号数。");
+    }
+}
+
+impl Action for GetServiceStatus {
+    const SPEC: Spec = Spec {
+        name: "GetServiceStatus",
+        access: Access::Read,
+        errors: &[],
+        doc: Doc("Returns the state, edition and quotas of the service.", "查询服务状态、版本和配额。"),
+    };
+    type On = Account;
+    type Response = ServiceStatus;
+
+    async fn run(self, _: Account, cx: &Cx<'_>) -> Result<ServiceStatus> {
+        Ok(ServiceStatus {
+            enabled: true,
+            invalid_type: 1,
+            user_level: 1,
+            pro_expire: 0,
+            pro_renew: 0,
+            pro_resource: "",
+            vsm: false,
+            hsm: false,
+            subscription: "",
+            cmk_count: cx.svc.store.count_own(&cx.scope).await.map_err(ApiError::internal)?,
+            cmk_limit: UNLIMITED,
+            hsm_list: Vec::new(),
+            hosting: false,
+            data_key_limit: 0,
+            free_data_keys: 0,
+            data_keys: 0,
+            sync_tasks: Vec::new(),
+            sync: false,
+            qps: UNLIMITED,
+            qps_total: UNLIMITED,
+            region_qps: Vec::new(),
+            zone: 0,
+            resource_region: 0,
+            members_limit: 0,
+            members: 0,
+        })
+    }
+}
+
+request! {
+    /// Regions that are served.
+    GetRegions {}
+}
+
+answer! {
+    /// Regions that are served.
+    ServedRegions {
+        regions: Vec<Region> = "Regions", Doc("Names of the regions.", "地域名称列表。");
+    }
+}
+
+impl Action for GetRegions {
+    const SPEC: Spec = Spec {
+        name: "GetRegions",
+        access: Access::Read,
+        errors: &[],
+        doc: Doc("Lists the served regions.", "查询支持的地域。"),
+    };
+    type On = Account;
+    type Response = ServedRegions;
+
+    async fn run(self, _: Account, cx: &Cx<'_>) -> Result<ServedRegions> {
+        Ok(ServedRegions { regions: cx.svc.regions.iter().map(|r| r.name.clone()).collect() })
+    }
+}
+
+request! {
+    /// Algorithms of the region.
+    ListAlgorithms {}
+}
+
+answer! {
+    /// A usage with its algorithm.
+    AlgorithmInfo as "AlgorithmInfo" {
+        usage: KeyUsage = "KeyUsage", docs::KEY_USAGE;
+        algorithm: &'static str = "Algorithm", Doc("Algorithm.", "算法。");
+    }
+}
+
+answer! {
+    /// Algorithms of the region.
+    Algorithms {
+        symmetric: Vec<AlgorithmInfo> = "SymmetricAlgorithms", Doc("Symmetric encryption.", "对称加密算法。");
+        asymmetric: Vec<AlgorithmInfo> = "AsymmetricAlgorithms", Doc("Asymmetric decryption.", "非对称加密算法。");
+        signing: Vec<AlgorithmInfo> = "AsymmetricSignVerifyAlgorithms", Doc("Signatures.", "非对称签名算法。");
+    }
+}
+
+impl Action for ListAlgorithms {
+    const SPEC: Spec = Spec {
+        name: "ListAlgorithms",
+        access: Access::Read,
+        errors: &[],
+        doc: Doc("Lists the algorithms that keys of the region can have.", "查询当前地域支持的算法。"),
+    };
+    type On = Account;
+    type Response = Algorithms;
+
+    async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Algorithms> {
+        let profile: Profile = cx.region.profile;
+        let symmetric = AlgorithmInfo { usage: KeyUsage::EncryptDecrypt, algorithm: profile.suite().wire() };
+        Ok(Algorithms { symmetric: vec![symmetric], asymmetric: Vec::new(), signing: Vec::new() })
+    }
+}

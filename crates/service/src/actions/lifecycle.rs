@@ -1,0 +1,546 @@
+//! From CreateKey to the end of a key: states, names, deletion, archive.
+
+use super::{Account, Cmk, Empty, Known, MemberAccount, OnKey, on_key, own_account_only};
+use crate::{
+    action::{Access, Action, Named, Spec, Target, family},
+    cx::Cx,
+    docs,
+    keys::KeyEntry,
+    lifecycle::{Step, apply},
+    schema::{Doc, answer, object, request},
+    values::Bounded,
+    vault::Vault,
+};
+use jadeseal_auth::params::Params;
+use jadeseal_store::{Change, Rotation, Tag};
+use jadeseal_types::{
+    Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, Owner, error::Result, limits,
+};
+use std::{collections::HashSet, sync::Arc};
+
+family![
+    CreateKey,
+    DescribeKey,
+    DescribeKeys,
+    EnableKey,
+    EnableKeys,
+    DisableKey,
+    DisableKeys,
+    UpdateAlias,
+    UpdateKeyDescription,
+    ScheduleKeyDeletion,
+    CancelKeyDeletion,
+    ArchiveKey,
+    CancelKeyArchive,
+];
+
+object! {
+    /// A tag of a new key.
+    NewTag as "Tag" {
+        required key: Bounded<127> = "TagKey", Doc("Key of the tag.", "标签键。");
+        required value: Bounded<255> = "TagValue", Doc("Value of the tag.", "标签值。");
+    }
+}
+
+request! {
+    /// Makes a CMK.
+    CreateKey {
+        required alias: Alias = "Alias", docs::ALIAS;
+        optional description: Bounded<{ limits::MAX_DESCRIPTION_BYTES }> = "Description", docs::DESCRIPTION;
+        optional usage: String = "KeyUsage", docs::KEY_USAGE;
+        optional kind: u64 = "Type", Doc("1: material made by the KMS (default); 2: to be imported.", "1：KMS 生成密钥材料（默认）；2：外部导入。");
+        optional tags: Vec<NewTag> = "Tags", docs::TAGS;
+        optional hsm_cluster: String = "HsmClusterId", docs::HSM_CLUSTER;
+    }
+}
+
+answer! {
+    /// The new CMK.
+    Created {
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+        alias: Alias = "Alias", docs::ALIAS;
+        create_time: u64 = "CreateTime", docs::CREATE_TIME;
+        description: String = "Description" nullable, docs::DESCRIPTION;
+        key_state: KeyState = "KeyState", docs::KEY_STATE;
+        key_usage: KeyUsage = "KeyUsage", docs::KEY_USAGE;
+        tag_code: u64 = "TagCode" nullable, docs::TAG_CODE;
+        tag_msg: &'static str = "TagMsg" nullable, docs::TAG_MSG;
+        hsm_cluster: String = "HsmClusterId" nullable, docs::HSM_CLUSTER;
+    }
+}
+
+impl Action for CreateKey {
+    const SPEC: Spec = Spec {
+        name: "CreateKey",
+        access: Access::Write,
+        errors: &[
+            E::InvalidAlias,
+            E::AliasAlreadyExists,
+            E::InvalidKeyUsage,
+            E::InvalidType,
+            E::InvalidHsmClusterId,
+            E::TagKeysDuplicated,
+            E::UnsupportedKeyUsageInCurrentRegion,
+        ],
+        doc: Doc("Makes a CMK.", "创建主密钥。"),
+    };
+    type On = Account;
+    type Response = Created;
+
+    async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Created> {
+        let usage = match self.usage.as_deref() {
+            None | Some("") => KeyUsage::EncryptDecrypt,
+            Some(text) => KeyUsage::from_wire(text).ok_or(E::InvalidKeyUsage)?,
+        };
+        let origin = match self.kind {
+            None | Some(1) => Origin::Kms,
+            Some(2) => Origin::External,
+            Some(_) => return Err(E::InvalidType.into()),
+        };
+        if self.hsm_cluster.is_some_and(|id| !id.is_empty()) {
+            return Err(E::InvalidHsmClusterId.into());
+        }
+        let tags = checked_tags(self.tags.unwrap_or_default())?;
+        if !cx.region.profile.offers(usage) {
+            return Err(E::UnsupportedKeyUsageInCurrentRegion.into());
+        }
+        let external = origin == Origin::External;
+        let cmk = jadeseal_store::Cmk {
+            key_id: cx.svc.new_key_id()?,
+            account: cx.scope.account,
+            region: cx.scope.region.clone(),
+            alias: self.alias,
+            description: self.description.map(|d| d.0).unwrap_or_default(),
+            usage,
+            suite: cx.region.profile.suite(),
+            origin,
+            state: if external { KeyState::PendingImport } else { KeyState::Enabled },
+            owner: Owner::User,
+            creator: cx.caller.uin(),
+            create_time: cx.now,
+            deletion_date: 0,
+            valid_to: 0,
+            rotation: Rotation::default(),
+            current_version: u32::from(!external),
+            hsm_cluster: String::new(),
+            bindings: 0,
+            material_digest: None,
+            revision: 0,
+        };
+        let version = match external {
+            true => None,
+            false => {
+                let domain = cx.svc.vault.newest(cmk.account).await?;
+                let material = jadeseal_crypto::random::secret(cmk.suite.material_len()).map_err(ApiError::internal)?;
+                Some(Vault::seal_material(&domain, &cmk, 1, &material, cx.now)?)
+            }
+        };
+        cx.note(cmk.key_id);
+        let answer = Created {
+            key_id: cmk.key_id,
+            alias: cmk.alias.clone(),
+            create_time: cmk.create_time,
+            description: cmk.description.clone(),
+            key_state: cmk.state,
+            key_usage: cmk.usage,
+            tag_code: 0,
+            tag_msg: "",
+            hsm_cluster: String::new(),
+        };
+        cx.commit(vec![Change::CreateKey { cmk, version, tags }]).await?;
+        Ok(answer)
+    }
+}
+
+fn checked_tags(tags: Vec<NewTag>) -> Result<Vec<Tag>> {
+    if tags.len() > limits::MAX_TAGS {
+        return Err(ApiError::invalid("Tags", "must name at most 50 tags", "最多 50 个标签"));
+    }
+    let mut seen = HashSet::new();
+    for tag in &tags {
+        if tag.key.0.is_empty() {
+            return Err(ApiError::invalid("Tags.TagKey", "must not be empty", "不能为空"));
+        }
+        if !seen.insert(tag.key.0.as_str()) {
+            return Err(E::TagKeysDuplicated.into());
+        }
+    }
+    Ok(tags.into_iter().map(|t| Tag { key: t.key.0, value: t.value.0 }).collect())
+}
+
+/// A batch of keys of the caller's scope, in the order of the request.
+pub struct Batch(Vec<Arc<KeyEntry>>);
+
+/// A request that names several CMKs.
+pub trait OnKeys {
+    fn key_ids(&self) -> &[KeyId];
+    fn early(&self) -> Result<()>;
+}
+
+impl<A: OnKeys + Sync> Target<A> for Batch {
+    const ON_KEYS: bool = true;
+
+    fn named(params: &Params<'_>) -> Named {
+        Named::keys_in(params, "KeyIds")
+    }
+
+    async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
+        let ids = request.key_ids();
+        if ids.is_empty() || ids.len() > limits::MAX_BATCH_KEYS {
+            return Err(ApiError::invalid("KeyIds", "must name 1 to 100 keys", "必须包含 1 到 100 个密钥"));
+        }
+        let mut seen = HashSet::new();
+        if !ids.iter().all(|id| seen.insert(*id)) {
+            return Err(E::DuplicatedKeyId.into());
+        }
+        request.early()?;
+        let mut entries = Vec::with_capacity(ids.len());
+        for id in ids {
+            entries.push(cx.svc.keys.get(&cx.scope, *id).await?);
+        }
+        Ok(Batch(entries))
+    }
+}
+
+/// Runs one step on every key of a batch in one transaction: all or nothing (decision 10).
+async fn step_all(batch: Batch, step: Step, cx: &Cx<'_>) -> Result<Empty> {
+    let mut entries = batch.0;
+    for _ in 0..16 {
+        let mut changes = Vec::new();
+        for entry in &entries {
+            if let Some(cmk) = apply(&entry.row, step, cx.now)? {
+                changes.push(Change::UpdateKey { cmk });
+            }
+        }
+        if changes.is_empty() {
+            return Ok(Empty {});
+        }
+        match cx.commit(changes).await {
+            Ok(_) => return Ok(Empty {}),
+            Err(crate::cx::CommitError::Conflict) => {
+                for entry in &mut entries {
+                    let id = entry.row.key_id;
+                    cx.svc.keys.reload(&cx.scope, id).await?;
+                    *entry = cx.svc.keys.get(&cx.scope, id).await?;
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(ApiError::internal("keys of a batch kept changing under a compare-and-swap"))
+}
+
+/// Runs one step on one key.
+async fn step_one(id: KeyId, step: Step, cx: &Cx<'_>) -> Result<()> {
+    cx.change_key(id, |row| {
+        let next = apply(row, step, cx.now)?;
+        Ok((next.map(|cmk| Change::UpdateKey { cmk }).into_iter().collect(), ()))
+    })
+    .await
+}
+
+macro_rules! one_key_request {
+    ($($(#[$doc:meta])* $name:ident),+) => { $(
+        request! {
+            $(#[$doc])*
+            $name {
+                required key_id: KeyId = "KeyId", docs::KEY_ID;
+                optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+            }
+        }
+        on_key!($name: member);
+    )+ };
+}
+
+macro_rules! batch_request {
+    ($($(#[$doc:meta])* $name:ident),+) => { $(
+        request! {
+            $(#[$doc])*
+            $name {
+                required key_ids: Vec<KeyId> = "KeyIds", docs::KEY_IDS;
+                optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+            }
+        }
+
+        impl OnKeys for $name {
+            fn key_ids(&self) -> &[KeyId] {
+                &self.key_ids
+            }
+
+            fn early(&self) -> Result<()> {
+                own_account_only(&self.member)
+            }
+        }
+    )+ };
+}
+
+/// Actions that are one step of the life cycle and answer nothing.
+macro_rules! simple_steps {
+    ($($name:ident on $on:ty as $wire:literal => $step:expr, $run:ident, [$($error:ident),*], $en:literal, $zh:literal;)+) => { $(
+        impl Action for $name {
+            const SPEC: Spec = Spec {
+                name: $wire,
+                access: Access::Write,
+                errors: &[E::InvalidKeyId, E::CmkNotFound, E::NotRoleOperation, $(E::$error),*],
+                doc: Doc($en, $zh),
+            };
+            type On = $on;
+            type Response = Empty;
+
+            async fn run(self, on: $on, cx: &Cx<'_>) -> Result<Empty> {
+                $run(on, $step, cx).await
+            }
+        }
+    )+ };
+}
+
+async fn step_loaded(cmk: Cmk<Known>, step: Step, cx: &Cx<'_>) -> Result<Empty> {
+    step_one(cmk.entry.row.key_id, step, cx).await?;
+    Ok(Empty {})
+}
+
+one_key_request! {
+    /// Metadata of one CMK.
+    DescribeKey,
+    /// Disabled to Enabled.
+    EnableKey,
+    /// Enabled to Disabled.
+    DisableKey,
+    /// Back from PendingDelete.
+    CancelKeyDeletion,
+    /// To Archived.
+    ArchiveKey,
+    /// Archived to Enabled.
+    CancelKeyArchive
+}
+
+batch_request! {
+    /// Metadata of several CMKs.
+    DescribeKeys,
+    /// EnableKey for several keys, all or nothing.
+    EnableKeys,
+    /// DisableKey for several keys, all or nothing.
+    DisableKeys
+}
+
+simple_steps! {
+    EnableKey on Cmk<Known> as "EnableKey" => Step::Enable, step_loaded, [CmkStateNotSupport],
+        "Enables a CMK.", "启用主密钥。";
+    DisableKey on Cmk<Known> as "DisableKey" => Step::Disable, step_loaded, [CmkStateNotSupport, CmkUsedByCloudProduct],
+        "Disables a CMK.", "禁用主密钥。";
+    EnableKeys on Batch as "EnableKeys" => Step::Enable, step_all, [DuplicatedKeyId, CmkStateNotSupport],
+        "Enables several CMKs, all or none.", "批量启用主密钥，全部成功或全部不变。";
+    DisableKeys on Batch as "DisableKeys" => Step::Disable, step_all, [DuplicatedKeyId, CmkStateNotSupport, CmkUsedByCloudProduct],
+        "Disables several CMKs, all or none.", "批量禁用主密钥，全部成功或全部不变。";
+    ArchiveKey on Cmk<Known> as "ArchiveKey" => Step::Archive, step_loaded,
+        [CmkStateNotSupport, CmkUsedByCloudProduct, NotUserCreatedCmk],
+        "Archives a CMK: it decrypts but makes nothing new.", "归档主密钥：仅可解密。";
+    CancelKeyArchive on Cmk<Known> as "CancelKeyArchive" => Step::Unarchive, step_loaded,
+        [CmkStateNotSupport, NotUserCreatedCmk],
+        "Takes a CMK out of the archive; it becomes Enabled.", "取消归档，密钥恢复启用。";
+}
+
+answer! {
+    /// One key's metadata.
+    Described {
+        metadata: super::metadata::KeyMetadata = "KeyMetadata", docs::METADATA;
+    }
+}
+
+impl Action for DescribeKey {
+    const SPEC: Spec = Spec {
+        name: "DescribeKey",
+        access: Access::Read,
+        errors: &[E::InvalidKeyId, E::CmkNotFound, E::NotRoleOperation],
+        doc: Doc("Returns the metadata of a CMK.", "查询主密钥元数据。"),
+    };
+    type On = Cmk<Known>;
+    type Response = Described;
+
+    async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Described> {
+        Ok(Described { metadata: super::metadata::KeyMetadata::of(&cmk.entry.row, cx.now) })
+    }
+}
+
+answer! {
+    /// Several keys' metadata.
+    DescribedAll {
+        metadatas: Vec<super::metadata::KeyMetadata> = "KeyMetadatas", docs::METADATAS;
+    }
+}
+
+impl Action for DescribeKeys {
+    const SPEC: Spec = Spec {
+        name: "DescribeKeys",
+        access: Access::Read,
+        errors: &[E::DuplicatedKeyId, E::InvalidKeyId, E::CmkNotFound, E::NotRoleOperation],
+        doc: Doc(
+            "Returns the metadata of several CMKs, in the order asked for.",
+            "批量查询主密钥元数据，按请求顺序返回。",
+        ),
+    };
+    type On = Batch;
+    type Response = DescribedAll;
+
+    async fn run(self, batch: Batch, cx: &Cx<'_>) -> Result<DescribedAll> {
+        let of = |e: &Arc<KeyEntry>| super::metadata::KeyMetadata::of(&e.row, cx.now);
+        Ok(DescribedAll { metadatas: batch.0.iter().map(of).collect() })
+    }
+}
+
+request! {
+    /// Renames a CMK.
+    UpdateAlias {
+        required alias: Alias = "Alias", docs::ALIAS;
+        required key_id: KeyId = "KeyId", docs::KEY_ID;
+        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+    }
+}
+
+request! {
+    /// Describes a CMK anew.
+    UpdateKeyDescription {
+        required description: Bounded<{ limits::MAX_DESCRIPTION_BYTES }> = "Description", docs::DESCRIPTION;
+        required key_id: KeyId = "KeyId", docs::KEY_ID;
+        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+    }
+}
+
+on_key!(UpdateAlias: member, UpdateKeyDescription: member);
+
+impl Action for UpdateAlias {
+    const SPEC: Spec = Spec {
+        name: "UpdateAlias",
+        access: Access::Write,
+        errors: &[
+            E::InvalidAlias,
+            E::AliasAlreadyExists,
+            E::InvalidKeyId,
+            E::CmkNotFound,
+            E::CmkStateNotSupport,
+            E::NotRoleOperation,
+        ],
+        doc: Doc("Changes the alias of a CMK.", "修改主密钥别名。"),
+    };
+    type On = Cmk<Known>;
+    type Response = Empty;
+
+    async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Empty> {
+        cx.change_key(cmk.entry.row.key_id, |row| {
+            apply(row, Step::Edit, cx.now)?;
+            if row.alias == self.alias {
+                return Ok((Vec::new(), Empty {}));
+            }
+            let cmk = jadeseal_store::Cmk { alias: self.alias.clone(), ..row.clone() };
+            Ok((vec![Change::UpdateKey { cmk }], Empty {}))
+        })
+        .await
+    }
+}
+
+impl Action for UpdateKeyDescription {
+    const SPEC: Spec = Spec {
+        name: "UpdateKeyDescription",
+        access: Access::Write,
+        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkStateNotSupport, E::NotRoleOperation],
+        doc: Doc("Changes the description of a CMK.", "修改主密钥描述。"),
+    };
+    type On = Cmk<Known>;
+    type Response = Empty;
+
+    async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Empty> {
+        cx.change_key(cmk.entry.row.key_id, |row| {
+            apply(row, Step::Edit, cx.now)?;
+            if row.description == self.description.0 {
+                return Ok((Vec::new(), Empty {}));
+            }
+            let cmk = jadeseal_store::Cmk { description: self.description.0.clone(), ..row.clone() };
+            Ok((vec![Change::UpdateKey { cmk }], Empty {}))
+        })
+        .await
+    }
+}
+
+request! {
+    /// Schedules the end of a CMK.
+    ScheduleKeyDeletion {
+        required key_id: KeyId = "KeyId", docs::KEY_ID;
+        required days: u64 = "PendingWindowInDays", Doc("Days until deletion, 7 to 30.", "计划删除天数，7 到 30。");
+        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+    }
+}
+
+impl OnKey for ScheduleKeyDeletion {
+    fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    fn early(&self) -> Result<()> {
+        if !limits::PENDING_WINDOW_DAYS.contains(&self.days) {
+            return Err(E::InvalidPendingWindowInDays.into());
+        }
+        own_account_only(&self.member)
+    }
+}
+
+answer! {
+    /// When the key goes.
+    Scheduled {
+        deletion_date: u64 = "DeletionDate", docs::DELETION_DATE;
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+    }
+}
+
+impl Action for ScheduleKeyDeletion {
+    const SPEC: Spec = Spec {
+        name: "ScheduleKeyDeletion",
+        access: Access::Write,
+        errors: &[
+            E::InvalidPendingWindowInDays,
+            E::InvalidKeyId,
+            E::CmkNotFound,
+            E::CmkShouldBeDisabled,
+            E::CmkStateNotSupport,
+            E::CmkUsedByCloudProduct,
+            E::NotRoleOperation,
+        ],
+        doc: Doc("Schedules the deletion of a disabled CMK.", "计划删除已禁用的主密钥。"),
+    };
+    type On = Cmk<Known>;
+    type Response = Scheduled;
+
+    async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Scheduled> {
+        let key_id = cmk.entry.row.key_id;
+        cx.change_key(key_id, |row| {
+            let next = apply(row, Step::ScheduleDeletion(self.days), cx.now)?;
+            let cmk = next.ok_or_else(|| ApiError::internal("scheduling changed nothing"))?;
+            let deletion_date = cmk.deletion_date;
+            Ok((vec![Change::UpdateKey { cmk }], Scheduled { deletion_date, key_id }))
+        })
+        .await
+    }
+}
+
+answer! {
+    /// The key that stays.
+    Kept {
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+    }
+}
+
+impl Action for CancelKeyDeletion {
+    const SPEC: Spec = Spec {
+        name: "CancelKeyDeletion",
+        access: Access::Write,
+        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkNotPendingDelete, E::NotRoleOperation],
+        doc: Doc("Cancels the deletion of a CMK; it becomes Disabled.", "取消计划删除，密钥变为禁用。"),
+    };
+    type On = Cmk<Known>;
+    type Response = Kept;
+
+    async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Kept> {
+        let key_id = cmk.entry.row.key_id;
+        step_one(key_id, Step::CancelDeletion, cx).await?;
+        Ok(Kept { key_id })
+    }
+}

@@ -1,0 +1,182 @@
+//! Lists of CMKs: filtered, ordered and paged in the database.
+
+use super::{Account, MemberAccount, metadata::KeyMetadata};
+use crate::{
+    action::{Access, Action, Spec, family},
+    cx::Cx,
+    docs,
+    schema::{Doc, answer, object, request},
+    values::Bounded,
+};
+use jadeseal_store::{KeyQuery, Role};
+use jadeseal_types::{ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, error::Result, limits};
+
+family![ListKeys, ListKeyDetail];
+
+request! {
+    /// Ids of the usable CMKs.
+    ListKeys {
+        optional offset: u64 = "Offset", docs::OFFSET;
+        optional limit: u64 = "Limit", docs::LIMIT;
+        optional role: u64 = "Role", docs::ROLE;
+        optional hsm_cluster: String = "HsmClusterId", docs::HSM_CLUSTER;
+    }
+}
+
+answer! {
+    /// One id.
+    Key as "Key" {
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+    }
+}
+
+answer! {
+    /// A page of ids.
+    Ids {
+        keys: Vec<Key> = "Keys" nullable, Doc("Ids of the keys.", "密钥 ID 列表。");
+        total: u64 = "TotalCount", docs::TOTAL;
+    }
+}
+
+impl Action for ListKeys {
+    const SPEC: Spec = Spec {
+        name: "ListKeys",
+        access: Access::Read,
+        errors: &[E::InvalidHsmClusterId],
+        doc: Doc(
+            "Lists the ids of CMKs that are Enabled, Disabled or PendingImport.",
+            "列出启用、禁用和待导入状态的主密钥 ID。",
+        ),
+    };
+    type On = Account;
+    type Response = Ids;
+
+    async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Ids> {
+        let query = KeyQuery {
+            states: vec![KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport],
+            ..page(self.offset, self.limit, self.role, self.hsm_cluster)?
+        };
+        let page = cx.svc.store.list_ids(&cx.scope, query).await.map_err(ApiError::internal)?;
+        Ok(Ids { keys: page.items.into_iter().map(|key_id| Key { key_id }).collect(), total: page.total })
+    }
+}
+
+object! {
+    /// A tag key with the values that match.
+    TagFilter as "TagFilter" {
+        required key: Bounded<127> = "TagKey", Doc("Key of the tag.", "标签键。");
+        optional values: Vec<Bounded<255>> = "TagValue", Doc("Values of which one must match.", "匹配其一即可的标签值。");
+    }
+}
+
+request! {
+    /// CMKs with their metadata.
+    ListKeyDetail {
+        optional offset: u64 = "Offset", docs::OFFSET;
+        optional limit: u64 = "Limit", docs::LIMIT;
+        optional role: u64 = "Role", docs::ROLE;
+        optional order: u64 = "OrderType", Doc("0: newest first (default); 1: oldest first.", "0：按创建时间降序（默认）；1：升序。");
+        optional state: u64 = "KeyState", Doc("0 all, 1 Enabled, 2 Disabled, 3 PendingDelete, 4 PendingImport, 5 Archived.", "0 全部，1 启用，2 禁用，3 计划删除，4 待导入，5 归档。");
+        optional search: Bounded<256> = "SearchKeyAlias", Doc("Part of a key id or alias.", "密钥 ID 或别名的一部分。");
+        optional origin: String = "Origin", Doc("TENCENT_KMS, EXTERNAL or ALL (default).", "TENCENT_KMS、EXTERNAL 或 ALL（默认）。");
+        optional usage: String = "KeyUsage", Doc("A usage, or ALL; empty is ENCRYPT_DECRYPT.", "密钥用途，ALL 表示全部，空为 ENCRYPT_DECRYPT。");
+        optional tags: Vec<TagFilter> = "TagFilters", Doc("Tags that must match, all of them.", "须全部匹配的标签条件。");
+        optional hsm_cluster: String = "HsmClusterId", docs::HSM_CLUSTER;
+        optional members: Vec<MemberAccount> = "MemberAccounts", docs::MEMBER;
+    }
+}
+
+answer! {
+    /// A page of CMKs.
+    Details {
+        total: u64 = "TotalCount", docs::TOTAL;
+        keys: Vec<KeyMetadata> = "KeyMetadatas" nullable, docs::METADATAS;
+    }
+}
+
+impl Action for ListKeyDetail {
+    const SPEC: Spec = Spec {
+        name: "ListKeyDetail",
+        access: Access::Read,
+        errors: &[E::InvalidHsmClusterId, E::NotRoleOperation],
+        doc: Doc("Lists CMKs with their metadata.", "列出主密钥及其元数据。"),
+    };
+    type On = Account;
+    type Response = Details;
+
+    async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Details> {
+        let ascending = match self.order {
+            None | Some(0) => false,
+            Some(1) => true,
+            Some(_) => return Err(ApiError::invalid("OrderType", "must be 0 or 1", "必须为 0 或 1")),
+        };
+        let states = match self.state {
+            None | Some(0) => Vec::new(),
+            Some(n) => {
+                let state = u8::try_from(n).ok().and_then(KeyState::from_code);
+                vec![state.ok_or_else(|| ApiError::invalid("KeyState", "must be 0 to 5", "必须为 0 到 5"))?]
+            }
+        };
+        let origin = match self.origin.as_deref() {
+            None | Some("" | "ALL") => None,
+            Some(text) => Some(Origin::from_wire(text).ok_or_else(|| {
+                ApiError::invalid(
+                    "Origin",
+                    "must be TENCENT_KMS, EXTERNAL or ALL",
+                    "必须为 TENCENT_KMS、EXTERNAL 或 ALL",
+                )
+            })?),
+        };
+        let usage = match self.usage.as_deref() {
+            None | Some("") => Some(KeyUsage::EncryptDecrypt),
+            Some("ALL") => None,
+            Some(text) => {
+                Some(KeyUsage::from_wire(text).ok_or_else(|| ApiError::invalid("KeyUsage", "is unknown", "取值未知"))?)
+            }
+        };
+        let filters = self.tags.unwrap_or_default();
+        if filters.len() > limits::MAX_TAGS {
+            return Err(ApiError::invalid("TagFilters", "must name at most 50 tags", "最多 50 个标签"));
+        }
+        let tags =
+            filters.into_iter().map(|f| (f.key.0, f.values.unwrap_or_default().into_iter().map(|v| v.0).collect()));
+        let query = KeyQuery {
+            states,
+            usage,
+            origin,
+            search: self.search.map(|s| s.0).filter(|s| !s.is_empty()),
+            tags: tags.collect(),
+            ascending,
+            ..page(self.offset, self.limit, self.role, self.hsm_cluster)?
+        };
+        if self.members.is_some_and(|m| !m.is_empty()) {
+            return Err(E::NotRoleOperation.into());
+        }
+        let page = cx.svc.store.list(&cx.scope, query).await.map_err(ApiError::internal)?;
+        let keys = page.items.iter().map(|row| KeyMetadata::of(row, cx.now)).collect();
+        Ok(Details { total: page.total, keys })
+    }
+}
+
+/// The parameters that both lists share.
+fn page(offset: Option<u64>, limit: Option<u64>, role: Option<u64>, cluster: Option<String>) -> Result<KeyQuery> {
+    let limit = limit.unwrap_or(limits::DEFAULT_PAGE);
+    if limit > limits::MAX_PAGE {
+        return Err(ApiError::invalid("Limit", "must be at most 200", "最大为 200"));
+    }
+    let offset = offset.unwrap_or(0);
+    if i64::try_from(offset).is_err() {
+        return Err(ApiError::invalid("Offset", "is too large", "过大"));
+    }
+    let role = match role {
+        None | Some(0) => Role::Own,
+        Some(1) => Role::Product,
+        Some(_) => return Err(ApiError::invalid("Role", "must be 0 or 1", "必须为 0 或 1")),
+    };
+    // No cluster is configured, so `default` (keys outside any cluster) means every key.
+    match cluster.as_deref() {
+        None | Some("" | "default") => {}
+        Some(_) => return Err(E::InvalidHsmClusterId.into()),
+    }
+    Ok(KeyQuery { role, offset, limit, ..KeyQuery::default() })
+}

@@ -1,0 +1,243 @@
+//! What a running action may reach: its caller's scope, and nothing of anybody else's.
+
+use crate::{Service, region::RegionConf};
+use jadeseal_audit::{Access, Principal, Record};
+use jadeseal_auth::Caller;
+use jadeseal_store::{Change, Cmk, Commit, Committed, Scope, StoreError};
+use jadeseal_types::{AccountId, ApiError, ErrorCode, KeyId, SecretId, Uin, error::Result};
+use parking_lot::Mutex;
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+
+/// The context of one request.
+pub struct Cx<'a> {
+    /// The service.
+    pub svc: &'a Arc<Service>,
+    /// Who calls.
+    pub caller: &'a Caller,
+    /// Account and region of the call.
+    pub scope: Scope,
+    /// The region's configuration.
+    pub region: &'a RegionConf,
+    /// Unix time of the request, seconds.
+    pub now: u64,
+    pub(crate) action: &'static str,
+    pub(crate) draft: &'a Draft,
+}
+
+/// The audit record of a request while it is being handled.
+pub(crate) struct Draft {
+    facts: Facts,
+    state: Mutex<DraftState>,
+}
+
+/// What is known about a request before it runs.
+pub(crate) struct Facts {
+    pub time_micros: u64,
+    pub request_id: String,
+    pub account: Option<AccountId>,
+    pub uin: Option<Uin>,
+    pub principal: Principal,
+    pub secret_id: Option<SecretId>,
+    pub source: Option<IpAddr>,
+    pub user_agent: String,
+    pub version: String,
+    pub action: String,
+    pub region: String,
+    pub access: Access,
+}
+
+impl Facts {
+    /// The facts of a request of which nothing has been read yet.
+    pub fn unknown(wall: Duration, request_id: String) -> Self {
+        Facts {
+            time_micros: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
+            request_id,
+            account: None,
+            uin: None,
+            principal: Principal::Anonymous,
+            secret_id: None,
+            source: None,
+            user_agent: String::new(),
+            version: String::new(),
+            action: String::new(),
+            region: String::new(),
+            access: Access::Read,
+        }
+    }
+}
+
+#[derive(Default)]
+struct DraftState {
+    resources: Vec<KeyId>,
+    /// The record went into the log with a committed change.
+    recorded: bool,
+}
+
+impl Draft {
+    pub fn new(facts: Facts) -> Self {
+        Draft { facts, state: Mutex::default() }
+    }
+
+    pub fn facts_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.facts.request_id
+    }
+
+    pub fn recorded(&self) -> bool {
+        self.state.lock().recorded
+    }
+
+    pub fn note(&self, id: KeyId) {
+        let mut state = self.state.lock();
+        // A record stays small whatever a caller names; no action names more than a batch of keys.
+        if state.resources.len() < jadeseal_types::limits::MAX_BATCH_KEYS + 1 && !state.resources.contains(&id) {
+            state.resources.push(id);
+        }
+    }
+
+    /// The record with its outcome: none for success, else the error code.
+    pub fn encode(&self, code: Option<ErrorCode>) -> Vec<u8> {
+        let f = &self.facts;
+        let state = self.state.lock();
+        let mut out = Vec::new();
+        Record {
+            time_micros: f.time_micros,
+            request_id: &f.request_id,
+            account: f.account,
+            uin: f.uin,
+            principal: f.principal,
+            secret_id: f.secret_id.as_ref(),
+            source: f.source,
+            user_agent: &f.user_agent,
+            service: "kms",
+            version: &f.version,
+            action: &f.action,
+            region: &f.region,
+            resources: &state.resources,
+            access: f.access,
+            code,
+        }
+        .encode(&mut out);
+        out
+    }
+}
+
+/// The six-segment resource of a CAM policy.
+struct Resource<'a>(&'a Cx<'a>, Option<KeyId>);
+
+impl fmt::Display for Resource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Resource(cx, key) = self;
+        match key {
+            None => f.write_str("*"),
+            Some(id) => {
+                let (region, account, uin) = (&cx.scope.region, cx.scope.account, cx.caller.uin());
+                write!(f, "qcs::kms:{region}:uin/{account}:key/creatorUin/{uin}/{id}")
+            }
+        }
+    }
+}
+
+impl Cx<'_> {
+    /// Asks the policy; default deny.
+    pub(crate) fn authorise(&self, key: Option<KeyId>) -> Result<()> {
+        jadeseal_auth::authorise(self.caller, self.action, Resource(self, key))
+    }
+
+    /// Names a key in the audit record.
+    pub fn note(&self, id: KeyId) {
+        self.draft.note(id);
+    }
+
+    /// Commits a change together with the request's audit record, and brings the caches up to it. Once
+    /// begun it runs to its end, even if the caller hangs up in between. A handler commits once, last.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<Committed, CommitError> {
+        let record = self.draft.encode(None);
+        let committed = commit(self.svc, self.scope.clone(), changes, Some(record)).await?;
+        self.draft.state.lock().recorded = true;
+        Ok(committed)
+    }
+
+    /// Commits something that belongs to a failing request, whose record is written with its error.
+    pub async fn commit_unrecorded(&self, changes: Vec<Change>) -> Result<Committed, CommitError> {
+        commit(self.svc, self.scope.clone(), changes, None).await
+    }
+
+    /// Reads a key afresh, lets `step` make changes of it, commits by compare-and-swap, and starts over
+    /// when somebody else was faster. `None` from `step` means that nothing is to change.
+    pub async fn change_key<T: Send>(
+        &self,
+        id: KeyId,
+        mut step: impl FnMut(&Cmk) -> Result<(Vec<Change>, T)> + Send,
+    ) -> Result<T> {
+        for _ in 0..MAX_TRIES {
+            let entry = self.svc.keys.get(&self.scope, id).await?;
+            let (changes, value) = step(&entry.row)?;
+            if changes.is_empty() {
+                return Ok(value);
+            }
+            match self.commit(changes).await {
+                Ok(_) => return Ok(value),
+                Err(CommitError::Conflict) => self.svc.keys.reload(&self.scope, id).await?,
+                Err(CommitError::Api(e)) => return Err(e),
+            }
+        }
+        Err(ApiError::internal(format!("key {id} kept changing under a compare-and-swap")))
+    }
+}
+
+const MAX_TRIES: usize = 16;
+
+/// Why a commit did not happen.
+#[derive(Debug)]
+pub enum CommitError {
+    /// Another change came first; read again and retry.
+    Conflict,
+    /// Anything else, as the answer that it becomes.
+    Api(ApiError),
+}
+
+impl From<CommitError> for ApiError {
+    fn from(e: CommitError) -> Self {
+        match e {
+            CommitError::Conflict => ApiError::internal("unexpected conflict"),
+            CommitError::Api(e) => e,
+        }
+    }
+}
+
+/// Commits in a task of its own, so that a caller who hangs up cannot leave the caches behind the store.
+pub(crate) async fn commit(
+    svc: &Arc<Service>,
+    scope: Scope,
+    changes: Vec<Change>,
+    outbox: Option<Vec<u8>>,
+) -> Result<Committed, CommitError> {
+    let svc = svc.clone();
+    let task = tokio::spawn(async move {
+        let destroyed: Vec<KeyId> = changes
+            .iter()
+            .filter_map(|c| match c {
+                Change::DestroyKey { key_id, .. } => Some(*key_id),
+                _ => None,
+            })
+            .collect();
+        let record = outbox.clone();
+        let committed = match svc.store.commit(&scope, Commit { changes, outbox }).await {
+            Ok(committed) => committed,
+            Err(StoreError::Conflict) => return Err(CommitError::Conflict),
+            Err(StoreError::AliasTaken) => return Err(CommitError::Api(ErrorCode::AliasAlreadyExists.into())),
+            Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
+            Err(e) => return Err(CommitError::Api(ApiError::internal(e))),
+        };
+        svc.keys.apply(&committed.keys, &destroyed);
+        if let (Some(id), Some(record)) = (committed.outbox_id, record) {
+            svc.journal.change_committed(id, &record);
+        }
+        Ok(committed)
+    });
+    task.await.map_err(|e| CommitError::Api(ApiError::internal(e)))?
+}

@@ -1,0 +1,76 @@
+//! The action table as JSON: the source of the console's forms, the docs and the conformance check.
+
+use crate::{
+    KMS_VERSION,
+    action::Access,
+    entries,
+    schema::{Field, Object, Type},
+};
+use serde_json::{Map, Value, json};
+
+/// The table, pretty-printed with sorted names and a final newline, so that a stale copy shows as a diff.
+pub fn export_actions_json() -> String {
+    let mut actions = Map::new();
+    let mut types = Map::new();
+    for entry in entries() {
+        let spec = entry.spec;
+        let mut response = fields(entry.response, &mut types);
+        response.push(json!({
+            "name": "RequestId", "type": "string",
+            "doc": { "en": "Id of the request.", "zh": "请求 ID。" },
+        }));
+        let mut errors: Vec<_> = spec.errors.iter().map(|code| code.wire()).collect();
+        errors.sort_unstable();
+        let access = match spec.access {
+            Access::Read => "read",
+            Access::Use => "use",
+            Access::Write => "write",
+        };
+        actions.insert(
+            spec.name.to_owned(),
+            json!({
+                "doc": { "en": spec.doc.0, "zh": spec.doc.1 },
+                "permission": format!("kms:{}", spec.name),
+                "resource": if entry.on_keys { "key" } else { "*" },
+                "access": access,
+                "request": fields(entry.request, &mut types),
+                "response": response,
+                "errors": errors,
+            }),
+        );
+    }
+    let table = json!({ "service": "kms", "version": KMS_VERSION, "actions": actions, "types": types });
+    // serde_json's default map is sorted by name.
+    format!("{table:#}\n")
+}
+
+fn fields(list: &'static [Field], types: &mut Map<String, Value>) -> Vec<Value> {
+    list.iter()
+        .map(|f| {
+            note_objects(&f.ty, types);
+            let mut out = Map::new();
+            out.insert("name".into(), f.name.into());
+            out.insert("type".into(), f.ty.wire().into());
+            if f.required {
+                out.insert("required".into(), true.into());
+            }
+            if f.nullable {
+                out.insert("nullable".into(), true.into());
+            }
+            out.insert("doc".into(), json!({ "en": f.doc.0, "zh": f.doc.1 }));
+            Value::Object(out)
+        })
+        .collect()
+}
+
+fn note_objects(ty: &'static Type, types: &mut Map<String, Value>) {
+    match ty {
+        Type::List(item) => note_objects(item, types),
+        Type::Object(Object { name, fields: members }) if !types.contains_key(*name) => {
+            types.insert((*name).to_owned(), Value::Null);
+            let members = fields(members, types);
+            types.insert((*name).to_owned(), Value::Array(members));
+        }
+        _ => {}
+    }
+}

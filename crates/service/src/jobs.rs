@@ -1,0 +1,193 @@
+//! Background jobs: deletion at its date, expiry of imported material, scheduled rotation.
+//!
+//! A job takes no input but the clock and the store, so a restart loses nothing and a second run does
+//! no harm. Each change leaves an audit record with the principal `service`.
+
+use crate::{
+    Service,
+    actions::{import::dropping, rotation::rotation},
+    cx::{CommitError, Draft, Facts, commit},
+    lifecycle::Step,
+};
+use jadeseal_audit::{Access, Principal};
+use jadeseal_store::{Change, Cmk, Scope};
+use jadeseal_types::{ApiError, KeyState, error::Result};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// Rows that one pass takes from each queue; the next pass follows at once while queues are long.
+const BATCH: u64 = 200;
+/// Time between two passes.
+const PERIOD: Duration = Duration::from_secs(1);
+/// A wall clock that runs ahead of the monotonic one by more than this has been set, not run.
+const JUMP: Duration = Duration::from_secs(300);
+
+/// Watches the wall clock, because a deletion cannot be taken back.
+///
+/// After a start, and after each jump forward, keys are not destroyed until the clock has run steadily
+/// for `settle`: an operator who set the clock wrongly has that long to notice. Nothing can be done with
+/// such keys in the meantime except cancelling their deletion.
+pub struct ClockWatch {
+    settle: Duration,
+    last: Option<(Duration, Duration)>,
+    steady_since: Duration,
+}
+
+impl ClockWatch {
+    /// A watch that has seen nothing yet.
+    pub fn new(settle: Duration) -> Self {
+        ClockWatch { settle, last: None, steady_since: Duration::ZERO }
+    }
+
+    /// Takes a reading; true when the clock may be trusted with destruction.
+    pub fn steady(&mut self, wall: Duration, monotonic: Duration) -> bool {
+        match self.last {
+            None => self.steady_since = monotonic,
+            Some((last_wall, last_monotonic)) => {
+                let expected = last_wall + monotonic.saturating_sub(last_monotonic);
+                if wall > expected + JUMP {
+                    tracing::error!(
+                        seconds = (wall - expected).as_secs(),
+                        "the wall clock jumped forward; keys that are due for deletion are kept for the moment"
+                    );
+                    self.steady_since = monotonic;
+                } else if wall + JUMP < expected {
+                    tracing::error!(seconds = (expected - wall).as_secs(), "the wall clock jumped backward");
+                    self.steady_since = monotonic;
+                }
+            }
+        }
+        self.last = Some((wall, monotonic));
+        monotonic.saturating_sub(self.steady_since) >= self.settle
+    }
+}
+
+/// Runs the jobs until `stop` turns true.
+pub async fn run(svc: Arc<Service>, settle: Duration, mut stop: watch::Receiver<bool>) {
+    let mut watch = ClockWatch::new(settle);
+    loop {
+        let more = pass(&svc, &mut watch).await;
+        let pause = if more { Duration::from_millis(10) } else { PERIOD };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            changed = stop.changed() => if changed.is_err() || *stop.borrow() { return },
+        }
+    }
+}
+
+/// One pass of every job. True when there is more to do at once. A failing job is logged, counted and
+/// tried again in the next pass; it does not keep the others from running.
+pub async fn pass(svc: &Arc<Service>, watch: &mut ClockWatch) -> bool {
+    let steady = watch.steady(svc.clock.wall(), svc.clock.monotonic());
+    let mut more = false;
+    let now = svc.clock.now();
+    more |= report(svc, "expire", expire(svc, now).await);
+    more |= report(svc, "rotate", rotate(svc, now).await);
+    if steady {
+        more |= report(svc, "delete", delete(svc, now).await);
+    }
+    report(svc, "audit_outbox", svc.journal.sweep().await.map(|()| 0));
+    report(svc, "access_key_use", save_uses(svc).await);
+    more
+}
+
+fn report(svc: &Service, job: &'static str, result: Result<usize>) -> bool {
+    match result {
+        Ok(0) => false,
+        Ok(count) => {
+            svc.metrics.job(job, "done", count as u64);
+            count as u64 >= BATCH
+        }
+        Err(e) => {
+            svc.metrics.job(job, "failed", 1);
+            tracing::error!(job, cause = e.internal_cause().unwrap_or(""), "background job failed: {e}");
+            false
+        }
+    }
+}
+
+async fn delete(svc: &Arc<Service>, now: u64) -> Result<usize> {
+    let due = svc.store.due_deletions(now, BATCH).await.map_err(ApiError::internal)?;
+    let mut count = 0;
+    for row in due {
+        if row.state != KeyState::PendingDelete || row.deletion_date == 0 || row.deletion_date > now {
+            continue;
+        }
+        let change = Change::DestroyKey { key_id: row.key_id, revision: row.revision };
+        count += usize::from(change_of(svc, &row, "DeleteKeyAtDate", vec![change]).await?);
+        tracing::info!(key = %row.key_id, account = %row.account, "key destroyed at its deletion date");
+    }
+    Ok(count)
+}
+
+async fn expire(svc: &Arc<Service>, now: u64) -> Result<usize> {
+    let due = svc.store.due_expiries(now, BATCH).await.map_err(ApiError::internal)?;
+    let mut count = 0;
+    for row in due {
+        let changes = dropping(&row, Step::ExpireMaterial, now)?;
+        count += usize::from(change_of(svc, &row, "ExpireKeyMaterial", changes).await?);
+    }
+    Ok(count)
+}
+
+async fn rotate(svc: &Arc<Service>, now: u64) -> Result<usize> {
+    let due = svc.store.due_rotations(now, BATCH).await.map_err(ApiError::internal)?;
+    let mut count = 0;
+    for row in due {
+        let domain = svc.vault.newest(row.account).await?;
+        let changes = rotation(&domain, &row, Step::RotateScheduled, now)?;
+        count += usize::from(change_of(svc, &row, "RotateKeyOnSchedule", changes).await?);
+    }
+    Ok(count)
+}
+
+async fn save_uses(svc: &Arc<Service>) -> Result<usize> {
+    let uses = svc.credentials.unsaved_uses(svc.clock.now());
+    if uses.is_empty() {
+        return Ok(0);
+    }
+    svc.store.touch_access_keys(&uses).await.map_err(ApiError::internal)?;
+    // Not counted: it would make every pass look busy.
+    Ok(0)
+}
+
+/// Commits a job's changes of one key. False when somebody else changed the key first; the next pass
+/// looks at it again.
+async fn change_of(svc: &Arc<Service>, row: &Cmk, action: &'static str, changes: Vec<Change>) -> Result<bool> {
+    if changes.is_empty() {
+        return Ok(false);
+    }
+    let draft = Draft::new(Facts {
+        account: Some(row.account),
+        principal: Principal::Service,
+        action: action.to_owned(),
+        region: row.region.as_str().to_owned(),
+        access: Access::Write,
+        ..Facts::unknown(svc.clock.wall(), crate::pipeline::request_id())
+    });
+    draft.note(row.key_id);
+    let scope = Scope { account: row.account, region: row.region.clone() };
+    match commit(svc, scope, changes, Some(draft.encode(None))).await {
+        Ok(_) => Ok(true),
+        Err(CommitError::Conflict) => Ok(false),
+        Err(CommitError::Api(e)) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_forward_is_not_trusted_until_it_has_settled() {
+        let secs = Duration::from_secs;
+        let mut watch = ClockWatch::new(secs(600));
+        assert!(!watch.steady(secs(1_000), secs(0)), "not at the start");
+        assert!(!watch.steady(secs(1_599), secs(599)));
+        assert!(watch.steady(secs(1_600), secs(600)));
+        assert!(!watch.steady(secs(1_000_000), secs(601)), "set a year ahead");
+        assert!(!watch.steady(secs(1_000_599), secs(1_200)));
+        assert!(watch.steady(secs(1_000_601), secs(1_202)));
+        assert!(!watch.steady(secs(500), secs(1_203)), "set back");
+    }
+}

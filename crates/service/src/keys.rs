@@ -1,0 +1,185 @@
+//! The key cache: what the hot path reads instead of the database.
+//!
+//! An entry is one CMK row as it was committed, with the key versions that have been opened since. It
+//! is replaced, never changed, when a commit changes the row, and the caller of the change gets its
+//! answer only after that. So a call that begins after DisableKey has returned finds the new row.
+//!
+//! Every look-up names the caller's scope. A key of another account or region is treated as not
+//! cached, and the database then does not know it either: same answer, same path.
+
+use crate::vault::Vault;
+use hashbrown::HashMap;
+use jadeseal_crypto::BlobKey;
+use jadeseal_store::{Cmk, Scope, Store};
+use jadeseal_types::{ApiError, ErrorCode, KeyId, error::Result};
+use parking_lot::{Mutex, RwLock};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+const SHARDS: usize = 64;
+
+/// One cached CMK.
+pub struct KeyEntry {
+    /// The row as committed.
+    pub row: Cmk,
+    /// Opened versions, newest first in practice: a handful at most.
+    opened: Mutex<Vec<(u32, Arc<BlobKey>)>>,
+}
+
+impl KeyEntry {
+    fn new(row: Cmk) -> Self {
+        KeyEntry { row, opened: Mutex::default() }
+    }
+
+    fn opened(&self, version: u32) -> Option<Arc<BlobKey>> {
+        self.opened.lock().iter().find(|(v, _)| *v == version).map(|(_, key)| key.clone())
+    }
+}
+
+#[derive(Default)]
+struct Shard {
+    entries: RwLock<HashMap<KeyId, Arc<KeyEntry>>>,
+    /// Counts the commits that touched the shard. A row read from the database before a commit must
+    /// not be cached after it.
+    changes: AtomicU64,
+}
+
+/// The cache of CMKs.
+pub struct Keys {
+    store: Arc<dyn Store>,
+    vault: Arc<Vault>,
+    shards: Vec<Shard>,
+    per_shard: usize,
+}
+
+impl Keys {
+    /// A cache for at most `capacity` keys.
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, capacity: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        Keys { store, vault, shards, per_shard: capacity.div_ceil(SHARDS).max(1) }
+    }
+
+    fn shard(&self, id: KeyId) -> &Shard {
+        // The low bytes of our ids are random node and clock sequence bits, the first ones the time.
+        let b = id.as_bytes();
+        &self.shards[(b[0] ^ b[3] ^ b[9] ^ b[15]) as usize % SHARDS]
+    }
+
+    /// A key of the scope, from the cache or the database.
+    pub async fn find(&self, scope: &Scope, id: KeyId) -> Result<Option<Arc<KeyEntry>>> {
+        let shard = self.shard(id);
+        if let Some(entry) = shard.entries.read().get(&id)
+            && entry.row.account == scope.account
+            && entry.row.region == scope.region
+        {
+            return Ok(Some(entry.clone()));
+        }
+        let before = shard.changes.load(Ordering::Acquire);
+        let Some(row) = self.store.key(scope, id).await.map_err(ApiError::internal)? else { return Ok(None) };
+        let entry = Arc::new(KeyEntry::new(row));
+        let mut entries = shard.entries.write();
+        if shard.changes.load(Ordering::Acquire) == before {
+            self.make_room(&mut entries);
+            // Somebody else may have loaded the same row and opened versions: keep theirs.
+            return Ok(Some(entries.entry(id).or_insert(entry).clone()));
+        }
+        Ok(Some(entry))
+    }
+
+    /// Like [`Keys::find`], with `CmkNotFound` for an unknown key.
+    pub async fn get(&self, scope: &Scope, id: KeyId) -> Result<Arc<KeyEntry>> {
+        self.find(scope, id).await?.ok_or_else(|| ErrorCode::CmkNotFound.into())
+    }
+
+    /// Reads a key's row again after a lost compare-and-swap, where the cache may be behind.
+    pub async fn reload(&self, scope: &Scope, id: KeyId) -> Result<()> {
+        match self.store.key(scope, id).await.map_err(ApiError::internal)? {
+            Some(row) => self.apply(&[row], &[]),
+            None => self.apply(&[], &[id]),
+        }
+        Ok(())
+    }
+
+    /// One version of a key, ready for use.
+    pub async fn version(&self, scope: &Scope, entry: &KeyEntry, version: u32) -> Result<Option<Arc<BlobKey>>> {
+        if let Some(key) = entry.opened(version) {
+            return Ok(Some(key));
+        }
+        let row = self.store.version(scope, entry.row.key_id, version).await.map_err(ApiError::internal)?;
+        let Some(row) = row else { return Ok(None) };
+        let material = self.vault.open_material(&entry.row, &row).await?;
+        let key = Arc::new(BlobKey::new(entry.row.suite, &material).map_err(ApiError::internal)?);
+        let mut opened = entry.opened.lock();
+        if opened.iter().all(|(v, _)| *v != version) {
+            opened.push((version, key.clone()));
+        }
+        Ok(Some(key))
+    }
+
+    /// Brings the cache up to a commit. Called before the caller of the change gets its answer.
+    pub fn apply(&self, rows: &[Cmk], destroyed: &[KeyId]) {
+        for row in rows {
+            let shard = self.shard(row.key_id);
+            let mut entries = shard.entries.write();
+            shard.changes.fetch_add(1, Ordering::AcqRel);
+            let old = entries.get(&row.key_id);
+            if old.is_some_and(|old| old.row.revision >= row.revision) {
+                continue;
+            }
+            let entry = KeyEntry::new(row.clone());
+            // Material stays opened only while the key still has it.
+            if row.current_version != 0
+                && let Some(old) = old
+            {
+                *entry.opened.lock() = old.opened.lock().clone();
+            }
+            self.make_room(&mut entries);
+            entries.insert(row.key_id, Arc::new(entry));
+        }
+        for id in destroyed {
+            let shard = self.shard(*id);
+            let mut entries = shard.entries.write();
+            shard.changes.fetch_add(1, Ordering::AcqRel);
+            entries.remove(id);
+        }
+    }
+
+    /// Fills the cache with rows read at start, so that the first call on a key reads no row.
+    pub async fn warm(&self) -> Result<usize> {
+        let mut after = None;
+        let mut count = 0;
+        while count < self.per_shard * SHARDS {
+            let before: Vec<u64> = self.shards.iter().map(|s| s.changes.load(Ordering::Acquire)).collect();
+            let rows = self.store.all_keys_meta(after, 5_000).await.map_err(ApiError::internal)?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.key_id);
+            count += rows.len();
+            for row in rows {
+                let at = self.shards.iter().position(|s| std::ptr::eq(s, self.shard(row.key_id))).unwrap_or(0);
+                let shard = &self.shards[at];
+                let mut entries = shard.entries.write();
+                if shard.changes.load(Ordering::Acquire) == before[at] && entries.len() < self.per_shard {
+                    entries.entry(row.key_id).or_insert_with(|| Arc::new(KeyEntry::new(row)));
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Number of cached keys.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|s| s.entries.read().len()).sum()
+    }
+
+    /// Drops a few entries of a full shard; iteration order of the map is as good as random.
+    fn make_room(&self, entries: &mut HashMap<KeyId, Arc<KeyEntry>>) {
+        if entries.len() >= self.per_shard {
+            let victims: Vec<KeyId> = entries.keys().take(1 + self.per_shard / 64).copied().collect();
+            for id in victims {
+                entries.remove(&id);
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The life cycle of a CMK as a pure function: a row and a step give the next row or a refusal.
+//!
+//! Everything that changes a state goes through [`apply`]; the store commits its result by
+//! compare-and-swap. The table is section 3.1 of the API's behaviour with decisions 7 to 12 and 16 to 18.
+
+use jadeseal_store::Cmk;
+use jadeseal_types::{ErrorCode, KeyState, KeyUsage, Origin, limits::DAY};
+
+/// What is to happen to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// EnableKey.
+    Enable,
+    /// DisableKey.
+    Disable,
+    /// ArchiveKey.
+    Archive,
+    /// CancelKeyArchive.
+    Unarchive,
+    /// ScheduleKeyDeletion with a window in days.
+    ScheduleDeletion(u64),
+    /// CancelKeyDeletion.
+    CancelDeletion,
+    /// UpdateAlias, UpdateKeyDescription: nothing changes here but the state is checked.
+    Edit,
+    /// EnableKeyRotation with a period in days.
+    EnableRotation(u64),
+    /// DisableKeyRotation.
+    DisableRotation,
+    /// RotateKey.
+    RotateOnDemand,
+    /// The rotation job.
+    RotateScheduled,
+    /// GetParametersForImport: checks only.
+    PrepareImport,
+    /// ImportKeyMaterial with its expiry (0 = never).
+    Import(u64),
+    /// DeleteImportedKeyMaterial.
+    DropMaterial,
+    /// The expiry job: `ValidTo` has passed.
+    ExpireMaterial,
+    /// BindCloudResource: a bound key must not lapse, so `ValidTo` is cleared.
+    Bind,
+}
+
+/// The next row, or `None` when the step changes nothing.
+pub fn apply(cmk: &Cmk, step: Step, now: u64) -> Result<Option<Cmk>, ErrorCode> {
+    use ErrorCode as E;
+    use KeyState as S;
+    let state = effective_state(cmk, now);
+    let mut next = cmk.clone();
+    match step {
+        Step::Enable => match state {
+            S::Enabled => return Ok(None),
+            S::Disabled => next.state = S::Enabled,
+            _ => return Err(E::CmkStateNotSupport),
+        },
+        Step::Disable => match state {
+            S::Enabled => {
+                unused_by_products(cmk)?;
+                next.state = S::Disabled;
+            }
+            S::Disabled => return Ok(None),
+            _ => return Err(E::CmkStateNotSupport),
+        },
+        Step::Archive => {
+            if !cmk.owner.is_user() {
+                return Err(E::NotUserCreatedCmk);
+            }
+            match state {
+                S::Enabled | S::Disabled => {
+                    unused_by_products(cmk)?;
+                    next.state = S::Archived;
+                }
+                S::Archived => return Ok(None),
+                _ => return Err(E::CmkStateNotSupport),
+            }
+        }
+        Step::Unarchive => match state {
+            S::Archived => next.state = S::Enabled,
+            _ => return Err(E::CmkStateNotSupport),
+        },
+        Step::ScheduleDeletion(days) => match state {
+            S::Disabled | S::PendingImport => {
+                unused_by_products(cmk)?;
+                next.state = S::PendingDelete;
+                next.deletion_date = now + days * DAY;
+            }
+            S::Enabled | S::Archived => return Err(E::CmkShouldBeDisabled),
+            S::PendingDelete => return Err(E::CmkStateNotSupport),
+        },
+        Step::CancelDeletion => match state {
+            S::PendingDelete => {
+                next.state = if has_material(cmk, now) { S::Disabled } else { S::PendingImport };
+                next.deletion_date = 0;
+            }
+            _ => return Err(E::CmkNotPendingDelete),
+        },
+        Step::Edit => match state {
+            S::PendingDelete => return Err(E::CmkStateNotSupport),
+            _ => return Ok(None),
+        },
+        Step::EnableRotation(days) => {
+            if cmk.usage != KeyUsage::EncryptDecrypt {
+                return Err(E::RotateNotSupported);
+            }
+            if cmk.origin == Origin::External {
+                return Err(E::ExternalCmkCanNotRotate);
+            }
+            if state != S::Enabled {
+                return Err(E::CmkStateNotSupport);
+            }
+            next.rotation.enabled = true;
+            next.rotation.days = u32::try_from(days).unwrap_or(365);
+            next.rotation.next = now + days * DAY;
+        }
+        Step::DisableRotation => {
+            if !cmk.rotation.enabled {
+                return Ok(None);
+            }
+            next.rotation.enabled = false;
+        }
+        Step::RotateOnDemand => {
+            if cmk.usage != KeyUsage::EncryptDecrypt || cmk.origin == Origin::External {
+                return Err(E::RotateNotSupported);
+            }
+            if state != S::Enabled {
+                return Err(E::CmkStateNotSupport);
+            }
+            if !cmk.rotation.enabled {
+                return Err(E::RotateNotSupported);
+            }
+            // A clock that went back must not lock the caller out for longer than the rule says.
+            let last = cmk.rotation.last_on_demand.min(now);
+            if cmk.rotation.last_on_demand != 0 && now - last < DAY {
+                return Err(E::RotateRateLimited);
+            }
+            rotate(&mut next, now);
+            next.rotation.last_on_demand = now;
+        }
+        Step::RotateScheduled => {
+            if state != S::Enabled || !cmk.rotation.enabled || cmk.rotation.next > now {
+                return Ok(None);
+            }
+            rotate(&mut next, now);
+        }
+        Step::PrepareImport => {
+            external(cmk)?;
+            match state {
+                S::Enabled | S::Disabled | S::PendingImport => return Ok(None),
+                _ => return Err(E::CmkStateNotSupport),
+            }
+        }
+        Step::Import(valid_to) => {
+            external(cmk)?;
+            match state {
+                S::Enabled | S::PendingImport => {
+                    next.state = S::Enabled;
+                    next.current_version = 1;
+                    next.valid_to = valid_to;
+                }
+                _ => return Err(E::CmkStateNotSupport),
+            }
+        }
+        Step::DropMaterial => {
+            external(cmk)?;
+            match state {
+                S::Enabled | S::Disabled => {
+                    unused_by_products(cmk)?;
+                    drop_material(&mut next);
+                }
+                _ => return Err(E::CmkStateNotSupport),
+            }
+        }
+        Step::ExpireMaterial => {
+            if cmk.valid_to == 0 || cmk.valid_to > now || cmk.current_version == 0 {
+                return Ok(None);
+            }
+            drop_material(&mut next);
+        }
+        Step::Bind => {
+            if state != S::Enabled {
+                return Err(E::CmkStateNotSupport);
+            }
+            if cmk.valid_to == 0 {
+                return Ok(None);
+            }
+            next.valid_to = 0;
+        }
+    }
+    Ok(Some(next))
+}
+
+/// The state that callers see: a key whose material has expired is `PendingImport` from that second on,
+/// whether or not the expiry job has come by yet.
+pub fn effective_state(cmk: &Cmk, now: u64) -> KeyState {
+    if cmk.state != KeyState::PendingDelete && expired(cmk, now) { KeyState::PendingImport } else { cmk.state }
+}
+
+fn expired(cmk: &Cmk, now: u64) -> bool {
+    cmk.valid_to != 0 && cmk.valid_to <= now
+}
+
+fn has_material(cmk: &Cmk, now: u64) -> bool {
+    cmk.current_version != 0 && !expired(cmk, now)
+}
+
+/// A key that a product uses, or that a product had made, stays as it is.
+fn unused_by_products(cmk: &Cmk) -> Result<(), ErrorCode> {
+    if cmk.bindings > 0 || !cmk.owner.is_user() { Err(ErrorCode::CmkUsedByCloudProduct) } else { Ok(()) }
+}
+
+fn external(cmk: &Cmk) -> Result<(), ErrorCode> {
+    if cmk.origin == Origin::External { Ok(()) } else { Err(ErrorCode::NotExternalCmk) }
+}
+
+fn rotate(next: &mut Cmk, now: u64) {
+    next.current_version += 1;
+    next.rotation.last = now;
+    next.rotation.next = now + u64::from(next.rotation.days) * DAY;
+}
+
+fn drop_material(next: &mut Cmk) {
+    if next.state != KeyState::PendingDelete {
+        next.state = KeyState::PendingImport;
+    }
+    next.current_version = 0;
+    next.valid_to = 0;
+}
+
+/// What a key must allow for a cryptographic call, by decision 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Encrypt, destination of ReEncrypt.
+    Encrypt,
+    /// GenerateDataKey.
+    MakeDataKey,
+    /// Decrypt, source of ReEncrypt.
+    Decrypt,
+}
+
+/// Refuses a use that the key's state or usage does not allow.
+pub fn allow(cmk: &Cmk, purpose: Use, now: u64) -> Result<(), ErrorCode> {
+    use ErrorCode as E;
+    if cmk.usage != KeyUsage::EncryptDecrypt {
+        return Err(E::InvalidKeyUsage);
+    }
+    match (effective_state(cmk, now), purpose) {
+        (KeyState::Enabled, _) | (KeyState::Archived, Use::Decrypt) => Ok(()),
+        (KeyState::Archived, Use::Encrypt | Use::MakeDataKey) => Err(E::CmkArchived),
+        (KeyState::PendingDelete, Use::MakeDataKey) => Err(E::KeyPendingDelete),
+        _ => Err(E::CmkDisabled),
+    }
+}

@@ -1,0 +1,137 @@
+//! Counters and histograms in the Prometheus text format.
+
+use crate::Service;
+use jadeseal_types::ErrorCode;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use std::{collections::HashMap, time::Duration};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByCode {
+    action: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByJob {
+    job: &'static str,
+    outcome: &'static str,
+}
+
+/// Latency buckets, seconds: 50 µs to about 1.6 s.
+const BUCKETS: [f64; 16] = [
+    0.000_05, 0.000_1, 0.000_2, 0.000_4, 0.000_8, 0.001_6, 0.003_2, 0.006_4, 0.012_8, 0.025_6, 0.051_2, 0.102_4,
+    0.204_8, 0.409_6, 0.819_2, 1.638_4,
+];
+
+/// Resolved once, so that the hot path looks nothing up by label.
+struct PerAction {
+    ok: Counter,
+    latency: Histogram,
+}
+
+/// The service's metrics.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<ByCode, Counter>,
+    actions: HashMap<&'static str, PerAction>,
+    latency: Family<ByAction, Histogram, fn() -> Histogram>,
+    keys: Family<ByState, Gauge>,
+    jobs: Family<ByJob, Counter>,
+    cached: Gauge,
+    audit_lag: Gauge,
+    audit_index: Gauge,
+    replay_overflow: Gauge,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByAction {
+    action: &'static str,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(BUCKETS)
+}
+
+impl Metrics {
+    /// Metrics for a set of actions.
+    pub fn new(actions: impl Iterator<Item = &'static str>) -> Self {
+        let mut registry = Registry::with_prefix("jadeseal");
+        let requests = Family::<ByCode, Counter>::default();
+        let latency = Family::<ByAction, Histogram, fn() -> Histogram>::new_with_constructor(histogram);
+        let keys = Family::<ByState, Gauge>::default();
+        let jobs = Family::<ByJob, Counter>::default();
+        let (cached, audit_lag, audit_index, replay_overflow) =
+            (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register("requests", "Requests by action and error code (empty: success)", requests.clone());
+        registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, latency.clone());
+        registry.register("keys", "CMKs by state", keys.clone());
+        registry.register("job_runs", "Background jobs by outcome", jobs.clone());
+        registry.register("cached_keys", "CMKs in the cache", cached.clone());
+        registry.register("audit_unflushed_records", "Audit records not yet flushed to disk", audit_lag.clone());
+        registry.register("audit_next_index", "Index of the next audit record", audit_index.clone());
+        registry.register("replay_overflow", "Signature bindings dropped before their time", replay_overflow.clone());
+        let actions = actions
+            .map(|action| {
+                let ok = requests.get_or_create(&ByCode { action, code: "" }).clone();
+                let latency = latency.get_or_create(&ByAction { action }).clone();
+                (action, PerAction { ok, latency })
+            })
+            .collect();
+        Metrics { registry, requests, actions, latency, keys, jobs, cached, audit_lag, audit_index, replay_overflow }
+    }
+
+    /// Counts one request.
+    pub fn observe(&self, action: &'static str, error: Option<ErrorCode>, took: Duration) {
+        match (self.actions.get(action), error) {
+            (Some(known), None) => {
+                known.ok.inc();
+                known.latency.observe(took.as_secs_f64());
+            }
+            (Some(known), Some(code)) => {
+                self.requests.get_or_create(&ByCode { action, code: code.wire() }).inc();
+                known.latency.observe(took.as_secs_f64());
+            }
+            (None, code) => {
+                let code = code.map_or("", ErrorCode::wire);
+                self.requests.get_or_create(&ByCode { action, code }).inc();
+                self.latency.get_or_create(&ByAction { action }).observe(took.as_secs_f64());
+            }
+        }
+    }
+
+    /// Counts one run of a background job.
+    pub fn job(&self, job: &'static str, outcome: &'static str, count: u64) {
+        self.jobs.get_or_create(&ByJob { job, outcome }).inc_by(count);
+    }
+}
+
+impl Service {
+    /// The metrics as text for Prometheus. Reads the number of keys by state from the store.
+    pub async fn metrics_text(&self) -> String {
+        let m = &self.metrics;
+        if let Ok(counts) = self.store.counts_by_state().await {
+            for (state, count) in counts {
+                m.keys.get_or_create(&ByState { state: state.wire() }).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        m.cached.set(whole(self.keys.len() as u64));
+        m.audit_lag.set(whole(self.journal.log().lag().records));
+        m.audit_index.set(whole(self.journal.log().next_index()));
+        m.replay_overflow.set(whole(self.replay.overflows()));
+        let mut out = String::with_capacity(16 * 1024);
+        if encode(&mut out, &m.registry).is_err() {
+            out.clear();
+        }
+        out
+    }
+}

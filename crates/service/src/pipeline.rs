@@ -1,0 +1,269 @@
+//! The life of a request: decode, route, verify, authenticate, authorise, run, record, answer.
+//!
+//! No action repeats any of this, and nothing reaches an action around it.
+
+use crate::{
+    KMS_VERSION, Service,
+    action::Entry,
+    cx::{Cx, Draft, Facts},
+};
+use jadeseal_audit::Principal;
+use jadeseal_auth::{Caller, Decoded, RequestParts, check_time, decode_routed, verify, verify_dummy};
+use jadeseal_store::Scope;
+use jadeseal_types::{ApiError, ErrorCode, Lang, SecretBytes, error::Result};
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    net::IpAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+/// An answer: always HTTP 200, `application/json`.
+pub struct Reply {
+    /// The whole JSON text. It may hold a plaintext, so it wipes itself.
+    pub body: SecretBytes,
+    /// `RequestId` of the answer.
+    pub request_id: String,
+}
+
+impl Service {
+    /// Handles one raw request to its end. The record of it is in the audit log when this returns.
+    pub async fn handle(self: &Arc<Self>, parts: &RequestParts<'_>, source: Option<IpAddr>) -> Reply {
+        let started = Instant::now();
+        let mut pending = Pending::new(self, source);
+        let (lang, outcome) = match decode_routed(parts, |version, action| self.route(version, action)) {
+            Err((error, lang)) => {
+                pending.note_claims(parts);
+                (lang, Err(error))
+            }
+            Ok((decoded, entry)) => {
+                let lang = decoded.common.language;
+                (lang, self.admit(parts, decoded, entry, &mut pending).await)
+            }
+        };
+        let request_id = pending.draft.request_id().to_owned();
+        let outcome = match outcome {
+            Ok(members) => self.record(&mut pending, None).await.map(|()| members),
+            Err(error) => {
+                let code = error.code();
+                // The caller learns of his mistake only once it is on record.
+                self.record(&mut pending, Some(code)).await.and(Err(error))
+            }
+        };
+        self.metrics.observe(pending.action(), outcome.as_ref().err().map(ApiError::code), started.elapsed());
+        let body = match outcome {
+            Ok(members) => success(members, &request_id),
+            Err(error) => {
+                if let Some(cause) = error.internal_cause() {
+                    tracing::error!(request_id, action = pending.action(), cause, "internal error");
+                }
+                failure(&error, lang, &request_id)
+            }
+        };
+        Reply { body: SecretBytes::new(body), request_id }
+    }
+
+    /// Answers a request that the server could not even read (too large, cut off, wrong method).
+    pub async fn refuse(self: &Arc<Self>, error: ApiError, lang: Lang, source: Option<IpAddr>) -> Reply {
+        let mut pending = Pending::new(self, source);
+        let request_id = pending.draft.request_id().to_owned();
+        let error = self.record(&mut pending, Some(error.code())).await.err().unwrap_or(error);
+        self.metrics.observe(UNKNOWN, Some(error.code()), std::time::Duration::ZERO);
+        Reply { body: SecretBytes::new(failure(&error, lang, &request_id)), request_id }
+    }
+
+    async fn admit(
+        self: &Arc<Self>,
+        parts: &RequestParts<'_>,
+        decoded: Decoded<'_>,
+        entry: &'static Entry,
+        pending: &mut Pending<'_>,
+    ) -> Result<Vec<u8>> {
+        let common = &decoded.common;
+        {
+            let facts = pending.draft.facts_mut();
+            facts.version = common.version.to_string();
+            facts.action = common.action.to_string();
+            facts.region = common.region.as_deref().unwrap_or_default().to_owned();
+            facts.user_agent = common.request_client.as_deref().unwrap_or_default().to_owned();
+        }
+        pending.entry = Some(entry);
+        pending.draft.facts_mut().access = entry.spec.access;
+        let now = self.clock.now();
+        let caller = self.authenticate(parts, &decoded, now, pending.source).await?;
+        {
+            let facts = pending.draft.facts_mut();
+            facts.account = Some(caller.account());
+            facts.uin = Some(caller.uin());
+            facts.secret_id = caller.secret_id().cloned();
+            facts.principal = match caller.principal() {
+                jadeseal_auth::Principal::Root => Principal::Root,
+                jadeseal_auth::Principal::User => Principal::User,
+                jadeseal_auth::Principal::Service => Principal::Service,
+            };
+        }
+        let region = match decoded.common.region.as_deref() {
+            None => self.regions.default_region(),
+            Some(name) => self.regions.find(name).ok_or(ErrorCode::UnsupportedRegion)?,
+        };
+        pending.draft.facts_mut().region = region.name.as_str().to_owned();
+        let cx = Cx {
+            svc: self,
+            caller: &caller,
+            scope: Scope { account: caller.account(), region: region.name.clone() },
+            region,
+            now,
+            action: entry.spec.name,
+            draft: &pending.draft,
+        };
+        entry.call(decoded.params, &cx).await
+    }
+
+    fn route(&self, version: &str, action: &str) -> Result<&'static Entry> {
+        if version != KMS_VERSION {
+            return Err(ErrorCode::NoSuchVersion.into());
+        }
+        self.actions.get(action).copied().ok_or_else(|| {
+            ApiError::with_text(
+                ErrorCode::InvalidAction,
+                "The action does not exist or is not served by this release.",
+                "接口不存在，或此版本尚未提供。",
+            )
+        })
+    }
+
+    /// SecretId, timestamp, signature, replay binding, token: in this order.
+    async fn authenticate(
+        &self,
+        parts: &RequestParts<'_>,
+        decoded: &Decoded<'_>,
+        now: u64,
+        source: Option<IpAddr>,
+    ) -> Result<Caller> {
+        let known = self.credentials.find(decoded.presented.secret_id()).await?;
+        let Some(known) = known.filter(|k| k.credential.enabled) else {
+            // The same work as for a known SecretId, so that time does not tell them apart.
+            verify_dummy(parts, decoded);
+            return Err(ErrorCode::SecretIdNotFound.into());
+        };
+        check_time(&decoded.presented, now)?;
+        let verified = verify(parts, decoded, &known.credential.secret)?;
+        // Same source, same second, same body: an honest client's DescribeKey and DisableKey (ADR 0006).
+        self.replay.bind_from(&verified, target_of(decoded), source, now)?;
+        if decoded.common.token.as_deref().is_some_and(|t| !t.is_empty()) {
+            // Session tokens belong to temporary access keys; this one is permanent.
+            return Err(ErrorCode::TokenFailure.into());
+        }
+        known.touch(now);
+        Caller::authenticated(&verified, &known.credential, source)
+    }
+
+    async fn record(&self, pending: &mut Pending<'_>, code: Option<ErrorCode>) -> Result<()> {
+        pending.done = true;
+        if pending.draft.recorded() {
+            return Ok(());
+        }
+        self.journal.answer(&pending.draft.encode(code)).await
+    }
+}
+
+/// Where a signature that does not cover its action was aimed at.
+fn target_of(decoded: &Decoded<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for part in [&*decoded.common.version, &*decoded.common.action, decoded.common.region.as_deref().unwrap_or("")] {
+        hasher.write(part.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
+}
+
+const UNKNOWN: &str = "unknown";
+
+/// A request whose record has not been written yet. If its future is dropped because the caller hung
+/// up, the record is written then.
+struct Pending<'a> {
+    svc: &'a Service,
+    draft: Draft,
+    entry: Option<&'static Entry>,
+    source: Option<IpAddr>,
+    done: bool,
+}
+
+impl<'a> Pending<'a> {
+    fn new(svc: &'a Service, source: Option<IpAddr>) -> Self {
+        let facts = Facts { source, ..Facts::unknown(svc.clock.wall(), request_id()) };
+        Pending { svc, draft: Draft::new(facts), entry: None, source, done: false }
+    }
+
+    /// What a request that could not be decoded says it is, for the record.
+    fn note_claims(&mut self, parts: &RequestParts<'_>) {
+        let header = |name| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let facts = self.draft.facts_mut();
+        facts.action = header("x-tc-action");
+        facts.version = header("x-tc-version");
+        facts.region = header("x-tc-region");
+        facts.user_agent = header("x-tc-requestclient");
+    }
+
+    fn action(&self) -> &'static str {
+        self.entry.map_or(UNKNOWN, |e| e.spec.name)
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let code = Some(ErrorCode::FailedOperation);
+        if !self.done && !self.draft.recorded() && self.svc.journal.note(&self.draft.encode(code)).is_err() {
+            tracing::error!("the record of a cancelled request could not be written");
+        }
+    }
+}
+
+/// A version-4 UUID as text.
+pub(crate) fn request_id() -> String {
+    let mut bytes = [0u8; 16];
+    match jadeseal_crypto::random::salt() {
+        Ok(salt) => bytes.copy_from_slice(&salt[..16]),
+        // Without randomness no key call will succeed; the id then only has to be well-formed.
+        Err(_) => bytes[8..].copy_from_slice(&std::process::id().to_be_bytes().repeat(2)),
+    }
+    uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated().to_string()
+}
+
+/// Closes the envelope that the action opened.
+fn success(mut out: Vec<u8>, request_id: &str) -> Vec<u8> {
+    out.pop();
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"RequestId\":\"");
+    out.extend_from_slice(request_id.as_bytes());
+    out.extend_from_slice(b"\"}}");
+    out
+}
+
+fn failure(error: &ApiError, lang: Lang, request_id: &str) -> Vec<u8> {
+    let body = serde_json::json!({
+        "Response": {
+            "Error": { "Code": error.code().wire(), "Message": error.message(lang) },
+            "RequestId": request_id,
+        }
+    });
+    body.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_id_is_the_last_member() {
+        let of = |members: &str| {
+            let mut out = crate::action::ENVELOPE.to_vec();
+            out.extend_from_slice(members.as_bytes());
+            String::from_utf8(success(out, "id")).unwrap()
+        };
+        assert_eq!(of("{}"), r#"{"Response":{"RequestId":"id"}}"#);
+        assert_eq!(of(r#"{"KeyId":"k"}"#), r#"{"Response":{"KeyId":"k","RequestId":"id"}}"#);
+    }
+}

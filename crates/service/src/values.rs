@@ -1,0 +1,147 @@
+//! Parameters that carry more than text: parsed once, here, into what the handlers work with.
+
+use crate::schema::{FromValue, ToWire, Type};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jadeseal_auth::params::Value;
+use jadeseal_crypto::Context;
+use jadeseal_types::{Alias, ApiError, ErrorCode, KeyId, SecretBytes, error::Result, limits};
+use zeroize::Zeroizing;
+
+fn text<'a>(value: Value<'a>, name: &str) -> Result<std::borrow::Cow<'a, str>> {
+    match value {
+        Value::Str(s) => Ok(s),
+        _ => Err(ApiError::invalid(name, "must be of type string", "类型必须为 string")),
+    }
+}
+
+impl FromValue for KeyId {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        KeyId::parse(&text(value, name)?).ok_or_else(|| {
+            ApiError::about(ErrorCode::InvalidKeyId, name, "is not a well-formed key id", "不是合法的密钥 ID")
+        })
+    }
+}
+
+/// A key id that may be absent as an empty string too.
+pub struct MaybeKeyId(pub Option<KeyId>);
+
+impl FromValue for MaybeKeyId {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        match &value {
+            Value::Str(s) if s.is_empty() => Ok(MaybeKeyId(None)),
+            _ => KeyId::from_value(value, name).map(|id| MaybeKeyId(Some(id))),
+        }
+    }
+}
+
+impl FromValue for Alias {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        let alias = Alias::parse(&text(value, name)?).filter(|alias| !alias.is_reserved());
+        alias.ok_or_else(|| ErrorCode::InvalidAlias.into())
+    }
+}
+
+/// Plaintext of Encrypt: base64 of 1 to 4,096 bytes.
+pub struct Plaintext(pub SecretBytes);
+
+impl FromValue for Plaintext {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        let text = text(value, name)?;
+        // 4,096 bytes are 5,464 characters; longer text is not worth decoding.
+        let bytes = (text.len() <= 5464).then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
+        match bytes.map(SecretBytes::new) {
+            Some(b) if !b.is_empty() && b.len() <= limits::MAX_PLAINTEXT_BYTES => Ok(Plaintext(b)),
+            _ => Err(ErrorCode::InvalidPlaintext.into()),
+        }
+    }
+}
+
+/// A ciphertext blob: base64 of something that is looked at later.
+pub struct Blob(pub Vec<u8>);
+
+impl Blob {
+    /// The blob under a raw parameter, before the request has been parsed.
+    pub fn peek(value: Option<&Value<'_>>) -> Option<Vec<u8>> {
+        match value {
+            Some(Value::Str(s)) if s.len() <= limits::MAX_BLOB_CHARS => STANDARD.decode(s.as_bytes()).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl FromValue for Blob {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, _name: &str) -> Result<Self> {
+        Blob::peek(Some(&value)).map(Blob).ok_or_else(|| ErrorCode::InvalidCiphertext.into())
+    }
+}
+
+impl FromValue for Context {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        Context::parse(&text(value, name)?).map_err(|_| {
+            ApiError::invalid(
+                name,
+                "must be a JSON object of strings without repeated names, at most 1024 characters",
+                "必须是键值均为字符串且无重复键的 JSON 对象，最多 1024 个字符",
+            )
+        })
+    }
+}
+
+/// Base64 of bounded length that is decoded but otherwise left to the handler.
+pub struct Encoded<const MAX_CHARS: usize>(pub Vec<u8>);
+
+impl<const MAX_CHARS: usize> FromValue for Encoded<MAX_CHARS> {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        let text = text(value, name)?;
+        let bytes = (text.len() <= MAX_CHARS).then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
+        bytes.map(Encoded).ok_or_else(|| ApiError::invalid(name, "must be base64", "必须是 base64 编码"))
+    }
+}
+
+/// Free text of at most `MAX_BYTES` bytes.
+pub struct Bounded<const MAX_BYTES: usize>(pub String);
+
+impl<const MAX_BYTES: usize> FromValue for Bounded<MAX_BYTES> {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        let text = text(value, name)?;
+        if text.len() > MAX_BYTES {
+            let (en, zh) = (format!("must be at most {MAX_BYTES} bytes"), format!("最多 {MAX_BYTES} 字节"));
+            return Err(ApiError::invalid(name, &en, &zh));
+        }
+        Ok(Bounded(text.into_owned()))
+    }
+}
+
+/// Public bytes in an answer, as base64.
+pub struct Base64(pub Vec<u8>);
+
+impl serde::Serialize for Base64 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl ToWire for Base64 {
+    const TYPE: Type = Type::String;
+}
+
+/// Secret bytes in an answer, as base64. The intermediate text is wiped.
+pub struct SecretBase64(pub SecretBytes);
+
+impl serde::Serialize for SecretBase64 {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Zeroizing::new(STANDARD.encode(self.0.expose())))
+    }
+}
+
+impl ToWire for SecretBase64 {
+    const TYPE: Type = Type::String;
+}

@@ -1,0 +1,201 @@
+//! The opened key hierarchy: domain keys, and the places that wrapped secrets are bound to.
+//!
+//! Nothing here is on the hot path: a domain key is opened once and kept.
+
+use jadeseal_root::{DomainKey, DomainRecord, Keyring, Place, Purpose, RootRecord, Seal, SealSource};
+use jadeseal_store::{Cmk, DomainRow, KeyVersion, RootRow, Store};
+use jadeseal_types::{AccountId, ApiError, SecretBytes, Suite, error::Result};
+use parking_lot::RwLock;
+use std::{collections::HashMap, sync::Arc};
+
+/// Opens and keeps the domain key of each account.
+pub struct Vault {
+    store: Arc<dyn Store>,
+    source: SealSource,
+    keyring: Arc<Keyring>,
+    domains: RwLock<HashMap<(AccountId, u32), Arc<DomainKey>>>,
+}
+
+impl Vault {
+    /// Unlocks the root key versions that the store holds, or makes the first one in an empty store.
+    pub async fn unlock(store: Arc<dyn Store>, source: SealSource) -> Result<Self> {
+        let rows = store.root_rows().await.map_err(ApiError::internal)?;
+        let keyring = if rows.is_empty() {
+            let seal = source.create().map_err(ApiError::internal)?;
+            let (keyring, record) = Keyring::bootstrap(seal.as_ref(), SLOT).map_err(ApiError::internal)?;
+            store.add_root(vec![root_row(&record)]).await.map_err(ApiError::internal)?;
+            keyring
+        } else {
+            unlock(&source, &rows)?
+        };
+        Ok(Vault { store, source, keyring: Arc::new(keyring), domains: RwLock::default() })
+    }
+
+    /// A domain key for an account that is being made. The store refuses the row if the root key was
+    /// replaced in the meantime; [`Vault::refresh`] and a second try then succeed.
+    pub fn new_domain(&self, account: AccountId) -> Result<(DomainKey, DomainRow)> {
+        let (key, record) = self.keyring.new_domain(account, 1, Suite::Aes256).map_err(ApiError::internal)?;
+        Ok((key, domain_row(&record)))
+    }
+
+    /// The newest domain key of an account, and its version.
+    pub async fn newest(&self, account: AccountId) -> Result<Arc<DomainKey>> {
+        let cached = self.domains.read().iter().filter(|((a, _), _)| *a == account).map(|((_, v), _)| *v).max();
+        match cached {
+            Some(version) => self.domain(account, version).await,
+            None => {
+                let rows = self.store.domains(account).await.map_err(ApiError::internal)?;
+                let newest = rows.iter().map(|r| r.version).max();
+                let version =
+                    newest.ok_or_else(|| ApiError::internal(format!("account {account} has no domain key")))?;
+                self.domain(account, version).await
+            }
+        }
+    }
+
+    /// One version of an account's domain key.
+    pub async fn domain(&self, account: AccountId, version: u32) -> Result<Arc<DomainKey>> {
+        if let Some(key) = self.domains.read().get(&(account, version)) {
+            return Ok(key.clone());
+        }
+        let rows = self.store.domains(account).await.map_err(ApiError::internal)?;
+        let row = rows
+            .iter()
+            .find(|r| r.version == version)
+            .ok_or_else(|| ApiError::internal(format!("domain key {account}/{version} is missing")))?;
+        if !self.keyring.versions().contains(&row.root_version) {
+            self.refresh().await?;
+        }
+        let record = domain_record(row);
+        let key = Arc::new(self.keyring.open_domain(&record).map_err(ApiError::internal)?);
+        self.domains.write().insert((account, version), key.clone());
+        Ok(key)
+    }
+
+    /// Learns root key versions that `jadeseal rekey` has added since.
+    pub async fn refresh(&self) -> Result<()> {
+        let records = records(&self.store.root_rows().await.map_err(ApiError::internal)?);
+        let (source, keyring) = (self.source.clone(), self.keyring.clone());
+        // A passphrase is stretched anew, which takes a good part of a second.
+        let learning = tokio::task::spawn_blocking(move || {
+            let seals = source.open(&records)?;
+            keyring.learn(&borrowed(&seals), &records)
+        });
+        learning.await.map_err(ApiError::internal)?.map(drop).map_err(ApiError::internal)
+    }
+
+    /// Opens one version of a CMK's material.
+    pub async fn open_material(&self, cmk: &Cmk, version: &KeyVersion) -> Result<SecretBytes> {
+        let domain = self.domain(cmk.account, version.domain_version).await?;
+        domain.open(&material_place(cmk, version.version), &version.wrapped).map_err(ApiError::internal)
+    }
+
+    /// Seals new material as a version of a CMK under the account's newest domain key.
+    pub fn seal_material(
+        domain: &DomainKey,
+        cmk: &Cmk,
+        version: u32,
+        material: &SecretBytes,
+        now: u64,
+    ) -> Result<KeyVersion> {
+        let place = material_place(cmk, version);
+        let wrapped = domain.seal(&place, material.expose()).map_err(ApiError::internal)?;
+        // A version that does not open again must never become the only copy of a key.
+        let opened = domain.open(&place, &wrapped).map_err(ApiError::internal)?;
+        if !opened.ct_eq(material.expose()) {
+            return Err(ApiError::internal("wrapped key material does not open to itself"));
+        }
+        Ok(KeyVersion { key_id: cmk.key_id, version, create_time: now, domain_version: domain.version(), wrapped })
+    }
+}
+
+fn material_place(cmk: &Cmk, version: u32) -> Place<'_> {
+    Place {
+        purpose: Purpose::CmkMaterial,
+        account: cmk.account,
+        region: cmk.region.as_str(),
+        key_id: cmk.key_id.as_bytes(),
+        version,
+        usage: cmk.usage.code(),
+        suite: cmk.suite.code(),
+    }
+}
+
+/// Where the private half of an import key pair is bound to.
+pub fn import_place(cmk: &Cmk) -> Place<'_> {
+    Place { purpose: Purpose::ImportKey, ..material_place(cmk, 0) }
+}
+
+/// Where the SecretKey of an access key is bound to.
+pub fn access_key_place(account: AccountId, secret_id: &str) -> Place<'_> {
+    Place {
+        purpose: Purpose::AccessKey,
+        account,
+        region: "",
+        key_id: secret_id.as_bytes(),
+        version: 0,
+        usage: 0,
+        suite: 0,
+    }
+}
+
+/// The one slot that a root key version has so far.
+pub const SLOT: &str = "primary";
+
+/// Opens every root key version of a store.
+pub fn unlock(source: &SealSource, rows: &[RootRow]) -> Result<Keyring> {
+    let records = records(rows);
+    let seals = source.open(&records).map_err(ApiError::internal)?;
+    Keyring::unlock(&borrowed(&seals), &records).map_err(ApiError::internal)
+}
+
+fn borrowed(seals: &[Box<dyn Seal>]) -> Vec<&dyn Seal> {
+    seals.iter().map(AsRef::as_ref).collect()
+}
+
+/// The store's rows as the root crate's records.
+pub fn records(rows: &[RootRow]) -> Vec<RootRecord> {
+    rows.iter()
+        .map(|r| RootRecord {
+            version: r.version,
+            slot: r.slot.clone(),
+            seal_kind: r.seal_kind.clone(),
+            params: r.params.clone(),
+            wrapped: r.wrapped.clone(),
+        })
+        .collect()
+}
+
+/// A record as the store's row, to become current.
+pub fn root_row(record: &RootRecord) -> RootRow {
+    RootRow {
+        version: record.version,
+        slot: record.slot.clone(),
+        seal_kind: record.seal_kind.clone(),
+        params: record.params.clone(),
+        wrapped: record.wrapped.clone(),
+        state: jadeseal_store::RootState::Current,
+        create_time: 0,
+    }
+}
+
+/// A domain row as the root crate's record.
+pub fn domain_record(row: &DomainRow) -> DomainRecord {
+    DomainRecord {
+        account: row.account,
+        version: row.version,
+        root_version: row.root_version,
+        wrapped: row.wrapped.clone(),
+    }
+}
+
+/// A record as the store's row.
+pub fn domain_row(record: &DomainRecord) -> DomainRow {
+    DomainRow {
+        account: record.account,
+        version: record.version,
+        root_version: record.root_version,
+        wrapped: record.wrapped.clone(),
+        revision: 0,
+    }
+}

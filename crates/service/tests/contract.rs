@@ -1,0 +1,112 @@
+//! The action table against the real API's: names, types, required flags.
+
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Actions that are not served yet. This list may only shrink.
+const MISSING: &[&str] = &[
+    "AsymmetricRsaDecrypt",
+    "AsymmetricSm2Decrypt",
+    "CancelDataKeyDeletion",
+    "CreateWhiteBoxKey",
+    "DeleteWhiteBoxKey",
+    "DescribeDataKey",
+    "DescribeDataKeys",
+    "DescribeWhiteBoxDecryptKey",
+    "DescribeWhiteBoxDeviceFingerprints",
+    "DescribeWhiteBoxKey",
+    "DescribeWhiteBoxKeyDetails",
+    "DescribeWhiteBoxServiceStatus",
+    "DisableDataKey",
+    "DisableDataKeys",
+    "DisableWhiteBoxKey",
+    "DisableWhiteBoxKeys",
+    "EnableDataKey",
+    "EnableDataKeys",
+    "EnableWhiteBoxKey",
+    "EnableWhiteBoxKeys",
+    "EncryptByWhiteBox",
+    "GetDataKeyCiphertextBlob",
+    "GetDataKeyPlaintext",
+    "GetPublicKey",
+    "ImportDataKey",
+    "ListDataKeyDetail",
+    "ListDataKeys",
+    "OverwriteWhiteBoxDeviceFingerprints",
+    "PostQuantumCryptoDecrypt",
+    "PostQuantumCryptoEncrypt",
+    "PostQuantumCryptoSign",
+    "PostQuantumCryptoVerify",
+    "ScheduleDataKeyDeletion",
+    "SignByAsymmetricKey",
+    "UpdateDataKeyDescription",
+    "UpdateDataKeyName",
+    "VerifyByAsymmetricKey",
+];
+
+fn real() -> Value {
+    serde_json::from_str(include_str!("../../../api/kms-2019-01-18.json")).unwrap()
+}
+
+fn ours() -> Value {
+    serde_json::from_str(&jadeseal_service::export_actions_json()).unwrap()
+}
+
+/// (name, type, required) of a list of fields; `GenerateRandom` marks a member of its answer as required,
+/// which means nothing there.
+fn shape(fields: &Value, request: bool) -> BTreeSet<(String, String, bool)> {
+    let text = |f: &Value, name: &str| f[name].as_str().unwrap().to_owned();
+    let required = |f: &Value| request && f.get("required").and_then(Value::as_bool).unwrap_or(false);
+    fields.as_array().unwrap().iter().map(|f| (text(f, "name"), text(f, "type"), required(f))).collect()
+}
+
+fn nullable(fields: &Value) -> BTreeSet<String> {
+    let is = |f: &&Value| f.get("nullable").and_then(Value::as_bool).unwrap_or(false);
+    fields.as_array().unwrap().iter().filter(is).map(|f| f["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn served_and_missing_actions_are_the_whole_api() {
+    let (real, ours) = (real(), ours());
+    let all: BTreeSet<_> = real["actions"].as_object().unwrap().keys().cloned().collect();
+    let served: BTreeSet<_> = ours["actions"].as_object().unwrap().keys().cloned().collect();
+    let missing: BTreeSet<_> = MISSING.iter().map(|s| (*s).to_owned()).collect();
+    assert_eq!(served.intersection(&missing).count(), 0, "served actions must leave the list");
+    assert_eq!(served.union(&missing).cloned().collect::<BTreeSet<_>>(), all);
+    assert_eq!((all.len(), missing.len()), (69, 37));
+}
+
+#[test]
+fn names_types_and_flags_are_equal() {
+    let (real, ours) = (real(), ours());
+    for (action, entry) in ours["actions"].as_object().unwrap() {
+        let theirs = &real["actions"][action];
+        assert_eq!(shape(&entry["request"], true), shape(&theirs["request"], true), "{action} request");
+        assert_eq!(shape(&entry["response"], false), shape(&theirs["response"], false), "{action} response");
+        assert_eq!(nullable(&entry["response"]), nullable(&theirs["response"]), "{action} nullable");
+    }
+    for (name, fields) in ours["types"].as_object().unwrap() {
+        assert_eq!(shape(fields, true), shape(&real["types"][name], true), "type {name}");
+    }
+}
+
+#[test]
+fn every_entry_is_described_and_its_codes_are_known() {
+    let codes: BTreeSet<_> = jadeseal_types::ErrorCode::ALL.iter().map(|c| c.wire()).collect();
+    for (action, entry) in ours()["actions"].as_object().unwrap() {
+        for lang in ["en", "zh"] {
+            assert!(!entry["doc"][lang].as_str().unwrap().is_empty(), "{action}");
+            for field in entry["request"].as_array().unwrap().iter().chain(entry["response"].as_array().unwrap()) {
+                assert!(!field["doc"][lang].as_str().unwrap().is_empty(), "{action} {field}");
+            }
+        }
+        assert_eq!(entry["permission"].as_str().unwrap(), format!("kms:{action}"));
+        assert!(entry["errors"].as_array().unwrap().iter().all(|c| codes.contains(c.as_str().unwrap())), "{action}");
+    }
+}
+
+#[test]
+fn the_committed_export_is_fresh() {
+    let committed = include_str!("../../../api/actions.json");
+    assert!(committed == jadeseal_service::export_actions_json(), "run `cargo xtask export`");
+}

@@ -1,0 +1,234 @@
+//! A whole service in a temporary directory, a clock that tests move, and signed requests.
+#![allow(dead_code)]
+
+use data_encoding::HEXLOWER;
+use http::{HeaderMap, HeaderValue};
+use jadeseal_audit::{Degree, Log, Options};
+use jadeseal_auth::{Method, RequestParts};
+use jadeseal_root::SealSource;
+use jadeseal_service::{
+    KMS_VERSION, Limits, Parts, Service,
+    accounts::NewAccessKey,
+    clock::{Clock, ManualClock},
+    jobs::{ClockWatch, pass},
+    region::{Profile, RegionConf, Regions},
+};
+use jadeseal_store::{SqliteStore, Store};
+use jadeseal_types::Region;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+use tempfile::TempDir;
+
+/// When tests begin: 2026-11-24.
+pub const START: u64 = 1_795_500_000;
+/// The default region of the harness, with AES.
+pub const AES: &str = "ap-guangzhou";
+/// Its second region, with SM4.
+pub const SM4: &str = "ap-beijing";
+
+pub struct Kms {
+    pub dir: TempDir,
+    pub clock: Arc<ManualClock>,
+    pub svc: Arc<Service>,
+    pub store: Arc<dyn Store>,
+    pub watch: ClockWatch,
+}
+
+pub struct User {
+    pub secret_id: String,
+    secret_key: Vec<u8>,
+}
+
+impl From<NewAccessKey> for User {
+    fn from(key: NewAccessKey) -> Self {
+        User { secret_id: key.secret_id.to_string(), secret_key: key.secret_key.expose().to_vec() }
+    }
+}
+
+impl Kms {
+    pub async fn start() -> Self {
+        Self::open(tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START))).await
+    }
+
+    async fn open(dir: TempDir, clock: Arc<ManualClock>) -> Self {
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(&dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());
+        let options = Options { degree: Degree::Os, segment_bytes: 1 << 20, flush_every: Duration::from_millis(20) };
+        let (log, _) = Log::open(&dir.path().join("audit"), options).unwrap();
+        let region = |name: &str, profile| RegionConf { name: Region::parse(name).unwrap(), profile };
+        let parts = Parts {
+            store: store.clone(),
+            seal: SealSource::File { path: dir.path().join("root.key") },
+            log: Arc::new(log),
+            regions: Regions::new(vec![region(AES, Profile::All), region(SM4, Profile::Gm)]).unwrap(),
+            clock: clock.clone(),
+            limits: Limits { cached_keys: 1_000, replay_entries: 100_000 },
+        };
+        let svc = Service::open(parts).await.unwrap();
+        Kms { dir, clock, svc, store, watch: ClockWatch::new(Duration::from_secs(600)) }
+    }
+
+    /// Stops and starts again on the same data.
+    pub async fn restart(self) -> Self {
+        let Kms { dir, clock, svc, store, .. } = self;
+        svc.close().await.unwrap();
+        drop((svc, store));
+        Self::open(dir, clock).await
+    }
+
+    pub async fn user(&self) -> User {
+        self.svc.create_account("test").await.unwrap().into()
+    }
+
+    /// Lets time pass in steps small enough for the clock to look steady, with the jobs running.
+    pub async fn pass_time(&mut self, by: Duration) {
+        let end = self.clock.wall() + by;
+        while self.clock.wall() < end {
+            let step = Duration::from_secs(86_400).min(end - self.clock.wall());
+            self.clock.advance(step);
+            self.run_jobs().await;
+        }
+    }
+
+    pub async fn run_jobs(&mut self) {
+        while pass(&self.svc, &mut self.watch).await {}
+    }
+
+    /// Calls an action in the default region; the answer's `Response`.
+    pub async fn call(&self, user: &User, action: &str, params: Value) -> Value {
+        self.call_in(user, AES, action, params).await
+    }
+
+    pub async fn call_in(&self, user: &User, region: &str, action: &str, params: Value) -> Value {
+        let request = Request::new(user, self.clock.now(), region, action, &params);
+        self.send(&request).await
+    }
+
+    pub async fn send(&self, request: &Request) -> Value {
+        self.send_from(request, [127, 0, 0, 1].into()).await
+    }
+
+    pub async fn send_from(&self, request: &Request, source: std::net::IpAddr) -> Value {
+        let parts = RequestParts {
+            method: Method::Post,
+            path: "/",
+            raw_query: "",
+            headers: &request.headers,
+            host: HOST.as_bytes(),
+            body: request.body.as_bytes(),
+        };
+        let reply = self.svc.handle(&parts, Some(source)).await;
+        let mut answer: Value = serde_json::from_slice(reply.body.expose()).unwrap();
+        let response = answer["Response"].take();
+        assert_eq!(response["RequestId"].as_str(), Some(reply.request_id.as_str()));
+        response
+    }
+
+    /// The answer of a call that must succeed.
+    pub async fn ok(&self, user: &User, action: &str, params: Value) -> Value {
+        let answer = self.call(user, action, params).await;
+        assert!(answer.get("Error").is_none(), "{action}: {answer}");
+        answer
+    }
+
+    /// The error code of a call that must fail.
+    pub async fn err(&self, user: &User, action: &str, params: Value) -> String {
+        code(&self.call(user, action, params).await)
+    }
+
+    pub async fn create(&self, user: &User, alias: &str) -> String {
+        let answer = self.ok(user, "CreateKey", json!({ "Alias": alias })).await;
+        answer["KeyId"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn state(&self, user: &User, key: &str) -> String {
+        let answer = self.ok(user, "DescribeKey", json!({ "KeyId": key })).await;
+        answer["KeyMetadata"]["KeyState"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn encrypt(&self, user: &User, key: &str, plaintext: &str) -> String {
+        let answer = self.ok(user, "Encrypt", json!({ "KeyId": key, "Plaintext": plaintext })).await;
+        answer["CiphertextBlob"].as_str().unwrap().to_owned()
+    }
+
+    /// Everything in the audit log so far, one string.
+    pub fn audit(&self) -> String {
+        let mut out = String::new();
+        for entry in std::fs::read_dir(self.dir.path().join("audit")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "log") {
+                out += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+        out
+    }
+}
+
+/// `Error.Code` of an answer, or what it was instead.
+pub fn code(answer: &Value) -> String {
+    answer["Error"]["Code"].as_str().map_or_else(|| format!("no error: {answer}"), str::to_owned)
+}
+
+const HOST: &str = "kms.example";
+
+/// A signed request that tests may spoil before it is sent.
+pub struct Request {
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Request {
+    pub fn new(user: &User, timestamp: u64, region: &str, action: &str, params: &Value) -> Self {
+        Self::signed_for(user, timestamp, region, action, &params.to_string())
+    }
+
+    pub fn signed_for(user: &User, timestamp: u64, region: &str, action: &str, body: &str) -> Self {
+        let date = utc_date(timestamp);
+        let scope = format!("{date}/kms/tc3_request");
+        let canonical = format!(
+            "POST\n/\n\ncontent-type:application/json\nhost:{HOST}\n\ncontent-type;host\n{}",
+            HEXLOWER.encode(&jadeseal_crypto::sha256(body.as_bytes()))
+        );
+        let to_sign = format!(
+            "TC3-HMAC-SHA256\n{timestamp}\n{scope}\n{}",
+            HEXLOWER.encode(&jadeseal_crypto::sha256(canonical.as_bytes()))
+        );
+        let mac = jadeseal_crypto::hmac_sha256;
+        let seed = [b"TC3".as_slice(), &user.secret_key].concat();
+        let key = mac(&mac(&mac(&seed, date.as_bytes()), b"kms"), b"tc3_request");
+        let authorization = format!(
+            "TC3-HMAC-SHA256 Credential={}/{scope}, SignedHeaders=content-type;host, Signature={}",
+            user.secret_id,
+            HEXLOWER.encode(&mac(&key, to_sign.as_bytes()))
+        );
+        let mut headers = HeaderMap::new();
+        let mut set = |name: &'static str, value: &str| headers.insert(name, HeaderValue::from_str(value).unwrap());
+        set("content-type", "application/json");
+        set("host", HOST);
+        set("authorization", &authorization);
+        set("x-tc-action", action);
+        set("x-tc-version", KMS_VERSION);
+        set("x-tc-region", region);
+        set("x-tc-timestamp", &timestamp.to_string());
+        set("x-tc-language", "en-US");
+        Request { headers, body: body.to_owned() }
+    }
+
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.insert(name, HeaderValue::from_str(value).unwrap());
+        self
+    }
+}
+
+/// UTC date of a Unix time, by the civil-from-days rule of the proleptic Gregorian calendar.
+fn utc_date(timestamp: u64) -> String {
+    let z = i64::try_from(timestamp / 86_400).unwrap() + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}

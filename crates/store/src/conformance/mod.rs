@@ -1,0 +1,142 @@
+//! The contract of [`crate::Store`] as tests. Mount it with [`crate::store_conformance!`]; every case gets an
+//! empty store.
+
+pub mod keys;
+pub mod lists;
+pub mod system;
+
+use crate::model::*;
+use crate::store::Store;
+use jadeseal_types::{AccountId, Alias, AppId, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId, Suite, Uin};
+
+/// Mounts one `#[tokio::test]` per case. The factory names an async function of
+/// the module that mounts, which returns a guard (what the store
+/// needs to live, such as its directory) and an `Arc<dyn Store>` that is empty.
+#[macro_export]
+macro_rules! store_conformance {
+    ($factory:ident) => {
+        $crate::store_conformance!(@mount $factory, keys:
+            round_trip, compare_and_swap, alias_is_unique_in_its_scope, destroy_frees_alias_and_children,
+            scopes_do_not_see_each_other, changes_are_all_or_nothing, failing_member_leaves_others,
+            racing_updates_have_one_winner, versions_and_material, import_parameters, bindings_count,
+            committed_rows_are_those_stored);
+        $crate::store_conformance!(@mount $factory, lists:
+            order_and_paging, filters, search_is_literal, tag_filters, counts, due_queries, all_keys_in_pages);
+        $crate::store_conformance!(@mount $factory, system:
+            accounts_and_access_keys, access_key_revisions, touching_never_moves_back, roots_and_slots,
+            account_under_old_root_is_refused, rewrapping, drop_root_is_refused, account_races_rekey,
+            outbox, meta_values, closed);
+    };
+    (@mount $factory:ident, $group:ident: $($case:ident),+) => {
+        mod $group {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let (_guard, store) = super::$factory().await;
+                    $crate::conformance::$group::$case(store).await;
+                }
+            )+
+        }
+    };
+}
+
+/// A scope of the tests.
+pub fn scope(account: u64, region: &str) -> Scope {
+    Scope { account: AccountId(account), region: Region::parse(region).unwrap() }
+}
+
+/// The scope that most tests use.
+pub fn home() -> Scope {
+    scope(100_000_001, "ap-guangzhou")
+}
+
+/// The n-th key id.
+pub fn id(n: u32) -> KeyId {
+    let mut bytes = [0xa5; 16];
+    bytes[..4].copy_from_slice(&n.to_be_bytes());
+    KeyId::from_bytes(bytes)
+}
+
+/// The n-th key of a scope: enabled, created at second `1000 + n`.
+pub fn key(scope: &Scope, n: u32) -> Cmk {
+    Cmk {
+        key_id: id(n),
+        account: scope.account,
+        region: scope.region.clone(),
+        alias: Alias::parse(&format!("key-{n}")).unwrap(),
+        description: String::new(),
+        usage: KeyUsage::EncryptDecrypt,
+        suite: Suite::Aes256,
+        origin: Origin::Kms,
+        state: KeyState::Enabled,
+        owner: Owner::User,
+        creator: Uin(7),
+        create_time: 1000 + u64::from(n),
+        deletion_date: 0,
+        valid_to: 0,
+        rotation: Rotation { enabled: false, days: 0, last: 0, next: 5000, last_on_demand: 0 },
+        current_version: 1,
+        hsm_cluster: String::new(),
+        bindings: 0,
+        material_digest: None,
+        revision: 1,
+    }
+}
+
+/// A version of the n-th key.
+pub fn version(n: u32, version: u32) -> KeyVersion {
+    KeyVersion { key_id: id(n), version, create_time: 1000, domain_version: 1, wrapped: vec![version as u8; 60] }
+}
+
+/// Creates keys, each with one version, and returns the rows as stored.
+pub async fn create(store: &dyn Store, scope: &Scope, keys: impl IntoIterator<Item = Cmk>) -> Vec<Cmk> {
+    let changes = keys.into_iter().map(|cmk| {
+        let first = KeyVersion { key_id: cmk.key_id, ..version(0, 1) };
+        Change::CreateKey { cmk, version: Some(first), tags: Vec::new() }
+    });
+    let commit = Commit { changes: changes.collect(), outbox: None };
+    store.commit(scope, commit).await.unwrap().keys
+}
+
+/// A commit of one change.
+pub fn one(change: Change) -> Commit {
+    Commit { changes: vec![change], outbox: None }
+}
+
+/// An account.
+pub fn account(n: u64) -> AccountRow {
+    AccountRow { account: AccountId(n), app_id: AppId(n + 1), name: format!("account {n}"), create_time: 10 + n }
+}
+
+/// The first domain key of an account.
+pub fn domain(account: u64, root_version: u32) -> DomainRow {
+    DomainRow { account: AccountId(account), version: 1, root_version, wrapped: vec![9; 60], revision: 0 }
+}
+
+/// An access key of an account.
+pub fn access_key(account: u64, name: &str) -> AccessKeyRow {
+    AccessKeyRow {
+        secret_id: SecretId::parse(name).unwrap(),
+        account: AccountId(account),
+        uin: Uin(account),
+        wrapped_secret: vec![3; 40],
+        domain_version: 1,
+        enabled: true,
+        create_time: 50,
+        last_used: 0,
+        revision: 0,
+    }
+}
+
+/// One slot of a root key.
+pub fn root(version: u32, slot: &str) -> RootRow {
+    RootRow {
+        version,
+        slot: slot.into(),
+        seal_kind: "file".into(),
+        params: vec![1, 2],
+        wrapped: vec![version as u8; 60],
+        state: RootState::Current,
+        create_time: 20,
+    }
+}

@@ -1,0 +1,221 @@
+//! Accounts, access keys, the key hierarchy, the outbox, the store itself.
+
+use super::*;
+use crate::error::StoreError;
+use std::sync::Arc;
+
+type S = Arc<dyn Store>;
+
+async fn rooted(store: &S) {
+    store.add_root(vec![root(1, "a")]).await.unwrap();
+}
+
+/// An account comes with its domain key and access keys, or not at all.
+pub async fn accounts_and_access_keys(store: S) {
+    rooted(&store).await;
+    store
+        .create_account(account(20), domain(20, 1), vec![access_key(20, "AKID1"), access_key(20, "AKID2")])
+        .await
+        .unwrap();
+    store.create_account(account(10), domain(10, 1), vec![]).await.unwrap();
+    assert_eq!(store.account(AccountId(20)).await.unwrap(), Some(account(20)));
+    assert_eq!(store.account(AccountId(30)).await.unwrap(), None);
+    assert_eq!(store.accounts().await.unwrap(), [account(10), account(20)]);
+    let found = store.access_key(&SecretId::parse("AKID2").unwrap()).await.unwrap();
+    assert_eq!(found, Some(AccessKeyRow { revision: 1, ..access_key(20, "AKID2") }));
+    assert_eq!(store.access_key(&SecretId::parse("akid2").unwrap()).await.unwrap(), None);
+    assert_eq!(store.domains(AccountId(20)).await.unwrap(), [DomainRow { revision: 1, ..domain(20, 1) }]);
+
+    let refused = [
+        (account(20), domain(20, 1), vec![]),
+        (account(30), domain(31, 1), vec![]),
+        (account(30), domain(30, 1), vec![access_key(31, "AKID3")]),
+        (account(30), domain(30, 1), vec![access_key(30, "AKID3"), access_key(30, "AKID1")]),
+    ];
+    for (account, domain, keys) in refused {
+        assert_eq!(store.create_account(account, domain, keys).await, Err(StoreError::Conflict));
+    }
+    assert_eq!(store.accounts().await.unwrap().len(), 2);
+    assert!(store.domains(AccountId(30)).await.unwrap().is_empty());
+    assert_eq!(store.access_key(&SecretId::parse("AKID3").unwrap()).await.unwrap(), None);
+}
+
+/// Access keys are made with revision 0 and changed by compare-and-swap within their account.
+pub async fn access_key_revisions(store: S) {
+    rooted(&store).await;
+    store.create_account(account(1), domain(1, 1), vec![]).await.unwrap();
+    store.create_account(account(2), domain(2, 1), vec![]).await.unwrap();
+    let row = access_key(1, "AKID");
+    store.put_access_key(row.clone()).await.unwrap();
+    assert_eq!(store.put_access_key(row.clone()).await, Err(StoreError::Conflict));
+    assert_eq!(store.put_access_key(access_key(9, "AKID9")).await, Err(StoreError::NotFound));
+    let off = AccessKeyRow { enabled: false, revision: 1, ..row.clone() };
+    store.put_access_key(off.clone()).await.unwrap();
+    assert_eq!(store.put_access_key(off.clone()).await, Err(StoreError::Conflict));
+    let foreign = AccessKeyRow { account: AccountId(2), revision: 2, ..row.clone() };
+    assert_eq!(store.put_access_key(foreign).await, Err(StoreError::NotFound));
+    let absent = AccessKeyRow { revision: 1, ..access_key(1, "AKID8") };
+    assert_eq!(store.put_access_key(absent).await, Err(StoreError::NotFound));
+    let stored = store.access_key(&row.secret_id).await.unwrap();
+    assert_eq!(stored, Some(AccessKeyRow { revision: 2, ..off }));
+}
+
+/// The time of last use only grows, and is no change of the row.
+pub async fn touching_never_moves_back(store: S) {
+    rooted(&store).await;
+    store.create_account(account(1), domain(1, 1), vec![access_key(1, "A"), access_key(1, "B")]).await.unwrap();
+    let (a, b, c) = ("A", "B", "C");
+    let use_at = |name: &str, at| (SecretId::parse(name).unwrap(), at);
+    store.touch_access_keys(&[use_at(a, 70), use_at(c, 71), use_at(b, 72)]).await.unwrap();
+    store.touch_access_keys(&[use_at(a, 60), use_at(b, 80)]).await.unwrap();
+    for (name, at) in [(a, 70), (b, 80)] {
+        let row = store.access_key(&SecretId::parse(name).unwrap()).await.unwrap().unwrap();
+        assert_eq!((row.last_used, row.revision), (at, 1));
+    }
+    assert_eq!(store.access_key(&SecretId::parse(c).unwrap()).await.unwrap(), None);
+}
+
+/// One version is current; slots are replaced as a whole.
+pub async fn roots_and_slots(store: S) {
+    assert!(store.root_rows().await.unwrap().is_empty());
+    store.add_root(vec![root(1, "b"), root(1, "a")]).await.unwrap();
+    assert_eq!(store.root_rows().await.unwrap(), [root(1, "a"), root(1, "b")]);
+    let refused = [vec![], vec![root(1, "c")], vec![root(2, "a"), root(3, "b")], vec![root(2, "a"), root(2, "a")]];
+    for rows in refused {
+        assert_eq!(store.add_root(rows).await, Err(StoreError::Conflict));
+    }
+    assert_eq!(store.root_rows().await.unwrap(), [root(1, "a"), root(1, "b")]);
+    store.add_root(vec![RootRow { state: RootState::Retiring, ..root(2, "a") }]).await.unwrap();
+    let old = |slot| RootRow { state: RootState::Retiring, ..root(1, slot) };
+    assert_eq!(store.root_rows().await.unwrap(), [old("a"), old("b"), root(2, "a")]);
+
+    store.replace_root_slots(1, vec![root(1, "c")]).await.unwrap();
+    assert_eq!(store.root_rows().await.unwrap(), [old("c"), root(2, "a")]);
+    assert_eq!(store.replace_root_slots(3, vec![root(3, "c")]).await, Err(StoreError::NotFound));
+    for rows in [vec![], vec![root(1, "c")], vec![root(2, "c"), root(2, "c")]] {
+        assert_eq!(store.replace_root_slots(2, rows).await, Err(StoreError::Conflict));
+    }
+    assert_eq!(store.root_rows().await.unwrap(), [old("c"), root(2, "a")]);
+}
+
+/// An account wrapped under a root key that is not current any more must be wrapped anew.
+pub async fn account_under_old_root_is_refused(store: S) {
+    assert_eq!(store.create_account(account(1), domain(1, 1), vec![]).await, Err(StoreError::Conflict));
+    rooted(&store).await;
+    store.add_root(vec![root(2, "a")]).await.unwrap();
+    for version in [1, 3] {
+        let refused = store.create_account(account(1), domain(1, version), vec![access_key(1, "A")]).await;
+        assert_eq!(refused, Err(StoreError::Conflict));
+    }
+    assert!(store.accounts().await.unwrap().is_empty());
+    store.create_account(account(1), domain(1, 2), vec![access_key(1, "A")]).await.unwrap();
+}
+
+/// Domain keys move to the current root key by compare-and-swap.
+pub async fn rewrapping(store: S) {
+    rooted(&store).await;
+    for n in 1..=3 {
+        store.create_account(account(n), domain(n, 1), vec![]).await.unwrap();
+    }
+    store.add_root(vec![root(2, "a")]).await.unwrap();
+    assert_eq!(store.count_domains_under(1).await.unwrap(), 3);
+    assert_eq!(store.domains_under_root(1, 2).await.unwrap().len(), 2);
+    let row = store.domains(AccountId(2)).await.unwrap().remove(0);
+    let moved = DomainRow { root_version: 2, wrapped: vec![1, 1], ..row.clone() };
+    store.rewrap_domain(moved.clone()).await.unwrap();
+    assert_eq!(store.rewrap_domain(moved.clone()).await, Err(StoreError::Conflict));
+    let back = DomainRow { revision: 2, ..row };
+    assert_eq!(store.rewrap_domain(back).await, Err(StoreError::Conflict), "not under a retiring root key");
+    let absent = DomainRow { account: AccountId(9), revision: 1, ..moved.clone() };
+    assert_eq!(store.rewrap_domain(absent).await, Err(StoreError::NotFound));
+    assert_eq!(store.domains(AccountId(2)).await.unwrap(), [DomainRow { revision: 2, ..moved }]);
+    let left: Vec<_> = store.domains_under_root(1, 10).await.unwrap().iter().map(|d| d.account.0).collect();
+    assert_eq!(left, [1, 3]);
+    assert_eq!(store.count_domains_under(2).await.unwrap(), 1);
+}
+
+/// A root key goes only when nothing is under it and it is not the current one.
+pub async fn drop_root_is_refused(store: S) {
+    rooted(&store).await;
+    assert_eq!(store.drop_root(1).await, Err(StoreError::Conflict));
+    store.create_account(account(1), domain(1, 1), vec![]).await.unwrap();
+    store.add_root(vec![root(2, "a"), root(2, "b")]).await.unwrap();
+    assert_eq!(store.drop_root(1).await, Err(StoreError::Conflict));
+    let row = store.domains(AccountId(1)).await.unwrap().remove(0);
+    store.rewrap_domain(DomainRow { root_version: 2, ..row }).await.unwrap();
+    store.drop_root(1).await.unwrap();
+    assert_eq!(store.drop_root(1).await, Err(StoreError::NotFound));
+    assert_eq!(store.drop_root(2).await, Err(StoreError::Conflict));
+    assert_eq!(store.root_rows().await.unwrap(), [root(2, "a"), root(2, "b")]);
+    assert_eq!(store.add_root(vec![root(1, "a")]).await, Err(StoreError::Conflict), "versions do not come back");
+}
+
+/// While accounts are made and the root key is replaced, no account ends up under a root key that is gone.
+pub async fn account_races_rekey(store: S) {
+    rooted(&store).await;
+    let maker = store.clone();
+    let makers = tokio::spawn(async move {
+        for n in 1..=60 {
+            loop {
+                let current = maker.root_rows().await.unwrap();
+                let current = current.iter().find(|r| r.state == RootState::Current).unwrap().version;
+                match maker.create_account(account(n), domain(n, current), vec![]).await {
+                    Ok(()) => break,
+                    Err(e) => assert_eq!(e, StoreError::Conflict),
+                }
+            }
+        }
+    });
+    for version in 2..=8 {
+        store.add_root(vec![root(version, "a")]).await.unwrap();
+        while store.drop_root(version - 1).await == Err(StoreError::Conflict) {
+            for row in store.domains_under_root(version - 1, 10).await.unwrap() {
+                store.rewrap_domain(DomainRow { root_version: version, ..row }).await.unwrap();
+            }
+        }
+    }
+    makers.await.unwrap();
+    assert_eq!(store.root_rows().await.unwrap(), [root(8, "a")]);
+    assert_eq!(store.accounts().await.unwrap().len(), 60);
+    assert_eq!(store.count_domains_under(8).await.unwrap(), 60);
+}
+
+/// Audit records wait, in order, until they are done with; their ids do not come back.
+pub async fn outbox(store: S) {
+    let here = home();
+    let mut ids = Vec::new();
+    for n in 1..=4u32 {
+        let change = Change::CreateKey { cmk: key(&here, n), version: None, tags: vec![] };
+        let commit = Commit { changes: vec![change], outbox: Some(vec![n as u8]) };
+        ids.push(store.commit(&here, commit).await.unwrap().outbox_id.unwrap());
+    }
+    store.outbox_done(&[ids[2], ids[0], 999_999]).await.unwrap();
+    assert_eq!(store.outbox_pending().await.unwrap(), [(ids[1], vec![2]), (ids[3], vec![4])]);
+    store.outbox_done(&ids).await.unwrap();
+    store.outbox_done(&[]).await.unwrap();
+    assert!(store.outbox_pending().await.unwrap().is_empty());
+    let alone = Commit { changes: vec![], outbox: Some(vec![5]) };
+    let next = store.commit(&here, alone).await.unwrap().outbox_id.unwrap();
+    assert!(next > ids[3]);
+}
+
+/// Small values of the deployment.
+pub async fn meta_values(store: S) {
+    assert_eq!(store.meta_get("clock").await.unwrap(), None);
+    store.meta_put("clock", &[1, 0]).await.unwrap();
+    store.meta_put("clock", &[]).await.unwrap();
+    assert_eq!(store.meta_get("clock").await.unwrap(), Some(vec![]));
+    assert!(store.schema_version().await.unwrap() >= 1);
+    store.ping().await.unwrap();
+}
+
+/// A closed store answers so, and closing twice is fine.
+pub async fn closed(store: S) {
+    rooted(&store).await;
+    store.close().await.unwrap();
+    store.close().await.unwrap();
+    let unavailable = |e: StoreError| matches!(e, StoreError::Unavailable(_));
+    assert!(unavailable(store.ping().await.unwrap_err()));
+    assert!(unavailable(store.root_rows().await.unwrap_err()));
+    assert!(unavailable(store.meta_put("k", b"v").await.unwrap_err()));
+}

