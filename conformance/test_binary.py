@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import socket
 import subprocess
 import tempfile
 import time
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from kmslib.server import MAIN, Server, binary
-from kmslib.wire import b64, unb64
+from kmslib.wire import Client, Creds, b64, unb64
 
 
 def run(*args, timeout=60):
@@ -93,16 +94,45 @@ def test_environment_mirrors_flags(base, monkeypatch):
 
 
 def test_init_check_and_serve(base):
-    config = base / "jadeseal.toml"
-    made = run("init", "--config", str(config))
+    """The way of a production deployment: init prints the first access key once, serve answers to it."""
+    config, data = base / "jadeseal.toml", base / "data"
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    made = run("init", "--config", str(config), "--data-dir", str(data), "--listen", address, "-o", "json")
     assert made.returncode == 0, made.stderr
-    assert config.exists()
+    hello = json.loads(made.stdout.splitlines()[0])
+    again = run("init", "--config", str(config), "--data-dir", str(data), "-o", "json")
+    assert again.returncode != 0 and hello["secret_key"] not in again.stdout + again.stderr
     checked = run("serve", "--config", str(config), "--check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     spoilt = base / "spoilt.toml"
-    spoilt.write_text(config.read_text() + "\nno_such_setting = 1\n")
+    spoilt.write_text("no_such_setting = 1\n" + config.read_text())
     checked = run("serve", "--config", str(spoilt), "--check")
     assert checked.returncode != 0 and "no_such_setting" in checked.stderr
+
+    with open(base / "serve.log", "wb") as log:
+        process = subprocess.Popen([str(binary()), "serve", "--config", str(config)], stdin=subprocess.DEVNULL,
+                                   stdout=log, stderr=log)
+    try:
+        client = Client(f"http://{address}", Creds(hello["secret_id"], hello["secret_key"]))
+        end = time.monotonic() + 20
+        while True:
+            try:
+                key = client.call("CreateKey", Alias="served")["KeyId"]
+                break
+            except OSError:
+                assert time.monotonic() < end and process.poll() is None, (base / "serve.log").read_text()
+                time.sleep(0.05)
+        blob = client.call("Encrypt", KeyId=key, Plaintext=b64(b"served"))["CiphertextBlob"]
+        rekeyed = run("rekey", "--config", str(config))
+        assert rekeyed.returncode == 0, rekeyed.stderr
+        assert unb64(client.call("Decrypt", CiphertextBlob=blob)["Plaintext"]) == b"served"
+        client.close()
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_json_line_comes_first(base):
@@ -119,3 +149,10 @@ def test_a_json_line_comes_first(base):
         process.terminate()
         assert process.wait(20) == 0
         process.stdout.close()
+
+
+def test_sigterm_at_once(base):
+    """A supervisor may stop the server in the moment in which it says that it is ready."""
+    for n in range(5):
+        server = Server(base / f"data{n}", regions=(MAIN,)).start()
+        assert server.stop() == 0

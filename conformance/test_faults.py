@@ -33,6 +33,8 @@ def base():
 def audit_lines(server):
     """The parsed records of every segment. A line that does not parse fails the test."""
     for path in sorted((server.data_dir / "audit").glob("*.log")):
+        if path.stat().st_size == 0:
+            continue  # the segment that is made ahead of time
         head, *lines = path.read_bytes().split(b"\n")
         assert head.startswith(b"#jadeseal-audit v1 first=") and lines.pop() == b"", path
         for line in lines:

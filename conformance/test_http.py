@@ -183,11 +183,10 @@ def test_sizes(kms):
     assert kms.ask("GenerateRandom", shorter, method="GET").code == "UnknownParameter"
 
 
-def test_a_body_that_is_too_long_is_not_read_to_its_end(server, kms):
-    """The answer comes on the announced length; the client need not have sent a byte of it."""
-    request = kms.tc3("GenerateRandom", {"NumberOfBytes": 4})
-    got = exchange(server, raw(request, length=11 * 1024 * 1024))
-    assert b"RequestSizeLimitExceeded" in got
+def test_a_body_that_is_too_long(server, kms):
+    """The body is drained, within bounds, so that a client that writes before it reads sees the answer."""
+    request = kms.tc3("GenerateRandom", body=b" " * (10 * 1024 * 1024 + 1))
+    assert b"RequestSizeLimitExceeded" in exchange(server, raw(request))
     assert kms.code("GetRegions") is None
 
 
@@ -234,8 +233,8 @@ def test_a_truncated_body_gets_no_success(server, kms):
 def test_garbage_on_the_socket(server, kms, data):
     try:
         got = exchange(server, data, half_close=True)
-    except ConnectionError:
-        got = b""
+    except OSError:
+        got = b""  # it hung up on us before we had finished; all that counts is the next line
     assert b'"KeyId"' not in got
     assert kms.code("GetRegions") is None
 

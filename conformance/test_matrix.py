@@ -75,14 +75,24 @@ def test_expired(main, subject, action):
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_signature_is_bound_to_its_action(main, subject, action):
-    """X-TC-Action is not signed, so a captured request could be aimed at another action; a retry stays legal."""
+def test_a_signature_is_bound_to_its_action(main, server, action):
+    """X-TC-Action is not signed, so one who captured a request could aim it at another action; a retry stays legal."""
     other = "GetRegions" if action != "GetRegions" else "ListAlgorithms"
     request = main.tc3(other, {}, extra={"x-test": named("n")}, signed=("content-type", "host", "x-test"))
     assert main.send(request).code is None
     assert main.send(request).code is None
+    thief = server.client(MAIN, source="127.0.0.2")
+    assert thief.send(request).code is None
     request.headers["x-tc-action"] = action
-    assert main.send(request).code == "AuthFailure.SignatureFailure"
+    assert thief.send(request).code == "AuthFailure.SignatureFailure"
+    thief.close()
+
+
+def test_two_actions_with_one_body_in_one_second(main, subject):
+    """An honest client makes one signature for both, and both must work."""
+    now = int(time.time())
+    for action in ("DescribeKey", "EnableKey", "GetKeyRotationStatus"):
+        assert main.ask(action, {"KeyId": subject.key}, timestamp=now).code is None
 
 
 @pytest.mark.parametrize("action", ACTIONS)

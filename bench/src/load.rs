@@ -67,6 +67,13 @@ fn run(
             stream.set_nodelay(true)?;
             streams.push(stream);
         }
+        // The generator never sleeps: the server would be charged for waking it, and a slow server more
+        // often than a quick one.
+        let awake = tokio::task::spawn_local(async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
         let begin = Instant::now();
         let end = at_most.map(|d| begin + d);
         let work: Vec<_> = streams
@@ -78,6 +85,7 @@ fn run(
             latencies.extend(task.await??);
         }
         let elapsed = begin.elapsed();
+        awake.abort();
         latencies.sort_unstable();
         Ok(Outcome { requests: latencies.len() as u64, elapsed, latencies })
     })

@@ -106,8 +106,10 @@ def flatten(params, prefix=""):
 class Client:
     """Signs and sends; keeps one connection alive."""
 
-    def __init__(self, endpoint, creds, region=None, language="en-US", timeout=20):
+    def __init__(self, endpoint, creds, region=None, language="en-US", timeout=20, source=None):
         self.netloc = urlsplit(endpoint).netloc
+        # Address to call from; all of 127.0.0.0/8 is this machine.
+        self.source = (source, 0) if source else None
         self.creds = creds
         self.region = region
         self.language = language
@@ -181,7 +183,7 @@ class Client:
     def send(self, request):
         """Sends a request as it stands and reads the answer. A dropped connection raises."""
         if self.connection is None:
-            self.connection = http.client.HTTPConnection(self.netloc, timeout=self.timeout)
+            self.connection = http.client.HTTPConnection(self.netloc, timeout=self.timeout, source_address=self.source)
         try:
             self.connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
             for name, value in request.headers.items():

@@ -66,7 +66,7 @@ fn rust_tests() -> Result<()> {
 }
 
 fn pytest(kill_rounds: u32, rekey_rounds: u32, args: &[&str]) -> Command {
-    let mut pytest = command(setup::venv("python"), &["-m", "pytest", "-rs"]);
+    let mut pytest = command(setup::venv("python"), &["-m", "pytest", "-rs", "-p", "no:cacheprovider"]);
     pytest
         .args(args)
         .current_dir(root().join("conformance"))

@@ -30,10 +30,16 @@ pub fn parse_form(text: &[u8]) -> Result<Vec<Pair<'_>>, ApiError> {
             ));
         };
         let (name, value) = piece.split_at(eq);
-        if name.len() > MAX_NAME {
-            return Err(wrong("A parameter name is too long.", "参数名过长。"));
+        // A character takes at most three to escape; the rule is about the name that is meant.
+        let long = || wrong("A parameter name is too long.", "参数名过长。");
+        if name.len() > 3 * MAX_NAME {
+            return Err(long());
         }
-        pairs.push((unescape(name)?, unescape(value.get(1..).unwrap_or_default())?));
+        let name = unescape(name)?;
+        if name.len() > MAX_NAME {
+            return Err(long());
+        }
+        pairs.push((name, unescape(value.get(1..).unwrap_or_default())?));
     }
     let mut names: Vec<&str> = pairs.iter().map(|(n, _)| n.as_ref()).collect();
     names.sort_unstable();
@@ -193,6 +199,8 @@ mod tests {
             assert!(message(bad).contains("escape"));
         }
         assert!(message(format!("{}=1", "n".repeat(MAX_NAME + 1)).as_bytes()).contains("too long"));
+        assert!(message(format!("{}=1", "%6e".repeat(MAX_NAME + 1)).as_bytes()).contains("too long"));
+        assert!(parse_form(format!("{}=1", "%6e".repeat(MAX_NAME)).as_bytes()).is_ok());
         assert!(message(b"a=%ff").contains("UTF-8"));
         assert!(message(b"a=\xff").contains("UTF-8"));
         assert!(message(b"a=1&b=2&%61=3").contains("repeats"));

@@ -4,7 +4,7 @@ use crate::tls::Acceptor;
 use bytes::Bytes;
 use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -98,7 +98,14 @@ async fn connection<S>(
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(64 * 1024);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(64 * 1024)
+        .pipeline_flush(true)
+        // A client that has said everything may close its half and still wants the answer.
+        .half_close(true);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -177,6 +184,9 @@ async fn route(
 /// extent and thrown away, so that the caller gets an answer and not a broken pipe.
 async fn read_body(headers: &http::HeaderMap, body: Incoming, timeout: Duration) -> Result<Bytes, ApiError> {
     let limit = body_limit(headers);
+    if body.size_hint().lower() > (limit.bytes + DRAIN) as u64 {
+        return Err(limit.refusal());
+    }
     let collected = tokio::time::timeout(timeout, Limited::new(body, limit.bytes + DRAIN).collect()).await;
     match collected {
         Ok(Ok(collected)) => {

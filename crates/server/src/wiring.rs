@@ -39,6 +39,16 @@ fn internal(what: &str) -> impl Fn(ApiError) -> StartError + '_ {
     move |e| StartError::new(what, e.internal_cause().unwrap_or(&e.to_string()))
 }
 
+/// Seeds the random number generator beside the rest of the start: its first use gathers processor
+/// jitter for some tens of milliseconds.
+pub fn seed_random_early() {
+    std::thread::spawn(|| {
+        if jadeseal_crypto::random::salt().is_err() {
+            tracing::error!("no randomness is to be had");
+        }
+    });
+}
+
 /// Keeps secrets of this process out of core dumps, debuggers and, where it is allowed, swap. Returns
 /// what could not be had, for the log.
 pub fn harden() -> Vec<String> {

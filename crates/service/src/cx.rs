@@ -6,7 +6,7 @@ use jadeseal_auth::Caller;
 use jadeseal_store::{Change, Cmk, Commit, Committed, Scope, StoreError};
 use jadeseal_types::{AccountId, ApiError, ErrorCode, KeyId, SecretId, Uin, error::Result};
 use parking_lot::Mutex;
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 /// The context of one request.
 pub struct Cx<'a> {
@@ -40,9 +40,9 @@ pub(crate) struct Facts {
     pub secret_id: Option<SecretId>,
     pub source: Option<IpAddr>,
     pub user_agent: String,
-    pub version: String,
-    pub action: String,
-    pub region: String,
+    pub version: Cow<'static, str>,
+    pub action: Cow<'static, str>,
+    pub region: Cow<'static, str>,
     pub access: Access,
 }
 
@@ -58,9 +58,9 @@ impl Facts {
             secret_id: None,
             source: None,
             user_agent: String::new(),
-            version: String::new(),
-            action: String::new(),
-            region: String::new(),
+            version: Cow::Borrowed(""),
+            action: Cow::Borrowed(""),
+            region: Cow::Borrowed(""),
             access: Access::Read,
         }
     }

@@ -160,8 +160,8 @@ async fn change_of(svc: &Arc<Service>, row: &Cmk, action: &'static str, changes:
     let draft = Draft::new(Facts {
         account: Some(row.account),
         principal: Principal::Service,
-        action: action.to_owned(),
-        region: row.region.as_str().to_owned(),
+        action: action.into(),
+        region: row.region.as_str().to_owned().into(),
         access: Access::Write,
         ..Facts::unknown(svc.clock.wall(), crate::pipeline::request_id())
     });

@@ -12,6 +12,7 @@ use jadeseal_auth::{Caller, Decoded, RequestParts, check_time, decode_routed, ve
 use jadeseal_store::Scope;
 use jadeseal_types::{ApiError, ErrorCode, Lang, SecretBytes, error::Result};
 use std::{
+    borrow::Cow,
     hash::{DefaultHasher, Hasher as _},
     net::IpAddr,
     sync::Arc,
@@ -82,9 +83,9 @@ impl Service {
         let common = &decoded.common;
         {
             let facts = pending.draft.facts_mut();
-            facts.version = common.version.to_string();
-            facts.action = common.action.to_string();
-            facts.region = common.region.as_deref().unwrap_or_default().to_owned();
+            facts.version = Cow::Borrowed(KMS_VERSION);
+            facts.action = Cow::Borrowed(entry.spec.name);
+            facts.region = Cow::Owned(common.region.as_deref().unwrap_or_default().to_owned());
             facts.user_agent = common.request_client.as_deref().unwrap_or_default().to_owned();
         }
         pending.entry = Some(entry);
@@ -106,7 +107,9 @@ impl Service {
             None => self.regions.default_region(),
             Some(name) => self.regions.find(name).ok_or(ErrorCode::UnsupportedRegion)?,
         };
-        pending.draft.facts_mut().region = region.name.as_str().to_owned();
+        if decoded.common.region.is_none() {
+            pending.draft.facts_mut().region = Cow::Owned(region.name.as_str().to_owned());
+        }
         let cx = Cx {
             svc: self,
             caller: &caller,
@@ -199,9 +202,9 @@ impl<'a> Pending<'a> {
     fn note_claims(&mut self, parts: &RequestParts<'_>) {
         let header = |name| parts.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let facts = self.draft.facts_mut();
-        facts.action = header("x-tc-action");
-        facts.version = header("x-tc-version");
-        facts.region = header("x-tc-region");
+        facts.action = header("x-tc-action").into();
+        facts.version = header("x-tc-version").into();
+        facts.region = header("x-tc-region").into();
         facts.user_agent = header("x-tc-requestclient");
     }
 

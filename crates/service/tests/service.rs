@@ -152,7 +152,7 @@ async fn rotation_on_schedule_survives_restarts_and_keeps_old_ciphertext_readabl
     kms.pass_time(2 * DAY).await;
     let meta = kms.ok(&user, "DescribeKey", json!({ "KeyId": key })).await["KeyMetadata"].clone();
     let last = meta["LastRotateTime"].as_u64().unwrap();
-    assert!(last >= START + 30 * 86_400 && last <= START + 31 * 86_400, "{meta}");
+    assert!((START + 30 * 86_400..=START + 31 * 86_400).contains(&last), "{meta}");
     assert_eq!(meta["NextRotateTime"].as_u64().unwrap(), last + 30 * 86_400);
     assert_eq!(kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": old })).await["Plaintext"], SECRET);
     let moved = kms.ok(&user, "ReEncrypt", json!({ "CiphertextBlob": old })).await;

@@ -24,10 +24,12 @@ fn harden() {
     for missing in wiring::harden() {
         tracing::warn!("process hardening incomplete: {missing}");
     }
+    wiring::seed_random_early();
 }
 
-/// Serves until SIGTERM or SIGINT; requests in flight finish.
-async fn serve_until_told(opened: Opened, listener: TcpListener) -> Result<()> {
+/// Turns true at SIGTERM or SIGINT. To be made before anybody is told that the service is there: a
+/// signal that comes earlier would end the process without a drain.
+fn stop_signal() -> Result<watch::Receiver<bool>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = watch::channel(false);
@@ -39,6 +41,11 @@ async fn serve_until_told(opened: Opened, listener: TcpListener) -> Result<()> {
         tracing::info!("stopping: requests in flight finish");
         stop.send_replace(true);
     });
+    Ok(stopped)
+}
+
+/// Serves until told to stop; requests in flight finish.
+async fn serve_until(stopped: watch::Receiver<bool>, opened: Opened, listener: TcpListener) -> Result<()> {
     opened.serve(listener, stopped).await?;
     tracing::info!("stopped");
     Ok(())

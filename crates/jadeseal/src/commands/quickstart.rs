@@ -1,6 +1,6 @@
 //! `jadeseal quickstart`.
 
-use super::{harden, runtime, serve_until_told};
+use super::{harden, runtime, serve_until, stop_signal};
 use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_server::{
@@ -39,6 +39,7 @@ pub fn run(args: Args) -> Result<()> {
     harden();
     runtime()?.block_on(async move {
         let region = conf.regions.default_region().name.to_string();
+        let stopped = stop_signal()?;
         let opened = wiring::open(conf, true).await?;
         let (key, new) = opened.service.quickstart_account().await.context("cannot make the first account")?;
         let (listener, address) = opened.bind().await?;
@@ -48,7 +49,7 @@ pub fn run(args: Args) -> Result<()> {
             Output::Table => print_table(&endpoint, &region, &key, new)?,
         }
         drop(key);
-        serve_until_told(opened, listener).await
+        serve_until(stopped, opened, listener).await
     })
 }
 

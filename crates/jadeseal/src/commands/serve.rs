@@ -1,6 +1,6 @@
 //! `jadeseal serve`.
 
-use super::{harden, runtime, serve_until_told};
+use super::{harden, runtime, serve_until, stop_signal};
 use anyhow::Result;
 use jadeseal_server::{config::Config, wiring};
 use std::{net::SocketAddr, path::PathBuf};
@@ -33,9 +33,10 @@ pub fn run(args: Args) -> Result<()> {
             println!("configuration, TLS, root of trust and store are in order");
             return Ok(());
         }
+        let stopped = stop_signal()?;
         let opened = wiring::open(conf, false).await?;
         let (listener, address) = opened.bind().await?;
         tracing::info!(%address, tls = opened.config().tls.is_some(), "serving");
-        serve_until_told(opened, listener).await
+        serve_until(stopped, opened, listener).await
     })
 }

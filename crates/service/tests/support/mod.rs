@@ -52,7 +52,7 @@ impl Kms {
 
     async fn open(dir: TempDir, clock: Arc<ManualClock>) -> Self {
         let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());
+            Arc::new(SqliteStore::open(dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());
         let options = Options { degree: Degree::Os, segment_bytes: 1 << 20, flush_every: Duration::from_millis(20) };
         let (log, _) = Log::open(&dir.path().join("audit"), options).unwrap();
         let region = |name: &str, profile| RegionConf { name: Region::parse(name).unwrap(), profile };
