@@ -1,4 +1,4 @@
-//! Fuzz target of `jadeseal_auth::fuzz::http_request`, whose body is beside the parser.
+//! Fuzz target; its body and what it asserts are `jadeseal_auth::fuzz::http_request`.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| jadeseal_auth::fuzz::http_request(data));

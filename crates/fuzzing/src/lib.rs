@@ -1,0 +1,30 @@
+//! What the fuzz targets assert, one module each, in an ordinary crate: `cargo xtask fuzz` runs them under
+//! libFuzzer, and `tests/smoke.rs` runs each in small on every test run.
+#![forbid(unsafe_code)]
+#![allow(clippy::expect_used)]
+
+pub mod audit_recovery;
+pub mod blob;
+pub mod config;
+pub mod context;
+pub mod key_material;
+pub mod recipient;
+pub mod wrap;
+
+/// A target's body: takes any bytes, panics when an assertion fails.
+pub type Body = fn(&[u8]);
+
+/// Every target by name.
+pub const TARGETS: &[(&str, Body)] = &[
+    ("audit_recovery", audit_recovery::run),
+    ("authorization", jadeseal_auth::fuzz::authorization),
+    ("blob", blob::run),
+    ("config", config::run),
+    ("context", context::run),
+    ("form", jadeseal_auth::fuzz::form),
+    ("http_request", jadeseal_auth::fuzz::http_request),
+    ("json", jadeseal_auth::fuzz::json),
+    ("key_material", key_material::run),
+    ("recipient", recipient::run),
+    ("wrap", wrap::run),
+];
