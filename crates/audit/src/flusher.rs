@@ -3,7 +3,7 @@
 use crate::{
     disk,
     error::AuditError,
-    log::{Sealing, Shared, Spare, Waiter},
+    log::{GATHER, Sealing, Shared, Spare, Waiter},
     segment::{self, NEXT},
 };
 use std::{fs, io, time::Instant};
@@ -35,7 +35,7 @@ fn wait_for_work(shared: &Shared) -> bool {
             Spare::Failed(at) => Some(at + every),
             _ => None,
         };
-        let due = state.dirty_since.map(|t| t + every).into_iter().chain(retry).min();
+        let due = state.dirty_since.map(|t| t + every).into_iter().chain(retry).chain(state.gather_until).min();
         match due {
             None => shared.wake.wait(&mut state),
             Some(due) if due <= Instant::now() => break,
@@ -52,6 +52,7 @@ fn flush(shared: &Shared) -> Result<(), AuditError> {
     let (file, first, target, target_bytes, sealing) = {
         let mut state = shared.state.lock();
         state.flush_now = false;
+        state.gather_until = None;
         if state.flushed == state.next {
             return Ok(());
         }
@@ -73,7 +74,14 @@ fn flush(shared: &Shared) -> Result<(), AuditError> {
         state.flushed = target;
         state.flushed_bytes = target_bytes;
         state.flushing_since = None;
-        state.waiters.extract_if(.., |w| w.index < target).collect::<Vec<Waiter>>()
+        let done = state.waiters.extract_if(.., |w| w.index < target).collect::<Vec<Waiter>>();
+        state.crowd = done.len();
+        if state.crowd_is_here() {
+            state.flush_now = true;
+        } else if !state.waiters.is_empty() {
+            state.gather_until = Some(Instant::now() + GATHER);
+        }
+        done
     };
     for waiter in done {
         // A caller that has gone away does not mind.

@@ -91,6 +91,8 @@ impl Log {
                 dirty_since: None,
                 flushing_since: None,
                 flush_now: false,
+                crowd: 0,
+                gather_until: None,
                 spare: Spare::Pending,
                 sealing: None,
                 waiters: Vec::new(),
@@ -134,8 +136,13 @@ impl Log {
             }
             let (done, waiting) = oneshot::channel();
             state.waiters.push(Waiter { index, done });
-            state.flush_now = true;
-            self.shared.wake.notify_one();
+            if state.crowd_is_here() {
+                state.flush_now = true;
+                self.shared.wake.notify_one();
+            } else if state.gather_until.is_none() {
+                state.gather_until = Some(Instant::now() + GATHER);
+                self.shared.wake.notify_one();
+            }
             waiting
         };
         // The flusher drops the waiters only when it gives up.
@@ -238,8 +245,12 @@ pub(crate) struct State {
     pub dirty_since: Option<Instant>,
     /// The same for the flush under way.
     pub flushing_since: Option<Instant>,
-    /// Somebody waits.
+    /// Enough wait.
     pub flush_now: bool,
+    /// How many waited for the flush before: so many are likely to come again.
+    pub crowd: usize,
+    /// Until when a flush waits for the crowd.
+    pub gather_until: Option<Instant>,
     pub spare: Spare,
     /// The segment before, until it is flushed and the current one has its final name.
     pub sealing: Option<Sealing>,
@@ -272,10 +283,19 @@ pub(crate) struct Waiter {
     pub done: oneshot::Sender<()>,
 }
 
+/// How long a flush waits for as many callers as the one before had. A flush costs the same for one as
+/// for many, so a short wait saves more time than it takes; a caller on his own never waits.
+pub(crate) const GATHER: Duration = Duration::from_micros(500);
+
 /// How far a full segment may grow while the flusher is still busy making the next one, bytes.
 const OVERSHOOT: u64 = 64 << 20;
 
 impl State {
+    /// True when as many wait as the flush before had, or one where it had none.
+    pub fn crowd_is_here(&self) -> bool {
+        self.waiters.len() >= self.crowd.max(1)
+    }
+
     pub fn usable(&self) -> Result<(), AuditError> {
         match (self.poisoned, self.closing) {
             (true, _) => Err(AuditError::Poisoned),
