@@ -178,6 +178,11 @@ impl Log {
         }
     }
 
+    /// True once a flush has failed: the log takes nothing any more and the process must end.
+    pub fn poisoned(&self) -> bool {
+        self.shared.state.lock().poisoned
+    }
+
     /// True when the log can take records as far as is known; false once it is poisoned or closed,
     /// or while there is no room for the next segment.
     pub fn healthy(&self) -> bool {

@@ -162,7 +162,7 @@ mod tests {
 
     fn verified(credential: &Credential) -> Verified {
         let secret = credential.secret.id();
-        Verified { action_is_signed: true, payload_is_signed: true, signature: [0; 32], timestamp: 0, secret }
+        Verified { target_is_signed: true, payload_is_signed: true, signature: [0; 32], timestamp: 0, secret }
     }
 
     /// Fails the test when it is written out.

@@ -55,7 +55,7 @@ impl ReplayGuard {
     }
 
     /// Binds a signature to `target`, a hash of version, action and region. A signature that covers its
-    /// action passes; so does one that is new, or known with the same target (a retry). Known with
+    /// target passes; so does one that is new, or known with the same target (a retry). Known with
     /// another target, it is `AuthFailure.SignatureFailure`. `now` is in Unix seconds.
     ///
     /// Signatures are dated in whole seconds, so a client that sends one body to two actions within one
@@ -90,7 +90,7 @@ impl ReplayGuard {
     }
 
     fn bind_first(&self, verified: &Verified, this: First, now: u64) -> Result<(), ApiError> {
-        if verified.action_is_signed {
+        if verified.target_is_signed {
             return Ok(());
         }
         // Half of a MAC is enough to tell signatures apart; the secret's number keeps accounts apart.
@@ -139,11 +139,11 @@ impl Shard {
 mod tests {
     use super::*;
 
-    fn seen(n: u64, action_is_signed: bool) -> Verified {
+    fn seen(n: u64, target_is_signed: bool) -> Verified {
         let mut signature = [0; 32];
         signature[..8].copy_from_slice(&n.to_be_bytes());
         signature[16] = (n % 256) as u8;
-        Verified { action_is_signed, payload_is_signed: true, signature, timestamp: 0, secret: 0 }
+        Verified { target_is_signed, payload_is_signed: true, signature, timestamp: 0, secret: 0 }
     }
 
     fn entries(guard: &ReplayGuard) -> usize {

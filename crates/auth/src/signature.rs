@@ -104,9 +104,9 @@ fn mac(key: &hmac::Key, data: &[u8]) -> Result<Zeroizing<[u8; 32]>, ApiError> {
 
 /// Proof that a request was signed with one [`SigningSecret`]. Only [`verify`] makes it.
 pub struct Verified {
-    /// False when `X-TC-Action` could be changed without breaking the signature; such a request goes
-    /// through [`crate::ReplayGuard::bind`].
-    pub action_is_signed: bool,
+    /// False when action, version, region or body could be changed without breaking the signature; such a
+    /// request goes through [`crate::ReplayGuard::bind`].
+    pub target_is_signed: bool,
     /// False under `UNSIGNED-PAYLOAD`.
     pub payload_is_signed: bool,
     /// The signature itself (HmacSHA1: padded with zeros).
@@ -131,7 +131,8 @@ pub fn check_time(presented: &Presented<'_>, now: u64) -> Result<(), ApiError> {
 pub fn verify(parts: &RequestParts<'_>, decoded: &Decoded<'_>, secret: &SigningSecret) -> Result<Verified, ApiError> {
     match &decoded.presented {
         Presented::Tc3(claim) if tc3::verify(parts, claim, secret)? => Ok(Verified {
-            action_is_signed: claim.signed_headers.split(';').any(|n| n == "x-tc-action"),
+            target_is_signed: claim.payload_is_signed
+                && TARGET_HEADERS.iter().all(|h| claim.signed_headers.split(';').any(|n| n == *h)),
             payload_is_signed: claim.payload_is_signed,
             signature: claim.signature,
             timestamp: claim.timestamp,
@@ -140,7 +141,7 @@ pub fn verify(parts: &RequestParts<'_>, decoded: &Decoded<'_>, secret: &SigningS
         Presented::V1(claim) => {
             let signature = v1::verify(parts, claim, secret).ok_or(ErrorCode::SignatureFailure)?;
             Ok(Verified {
-                action_is_signed: true,
+                target_is_signed: true,
                 payload_is_signed: true,
                 signature,
                 timestamp: claim.timestamp,
@@ -150,6 +151,9 @@ pub fn verify(parts: &RequestParts<'_>, decoded: &Decoded<'_>, secret: &SigningS
         Presented::Tc3(_) => Err(ErrorCode::SignatureFailure.into()),
     }
 }
+
+/// What a TC3 signature must cover, besides the body, to say by itself what it is for.
+const TARGET_HEADERS: [&str; 3] = ["x-tc-action", "x-tc-version", "x-tc-region"];
 
 /// Does the work of [`verify`] against a secret that nobody knows, so that the time of the answer does
 /// not tell whether a SecretId exists.

@@ -24,12 +24,24 @@ pub fn secret(len: usize) -> Result<SecretBytes, CryptoError> {
     Ok(out)
 }
 
-/// 32 bytes for a public salt. Drawn in blocks of 4 KiB per thread, because one call of the
-/// generator costs more than the seal of a short message; each part is handed out once and wiped.
+/// 32 bytes for the salt of one message. Straight from the generator, which takes in fresh randomness
+/// of the operating system on each call: two copies of one virtual machine must not draw the same
+/// salt, because the message key follows from it.
 ///
 /// # Errors
 /// As [`fill`].
 pub fn salt() -> Result<[u8; 32], CryptoError> {
+    let mut out = [0; 32];
+    fill(&mut out)?;
+    Ok(out)
+}
+
+/// 32 bytes for public identifiers, of which nothing but uniqueness is asked. Drawn in blocks of 4 KiB
+/// per thread; each part is handed out once. Never for a salt or a key.
+///
+/// # Errors
+/// As [`fill`].
+pub fn identifier() -> Result<[u8; 32], CryptoError> {
     let mut out = [0; 32];
     // While a thread is being torn down its block may be gone already.
     match BLOCK.try_with(|block| block.borrow_mut().take(&mut out)) {
@@ -76,8 +88,8 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn salts_differ_within_and_across_blocks_and_threads() {
-        let draw = || (0..300).map(|_| salt().unwrap()).collect::<Vec<_>>();
+    fn identifiers_differ_within_and_across_blocks_and_threads() {
+        let draw = || (0..300).map(|_| identifier().unwrap()).collect::<Vec<_>>();
         let mut all = draw();
         for t in (0..3).map(|_| std::thread::spawn(draw)).collect::<Vec<_>>() {
             all.extend(t.join().unwrap());

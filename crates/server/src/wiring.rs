@@ -15,7 +15,7 @@ use rustix::{
     mm::MlockAllFlags,
     process::{DumpableBehavior, Resource, Rlimit},
 };
-use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Why the process cannot start, in words for the operator.
@@ -145,11 +145,14 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
     };
     let (log, recovery) =
         Log::open(&config.data_dir.join("audit"), options).map_err(|e| StartError::new("audit log", e))?;
-    if recovery.cut_bytes > 0 {
-        tracing::warn!(
-            bytes = recovery.cut_bytes,
-            "an unfinished audit record was cut off; its request was not answered"
+    if recovery.cut_records > 0 {
+        tracing::error!(
+            records = recovery.cut_records,
+            kept_in = ?recovery.set_aside,
+            "audit records behind a hole that a power cut left were set aside"
         );
+    } else if recovery.cut_bytes > 0 {
+        tracing::warn!(bytes = recovery.cut_bytes, "an unfinished audit record at the end of the log was cut off");
     }
     let parts = Parts {
         store,
@@ -158,6 +161,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         regions: config.regions.clone(),
         clock: Arc::new(SystemClock::default()),
         limits: Limits { cached_keys: config.cached_keys, ..Limits::default() },
+        create,
     };
     let service = Service::open(parts).await.map_err(internal("service"))?;
     Ok(Opened { service, config, _lock: lock })
@@ -205,7 +209,23 @@ impl Opened {
             }
         });
         let watching = acceptor.clone().map(|a| tokio::spawn(a.watch(stop.clone())));
-        http::serve(listener, acceptor, self.service.clone(), self.config.http, stop).await;
+        // A log that has failed for good does not come back in this process: end it, so that a supervisor
+        // starts the next one, which recovers.
+        let (halt, halted) = watch::channel(false);
+        let watchdog = tokio::spawn({
+            let (service, mut stop) = (self.service.clone(), stop);
+            async move {
+                loop {
+                    tokio::select! {
+                        _ = stop.changed() => break,
+                        () = tokio::time::sleep(Duration::from_millis(250)) => if !service.alive() { break },
+                    }
+                }
+                halt.send_replace(true);
+            }
+        });
+        http::serve(listener, acceptor, self.service.clone(), self.config.http, halted).await;
+        watchdog.abort();
         warming.abort();
         jobs_stop.send_replace(true);
         if let Err(e) = jobs.await {
@@ -214,7 +234,12 @@ impl Opened {
         if let Some(watching) = watching {
             watching.abort();
         }
-        self.service.close().await.map_err(internal("shutdown"))
+        let failed = !self.service.alive();
+        self.service.close().await.map_err(internal("shutdown"))?;
+        if failed {
+            return Err(StartError("the audit log failed; the process has to be started again".to_owned()));
+        }
+        Ok(())
     }
 
     /// What was configured.

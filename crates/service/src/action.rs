@@ -8,6 +8,7 @@ pub use jadeseal_audit::Access;
 use jadeseal_auth::params::{Params, Value};
 use jadeseal_types::{ApiError, ErrorCode, KeyId, error::Result};
 use std::{future::Future, pin::Pin};
+use zeroize::Zeroize as _;
 
 /// The fixed facts of an action.
 #[derive(Debug)]
@@ -123,10 +124,38 @@ async fn run<A: Action>(params: Params<'_>, cx: &Cx<'_>) -> Result<Vec<u8>> {
     let request = A::parse(params)?;
     let on = A::On::load(&request, cx).await?;
     let response = request.run(on, cx).await?;
-    let mut out = Vec::with_capacity(512);
-    out.extend_from_slice(ENVELOPE);
+    let mut out = Wiping(Vec::with_capacity(512));
+    out.0.extend_from_slice(ENVELOPE);
     serde_json::to_writer(&mut out, &response).map_err(ApiError::internal)?;
-    Ok(out)
+    // The pipeline closes the envelope; what it appends must not move the bytes either.
+    out.reserve(128);
+    Ok(out.0)
+}
+
+/// A buffer that wipes what it leaves behind when it grows: an answer may hold a plaintext.
+struct Wiping(Vec<u8>);
+
+impl Wiping {
+    fn reserve(&mut self, more: usize) {
+        if self.0.capacity() - self.0.len() < more {
+            let mut larger = Vec::with_capacity((2 * self.0.capacity()).max(self.0.len() + more));
+            larger.extend_from_slice(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
+    }
+}
+
+impl std::io::Write for Wiping {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.reserve(bytes.len());
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What every answer begins with; the pipeline closes it behind the members.

@@ -27,7 +27,23 @@ pub struct Cx<'a> {
 /// The audit record of a request while it is being handled.
 pub(crate) struct Draft {
     facts: Facts,
-    state: Mutex<DraftState>,
+    resources: Mutex<Vec<KeyId>>,
+    /// Shared with the task that commits, which may outlive the request.
+    phase: Arc<Mutex<Phase>>,
+}
+
+/// Who owes the record of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The pipeline.
+    #[default]
+    Open,
+    /// A commit that is under way, if it succeeds.
+    Committing,
+    /// The same, and the caller has hung up: the commit's task owes it in any case.
+    Abandoned,
+    /// Nobody: it went into the log with a committed change.
+    Recorded,
 }
 
 /// What is known about a request before it runs.
@@ -66,16 +82,9 @@ impl Facts {
     }
 }
 
-#[derive(Default)]
-struct DraftState {
-    resources: Vec<KeyId>,
-    /// The record went into the log with a committed change.
-    recorded: bool,
-}
-
 impl Draft {
     pub fn new(facts: Facts) -> Self {
-        Draft { facts, state: Mutex::default() }
+        Draft { facts, resources: Mutex::default(), phase: Arc::default() }
     }
 
     pub fn facts_mut(&mut self) -> &mut Facts {
@@ -87,21 +96,40 @@ impl Draft {
     }
 
     pub fn recorded(&self) -> bool {
-        self.state.lock().recorded
+        *self.phase.lock() == Phase::Recorded
+    }
+
+    /// The request is being dropped. True when its record is still the pipeline's to write.
+    pub fn abandon(&self) -> bool {
+        let mut phase = self.phase.lock();
+        if *phase == Phase::Committing {
+            *phase = Phase::Abandoned;
+        }
+        *phase == Phase::Open
     }
 
     pub fn note(&self, id: KeyId) {
-        let mut state = self.state.lock();
+        let mut resources = self.resources.lock();
         // A record stays small whatever a caller names; no action names more than a batch of keys.
-        if state.resources.len() < jadeseal_types::limits::MAX_BATCH_KEYS + 1 && !state.resources.contains(&id) {
-            state.resources.push(id);
+        if resources.len() < jadeseal_types::limits::MAX_BATCH_KEYS + 1 && !resources.contains(&id) {
+            resources.push(id);
+        }
+    }
+
+    /// Hands the record over to a commit.
+    pub fn records(&self) -> Recorded {
+        *self.phase.lock() = Phase::Committing;
+        Recorded {
+            success: self.encode(None),
+            failure: self.encode(Some(ErrorCode::FailedOperation)),
+            phase: self.phase.clone(),
         }
     }
 
     /// The record with its outcome: none for success, else the error code.
     pub fn encode(&self, code: Option<ErrorCode>) -> Vec<u8> {
         let f = &self.facts;
-        let state = self.state.lock();
+        let resources = self.resources.lock();
         let mut out = Vec::new();
         Record {
             time_micros: f.time_micros,
@@ -116,7 +144,7 @@ impl Draft {
             version: &f.version,
             action: &f.action,
             region: &f.region,
-            resources: &state.resources,
+            resources: &resources,
             access: f.access,
             code,
         }
@@ -155,10 +183,7 @@ impl Cx<'_> {
     /// Commits a change together with the request's audit record, and brings the caches up to it. Once
     /// begun it runs to its end, even if the caller hangs up in between. A handler commits once, last.
     pub async fn commit(&self, changes: Vec<Change>) -> Result<Committed, CommitError> {
-        let record = self.draft.encode(None);
-        let committed = commit(self.svc, self.scope.clone(), changes, Some(record)).await?;
-        self.draft.state.lock().recorded = true;
-        Ok(committed)
+        commit(self.svc, self.scope.clone(), changes, Some(self.draft.records())).await
     }
 
     /// Commits something that belongs to a failing request, whose record is written with its error.
@@ -181,7 +206,7 @@ impl Cx<'_> {
             }
             match self.commit(changes).await {
                 Ok(_) => return Ok(value),
-                Err(CommitError::Conflict) => self.svc.keys.reload(&self.scope, id).await?,
+                Err(CommitError::Conflict) => self.svc.keys.forget(id),
                 Err(CommitError::Api(e)) => return Err(e),
             }
         }
@@ -209,35 +234,65 @@ impl From<CommitError> for ApiError {
     }
 }
 
-/// Commits in a task of its own, so that a caller who hangs up cannot leave the caches behind the store.
+/// The records that a commit may leave, and who else knows of it.
+pub(crate) struct Recorded {
+    /// Goes into the change's own transaction.
+    pub success: Vec<u8>,
+    /// Is written when the commit fails and nobody waits for its outcome any more.
+    pub failure: Vec<u8>,
+    pub phase: Arc<Mutex<Phase>>,
+}
+
+/// Commits in a task of its own, so that a caller who hangs up can leave neither the caches behind the
+/// store nor a record that says otherwise than the store.
 pub(crate) async fn commit(
     svc: &Arc<Service>,
     scope: Scope,
     changes: Vec<Change>,
-    outbox: Option<Vec<u8>>,
+    recorded: Option<Recorded>,
 ) -> Result<Committed, CommitError> {
     let svc = svc.clone();
     let task = tokio::spawn(async move {
-        let destroyed: Vec<KeyId> = changes
-            .iter()
-            .filter_map(|c| match c {
-                Change::DestroyKey { key_id, .. } => Some(*key_id),
-                _ => None,
-            })
-            .collect();
-        let record = outbox.clone();
-        let committed = match svc.store.commit(&scope, Commit { changes, outbox }).await {
-            Ok(committed) => committed,
-            Err(StoreError::Conflict) => return Err(CommitError::Conflict),
-            Err(StoreError::AliasTaken) => return Err(CommitError::Api(ErrorCode::AliasAlreadyExists.into())),
-            Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
-            Err(e) => return Err(CommitError::Api(ApiError::internal(e))),
-        };
-        svc.keys.apply(&committed.keys, &destroyed);
-        if let (Some(id), Some(record)) = (committed.outbox_id, record) {
-            svc.journal.change_committed(id, &record);
+        let outcome = commit_now(&svc, &scope, changes, recorded.as_ref().map(|r| r.success.as_slice())).await;
+        if let Some(recorded) = recorded {
+            let mut phase = recorded.phase.lock();
+            match (&outcome, *phase) {
+                (Ok(_), _) => *phase = Phase::Recorded,
+                (Err(_), Phase::Abandoned) => svc.journal.note_or_log(&recorded.failure),
+                (Err(_), _) => *phase = Phase::Open,
+            }
         }
-        Ok(committed)
+        outcome
     });
     task.await.map_err(|e| CommitError::Api(ApiError::internal(e)))?
+}
+
+async fn commit_now(
+    svc: &Arc<Service>,
+    scope: &Scope,
+    changes: Vec<Change>,
+    record: Option<&[u8]>,
+) -> Result<Committed, CommitError> {
+    if !svc.alive() {
+        return Err(CommitError::Api(ApiError::internal("the audit log has failed, so nothing may change")));
+    }
+    let destroyed: Vec<KeyId> = changes
+        .iter()
+        .filter_map(|c| match c {
+            Change::DestroyKey { key_id, .. } => Some(*key_id),
+            _ => None,
+        })
+        .collect();
+    let committed = match svc.store.commit(scope, Commit { changes, outbox: record.map(<[u8]>::to_vec) }).await {
+        Ok(committed) => committed,
+        Err(StoreError::Conflict) => return Err(CommitError::Conflict),
+        Err(StoreError::AliasTaken) => return Err(CommitError::Api(ErrorCode::AliasAlreadyExists.into())),
+        Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
+        Err(e) => return Err(CommitError::Api(ApiError::internal(e))),
+    };
+    svc.keys.apply(&committed.keys, &destroyed);
+    if let (Some(id), Some(record)) = (committed.outbox_id, record) {
+        svc.journal.change_committed(id, record);
+    }
+    Ok(committed)
 }

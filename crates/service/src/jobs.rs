@@ -114,8 +114,10 @@ async fn delete(svc: &Arc<Service>, now: u64) -> Result<usize> {
             continue;
         }
         let change = Change::DestroyKey { key_id: row.key_id, revision: row.revision };
-        count += usize::from(change_of(svc, &row, "DeleteKeyAtDate", vec![change]).await?);
-        tracing::info!(key = %row.key_id, account = %row.account, "key destroyed at its deletion date");
+        if each(svc, &row, change_of(svc, &row, "DeleteKeyAtDate", vec![change]).await) {
+            count += 1;
+            tracing::info!(key = %row.key_id, account = %row.account, "key destroyed at its deletion date");
+        }
     }
     Ok(count)
 }
@@ -124,8 +126,11 @@ async fn expire(svc: &Arc<Service>, now: u64) -> Result<usize> {
     let due = svc.store.due_expiries(now, BATCH).await.map_err(ApiError::internal)?;
     let mut count = 0;
     for row in due {
-        let changes = dropping(&row, Step::ExpireMaterial, now)?;
-        count += usize::from(change_of(svc, &row, "ExpireKeyMaterial", changes).await?);
+        let done = match dropping(&row, Step::ExpireMaterial, now) {
+            Ok(changes) => change_of(svc, &row, "ExpireKeyMaterial", changes).await,
+            Err(e) => Err(e),
+        };
+        count += usize::from(each(svc, &row, done));
     }
     Ok(count)
 }
@@ -134,11 +139,25 @@ async fn rotate(svc: &Arc<Service>, now: u64) -> Result<usize> {
     let due = svc.store.due_rotations(now, BATCH).await.map_err(ApiError::internal)?;
     let mut count = 0;
     for row in due {
-        let domain = svc.vault.newest(row.account).await?;
-        let changes = rotation(&domain, &row, Step::RotateScheduled, now)?;
-        count += usize::from(change_of(svc, &row, "RotateKeyOnSchedule", changes).await?);
+        let done = rotate_one(svc, &row, now).await;
+        count += usize::from(each(svc, &row, done));
     }
     Ok(count)
+}
+
+async fn rotate_one(svc: &Arc<Service>, row: &Cmk, now: u64) -> Result<bool> {
+    let domain = svc.vault.newest(row.account).await?;
+    change_of(svc, row, "RotateKeyOnSchedule", rotation(&domain, row, Step::RotateScheduled, now)?).await
+}
+
+/// One key that fails must not keep the others from their turn: it is logged, counted and left for the
+/// next pass.
+fn each(svc: &Service, row: &Cmk, outcome: Result<bool>) -> bool {
+    outcome.unwrap_or_else(|e| {
+        svc.metrics.job("key", "failed", 1);
+        tracing::error!(key = %row.key_id, cause = e.internal_cause().unwrap_or(""), "background job failed: {e}");
+        false
+    })
 }
 
 async fn save_uses(svc: &Arc<Service>) -> Result<usize> {
@@ -167,7 +186,7 @@ async fn change_of(svc: &Arc<Service>, row: &Cmk, action: &'static str, changes:
     });
     draft.note(row.key_id);
     let scope = Scope { account: row.account, region: row.region.clone() };
-    match commit(svc, scope, changes, Some(draft.encode(None))).await {
+    match commit(svc, scope, changes, Some(draft.records())).await {
         Ok(_) => Ok(true),
         Err(CommitError::Conflict) => Ok(false),
         Err(CommitError::Api(e)) => Err(e),

@@ -50,8 +50,10 @@ impl Journal {
     }
 
     /// Writes a record without waiting, where nobody waits for the answer any more.
-    pub fn note(&self, record: &[u8]) -> Result<()> {
-        self.log.append(record).map(drop).map_err(ApiError::internal)
+    pub fn note_or_log(&self, record: &[u8]) {
+        if let Err(e) = self.log.append(record) {
+            tracing::error!(error = %e, "the record of an abandoned request could not be written");
+        }
     }
 
     /// Copies the record of a committed change to the log. If the log refuses it now, the outbox keeps

@@ -93,13 +93,9 @@ impl Keys {
         self.find(scope, id).await?.ok_or_else(|| ErrorCode::CmkNotFound.into())
     }
 
-    /// Reads a key's row again after a lost compare-and-swap, where the cache may be behind.
-    pub async fn reload(&self, scope: &Scope, id: KeyId) -> Result<()> {
-        match self.store.key(scope, id).await.map_err(ApiError::internal)? {
-            Some(row) => self.apply(&[row], &[]),
-            None => self.apply(&[], &[id]),
-        }
-        Ok(())
+    /// Forgets a key after a lost compare-and-swap, where the cache may be behind.
+    pub fn forget(&self, id: KeyId) {
+        self.apply(&[], &[id]);
     }
 
     /// One version of a key, ready for use.
@@ -124,18 +120,14 @@ impl Keys {
             let shard = self.shard(row.key_id);
             let mut entries = shard.entries.write();
             shard.changes.fetch_add(1, Ordering::AcqRel);
-            let old = entries.get(&row.key_id);
-            if old.is_some_and(|old| old.row.revision >= row.revision) {
-                continue;
-            }
+            // Only what is cached is replaced. Commits may arrive here out of order, and an entry may have
+            // been evicted in between: a row that is not cached is read afresh when it is next used.
+            let Some(old) = entries.get(&row.key_id).filter(|old| old.row.revision < row.revision) else { continue };
             let entry = KeyEntry::new(row.clone());
             // Material stays opened only while the key still has it.
-            if row.current_version != 0
-                && let Some(old) = old
-            {
+            if row.current_version != 0 {
                 *entry.opened.lock() = old.opened.lock().clone();
             }
-            self.make_room(&mut entries);
             entries.insert(row.key_id, Arc::new(entry));
         }
         for id in destroyed {

@@ -74,6 +74,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Sizes.
     pub limits: Limits,
+    /// Make the first root key of an empty store; otherwise an empty store is refused.
+    pub create: bool,
 }
 
 /// The running service.
@@ -95,8 +97,8 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, regions, clock, limits } = parts;
-        let vault = Arc::new(Vault::unlock(store.clone(), seal).await?);
+        let Parts { store, seal, log, regions, clock, limits, create } = parts;
+        let vault = Arc::new(Vault::unlock(store.clone(), seal, create).await?);
         let journal = Journal::open(log, store.clone()).await?;
         let mut seed = [0u8; 8];
         jadeseal_crypto::random::fill(&mut seed).map_err(ApiError::internal)?;
@@ -136,6 +138,11 @@ impl Service {
     pub async fn ready(&self) -> Result<()> {
         self.store.ping().await.map_err(ApiError::internal)?;
         if self.journal.log().healthy() { Ok(()) } else { Err(ApiError::internal("the audit log takes no records")) }
+    }
+
+    /// False once the audit log has failed for good: the process must end, and recover at its next start.
+    pub fn alive(&self) -> bool {
+        !self.journal.log().poisoned()
     }
 
     /// Number of cached CMKs.

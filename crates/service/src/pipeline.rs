@@ -152,7 +152,7 @@ impl Service {
         check_time(&decoded.presented, now)?;
         let verified = verify(parts, decoded, &known.credential.secret)?;
         // Same source, same second, same body: an honest client's DescribeKey and DisableKey (ADR 0006).
-        self.replay.bind_from(&verified, target_of(decoded), source, now)?;
+        self.replay.bind_from(&verified, target_of(parts, decoded, verified.payload_is_signed), source, now)?;
         if decoded.common.token.as_deref().is_some_and(|t| !t.is_empty()) {
             // Session tokens belong to temporary access keys; this one is permanent.
             return Err(ErrorCode::TokenFailure.into());
@@ -170,12 +170,17 @@ impl Service {
     }
 }
 
-/// Where a signature that does not cover its action was aimed at.
-fn target_of(decoded: &Decoded<'_>) -> u64 {
+/// What a signature that does not cover its target was used for: version, action, region, and the body where
+/// that is not signed either.
+fn target_of(parts: &RequestParts<'_>, decoded: &Decoded<'_>, payload_is_signed: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
     for part in [&*decoded.common.version, &*decoded.common.action, decoded.common.region.as_deref().unwrap_or("")] {
         hasher.write(part.as_bytes());
         hasher.write_u8(0xff);
+    }
+    if !payload_is_signed {
+        // A hash that nobody can find a second body for.
+        hasher.write(&jadeseal_crypto::sha256(parts.body));
     }
     hasher.finish()
 }
@@ -215,9 +220,8 @@ impl<'a> Pending<'a> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        let code = Some(ErrorCode::FailedOperation);
-        if !self.done && !self.draft.recorded() && self.svc.journal.note(&self.draft.encode(code)).is_err() {
-            tracing::error!("the record of a cancelled request could not be written");
+        if !self.done && self.draft.abandon() {
+            self.svc.journal.note_or_log(&self.draft.encode(Some(ErrorCode::FailedOperation)));
         }
     }
 }
@@ -225,8 +229,8 @@ impl Drop for Pending<'_> {
 /// A version-4 UUID as text.
 pub(crate) fn request_id() -> String {
     let mut bytes = [0u8; 16];
-    match jadeseal_crypto::random::salt() {
-        Ok(salt) => bytes.copy_from_slice(&salt[..16]),
+    match jadeseal_crypto::random::identifier() {
+        Ok(random) => bytes.copy_from_slice(&random[..16]),
         // Without randomness no key call will succeed; the id then only has to be well-formed.
         Err(_) => bytes[8..].copy_from_slice(&std::process::id().to_be_bytes().repeat(2)),
     }

@@ -25,30 +25,41 @@ pub struct Report {
 }
 
 /// Replaces the root key. `from` opens what is there and seals the new version too, unless `to` names
-/// another root of trust for that.
+/// another root of trust for that (a missing key file is made). What an interrupted run has left is
+/// finished first; a `to` that it did not know of is served by a run of its own behind it.
 pub async fn rekey(store: &dyn Store, from: &SealSource, to: Option<&SealSource>) -> Result<Report> {
+    let new_seal = to.map(SealSource::create).transpose().map_err(ApiError::internal)?;
     let rows = store.root_rows().await.map_err(ApiError::internal)?;
-    let records = records(&rows);
-    let mut seals = from.open(&records).map_err(ApiError::internal)?;
-    if let Some(to) = to {
-        // What an interrupted run has sealed already.
-        seals.extend(to.open(&records).map_err(ApiError::internal)?);
+    let stored = records(&rows);
+    let seals = from.open(&stored).map_err(ApiError::internal)?;
+    let of_to = to.map(|to| to.open(&stored)).transpose().map_err(ApiError::internal)?.unwrap_or_default();
+    let by_to: Vec<&dyn Seal> = of_to.iter().map(AsRef::as_ref).collect();
+    let all: Vec<&dyn Seal> = seals.iter().map(AsRef::as_ref).chain(by_to.iter().copied()).collect();
+    let keyring = Keyring::unlock(&all, &stored).map_err(ApiError::internal)?;
+    let mut report = Report { version: keyring.current(), rewrapped: 0, dropped: Vec::new(), resumed: false };
+    if rows.iter().any(|r| r.state == RootState::Retiring) {
+        report.resumed = true;
+        finish(store, &keyring, &mut report).await?;
     }
-    let borrowed: Vec<&dyn Seal> = seals.iter().map(AsRef::as_ref).collect();
-    let keyring = Keyring::unlock(&borrowed, &records).map_err(ApiError::internal)?;
-    let resumed = rows.iter().any(|r| r.state == RootState::Retiring);
-    if !resumed {
-        let record = match to {
-            Some(to) => keyring.add_version(to.create().map_err(ApiError::internal)?.as_ref(), SLOT),
-            // The very seal of the current version: a running service can open what it seals.
-            None => keyring.add_version(current_seal(&borrowed, &records)?, SLOT),
-        };
-        let record = record.map_err(ApiError::internal)?;
-        store.add_root(vec![root_row(&record)]).await.map_err(ApiError::internal)?;
+    let current: Vec<_> = stored.iter().filter(|r| r.version == keyring.current()).cloned().collect();
+    let already_there = to.is_none() || Keyring::unlock(&by_to, &current).is_ok();
+    if report.resumed && already_there {
+        return Ok(report);
     }
+    let record = match &new_seal {
+        Some(seal) => keyring.add_version(seal.as_ref(), SLOT),
+        // The very seal of the current version: a running service can open what it seals.
+        None => keyring.add_version(current_seal(&all, &stored)?, SLOT),
+    };
+    store.add_root(vec![root_row(&record.map_err(ApiError::internal)?)]).await.map_err(ApiError::internal)?;
+    report.version = keyring.current();
+    finish(store, &keyring, &mut report).await?;
+    Ok(report)
+}
+
+/// Brings every domain key under the current root key version and drops the others.
+async fn finish(store: &dyn Store, keyring: &Keyring, report: &mut Report) -> Result<()> {
     let version = keyring.current();
-    let mut rewrapped = 0;
-    let mut dropped = Vec::new();
     for old in keyring.versions().into_iter().filter(|v| *v != version) {
         loop {
             let batch = store.domains_under_root(old, BATCH).await.map_err(ApiError::internal)?;
@@ -58,7 +69,7 @@ pub async fn rekey(store: &dyn Store, from: &SealSource, to: Option<&SealSource>
             for row in batch {
                 let record = keyring.rewrap_domain(&domain_record(&row)).map_err(ApiError::internal)?;
                 match store.rewrap_domain(DomainRow { revision: row.revision, ..domain_row(&record) }).await {
-                    Ok(_) => rewrapped += 1,
+                    Ok(()) => report.rewrapped += 1,
                     // Another rekey was faster with this row; the next look will not find it.
                     Err(StoreError::Conflict) => {}
                     Err(e) => return Err(ApiError::internal(e)),
@@ -66,12 +77,13 @@ pub async fn rekey(store: &dyn Store, from: &SealSource, to: Option<&SealSource>
             }
         }
         match store.drop_root(old).await {
-            Ok(()) => dropped.push(old),
+            Ok(()) => report.dropped.push(old),
             Err(StoreError::NotFound) => {}
             Err(e) => return Err(ApiError::internal(e)),
         }
+        keyring.forget(old).map_err(ApiError::internal)?;
     }
-    Ok(Report { version, rewrapped, dropped, resumed })
+    Ok(())
 }
 
 fn current_seal<'a>(seals: &[&'a dyn Seal], records: &[jadeseal_root::RootRecord]) -> Result<&'a dyn Seal> {

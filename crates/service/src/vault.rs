@@ -17,10 +17,11 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Unlocks the root key versions that the store holds, or makes the first one in an empty store.
-    pub async fn unlock(store: Arc<dyn Store>, source: SealSource) -> Result<Self> {
+    /// Unlocks the root key versions that the store holds, or with `create` makes the first one in an empty
+    /// store. An empty store is otherwise refused: it is a failed restore more often than a new deployment.
+    pub async fn unlock(store: Arc<dyn Store>, source: SealSource, create: bool) -> Result<Self> {
         let rows = store.root_rows().await.map_err(ApiError::internal)?;
-        let keyring = if rows.is_empty() {
+        let keyring = if rows.is_empty() && create {
             let seal = source.create().map_err(ApiError::internal)?;
             let (keyring, record) = Keyring::bootstrap(seal.as_ref(), SLOT).map_err(ApiError::internal)?;
             store.add_root(vec![root_row(&record)]).await.map_err(ApiError::internal)?;

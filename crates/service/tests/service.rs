@@ -299,3 +299,65 @@ async fn the_root_key_is_replaced_while_serving() {
     assert_eq!(kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await["Plaintext"], SECRET);
     kms.encrypt(&other, &theirs, SECRET).await;
 }
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_leaves_one_record_that_says_what_happened() {
+    let kms = Kms::start().await;
+    let user = kms.user().await;
+    for n in 0..40 {
+        let request = Request::new(&user, kms.clock.now(), AES, "CreateKey", &json!({ "Alias": format!("k{n}") }));
+        // Polled a few times, then dropped, at a different point each time.
+        let call = kms.send(&request);
+        let _ = tokio::time::timeout(Duration::from_micros(60 * n), call).await;
+    }
+    // Commits that were under way end on their own.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let total = kms.ok(&user, "ListKeys", json!({})).await["TotalCount"].as_u64().unwrap();
+    let audit = kms.audit();
+    let creates: Vec<Value> = audit
+        .lines()
+        .filter(|l| l.contains(r#""action":"CreateKey""#))
+        .map(|l| serde_json::from_str(&l[9..]).unwrap())
+        .collect();
+    let ids: std::collections::HashSet<_> = creates.iter().map(|r| r["request_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), creates.len(), "one record for each request");
+    assert_eq!(creates.iter().filter(|r| r["code"] == "").count() as u64, total, "one success for each key");
+}
+
+#[tokio::test]
+async fn the_root_of_trust_moves_to_another_file_also_behind_an_interrupted_rekey() {
+    use jadeseal_root::SealSource;
+    let kms = Kms::start().await;
+    let user = kms.user().await;
+    let key = kms.create(&user, "k").await;
+    let blob = kms.encrypt(&user, &key, SECRET).await;
+    let old = SealSource::File { path: kms.dir.path().join("root.key") };
+    let new = SealSource::File { path: kms.dir.path().join("new.key") };
+    // An interrupted plain rekey: the new version is stored, nothing is re-wrapped yet.
+    let rows = kms.store.root_rows().await.unwrap();
+    let seals = old.open(&[record(&rows[0])]).unwrap();
+    let keyring = jadeseal_root::Keyring::unlock(&[seals[0].as_ref()], &[record(&rows[0])]).unwrap();
+    let next = keyring.add_version(seals[0].as_ref(), "primary").unwrap();
+    let next = jadeseal_store::RootRow { version: next.version, wrapped: next.wrapped, ..rows[0].clone() };
+    kms.store.add_root(vec![next]).await.unwrap();
+    let report = jadeseal_service::rekey::rekey(kms.store.as_ref(), &old, Some(&new)).await.unwrap();
+    assert_eq!((report.version, report.resumed, report.dropped), (3, true, vec![1, 2]));
+    jadeseal_service::check_root(kms.store.as_ref(), &new).await.expect("the new file opens everything");
+    assert!(jadeseal_service::check_root(kms.store.as_ref(), &old).await.is_err(), "the old one nothing");
+    // Again with nothing to do but the same: a plain new version.
+    let again = jadeseal_service::rekey::rekey(kms.store.as_ref(), &new, None).await.unwrap();
+    assert_eq!((again.version, again.resumed), (4, false));
+    std::fs::rename(kms.dir.path().join("new.key"), kms.dir.path().join("root.key")).unwrap();
+    let kms = kms.restart().await;
+    assert_eq!(kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await["Plaintext"], SECRET);
+}
+
+fn record(row: &jadeseal_store::RootRow) -> jadeseal_root::RootRecord {
+    jadeseal_root::RootRecord {
+        version: row.version,
+        slot: row.slot.clone(),
+        seal_kind: row.seal_kind.clone(),
+        params: row.params.clone(),
+        wrapped: row.wrapped.clone(),
+    }
+}

@@ -11,7 +11,7 @@ use crate::{
     values::{Base64, Blob, Bounded, MaybeKeyId, Plaintext, SecretBase64},
 };
 use jadeseal_auth::params::Params;
-use jadeseal_crypto::{BlobKey, Context, Header, Recipient, RecipientAlgorithm, RecipientError};
+use jadeseal_crypto::{BlobKey, Context, CryptoError, Header, Recipient, RecipientAlgorithm, RecipientError};
 use jadeseal_types::{ApiError, ErrorCode as E, KeyId, SecretBytes, error::Result, limits};
 use std::sync::Arc;
 
@@ -110,7 +110,11 @@ impl<A: CarriesBlob + Sync> Target<A> for Sealed {
 
 impl Sealed {
     fn open(&self, blob: &[u8], context: &Context) -> Result<SecretBytes> {
-        jadeseal_crypto::blob::open(&self.key, blob, context).map_err(|_| E::InvalidCiphertext.into())
+        jadeseal_crypto::blob::open(&self.key, blob, context).map_err(|e| match e {
+            CryptoError::Invalid => E::InvalidCiphertext.into(),
+            // Not the caller's ciphertext is broken but something of ours.
+            CryptoError::Unavailable(_) => ApiError::internal(e),
+        })
     }
 }
 

@@ -220,7 +220,7 @@ async fn step_all(batch: Batch, step: Step, cx: &Cx<'_>) -> Result<Empty> {
             Err(crate::cx::CommitError::Conflict) => {
                 for entry in &mut entries {
                     let id = entry.row.key_id;
-                    cx.svc.keys.reload(&cx.scope, id).await?;
+                    cx.svc.keys.forget(id);
                     *entry = cx.svc.keys.get(&cx.scope, id).await?;
                 }
             }

@@ -63,6 +63,7 @@ impl Kms {
             regions: Regions::new(vec![region(AES, Profile::All), region(SM4, Profile::Gm)]).unwrap(),
             clock: clock.clone(),
             limits: Limits { cached_keys: 1_000, replay_entries: 100_000 },
+            create: true,
         };
         let svc = Service::open(parts).await.unwrap();
         Kms { dir, clock, svc, store, watch: ClockWatch::new(Duration::from_secs(600)) }
