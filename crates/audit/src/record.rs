@@ -33,7 +33,7 @@ pub enum Access {
 /// [`Record::encode`]; everything else is typed, so a plaintext, a secret or a blob has no way in.
 #[derive(Clone, Debug)]
 pub struct Record<'a> {
-    /// When the request was answered, microseconds since 1970-01-01 UTC.
+    /// When the request arrived, microseconds since 1970-01-01 UTC.
     pub time_micros: u64,
     /// The request id of the answer.
     pub request_id: &'a str,

@@ -3,7 +3,8 @@
 mod commands;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
+use tracing::level_filters::LevelFilter;
 
 /// Fewer processor cycles per request than the system's allocator.
 #[global_allocator]
@@ -15,12 +16,33 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Log level: error, warn, info, debug or trace.
+    /// Log level.
     #[arg(long, global = true, env = "JADESEAL_LOG", default_value = "info")]
-    log: String,
+    log: LogLevel,
     /// Log format.
     #[arg(long, global = true, env = "JADESEAL_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+            LogLevel::Trace => LevelFilter::TRACE,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -55,7 +77,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log(&cli.log, cli.log_format);
+    start_log(cli.log, cli.log_format);
     let result = match cli.command {
         Command::Quickstart(args) => commands::quickstart::run(args),
         Command::Init(args) => commands::init::run(args),
@@ -72,9 +94,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn start_log(level: &str, format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| "info".into());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+fn start_log(level: LogLevel, format: LogFormat) {
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::from(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
@@ -84,4 +108,35 @@ fn start_log(level: &str, format: LogFormat) {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(at, "panic");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_unknown_log_level_is_an_error() {
+        let parse = |level| Cli::try_parse_from(["jadeseal", "version", "--log", level]);
+        assert!(parse("debug").is_ok());
+        // A filter library would take the second for the name of a module, and log nothing.
+        for level in ["", "inof", "info,x=debug"] {
+            assert_eq!(parse(level).err().map(|e| e.kind()), Some(ErrorKind::InvalidValue), "{level:?}");
+        }
+    }
+
+    #[test]
+    fn a_data_directory_may_go_before_the_file() {
+        for command in ["serve", "rekey"] {
+            let both = Cli::try_parse_from(["jadeseal", command, "--config", "c", "--data-dir", "d"]);
+            assert!(both.is_ok(), "{command}");
+        }
+        assert!(Cli::try_parse_from(["jadeseal", "rekey", "--data-dir", "d"]).is_ok());
+        assert!(Cli::try_parse_from(["jadeseal", "rekey"]).is_err());
+    }
 }

@@ -191,7 +191,7 @@ impl Config {
             regions: regions_of(regions?)?,
             audit: AuditConf {
                 fsync: degree(file.audit.degree.as_deref().unwrap_or("os"))?,
-                segment_bytes: within("audit.segment_mib", file.audit.segment_mib.unwrap_or(64), 1, 4096)? << 20,
+                segment_bytes: within("audit.segment_mib", file.audit.segment_mib.unwrap_or(64), 16, 4096)? << 20,
                 flush: Duration::from_millis(within("audit.flush_ms", file.audit.flush_ms.unwrap_or(100), 1, 100)?),
             },
             deletion_settle: file.jobs.deletion_settle_seconds.map_or(DEFAULT_SETTLE, Duration::from_secs),

@@ -7,23 +7,37 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
 use jadeseal_auth::{Method, RequestParts, body_limit, presented_language};
 use jadeseal_service::{Reply, Service};
 use jadeseal_types::{ApiError, ErrorCode, SecretBytes};
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use rustix::process::{Resource, getrlimit};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
+    time::Instant,
 };
 
 /// How the listener treats its callers.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones wait in the kernel's queue.
+    /// Connections at once; further ones wait in the kernel's queue. [`serve`] lowers it to what the
+    /// process may have open.
     pub connections: usize,
-    /// Time for the head of a request, and between requests of a kept-alive connection.
+    /// Time for the TLS handshake, for the head of a request, and between requests of a kept-alive
+    /// HTTP/1 connection. An HTTP/2 connection without requests is closed after twice this time.
     pub header_timeout: Duration,
     /// Time for the whole body.
     pub body_timeout: Duration,
@@ -50,41 +64,93 @@ pub async fn serve(
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let connections = affordable(limits.connections, getrlimit(Resource::Nofile).current);
+    if connections < limits.connections {
+        tracing::warn!(
+            configured = limits.connections,
+            connections,
+            "the limit on open files (ulimit -n) allows fewer connections than configured"
+        );
+    }
+    let slots = Arc::new(Semaphore::new(connections));
+    let mut failures = AcceptFailures::default();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { break };
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(e) => {
-                    // Out of file descriptors, mostly: wait for some connection to end.
-                    tracing::warn!(error = %e, "accept failed");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            _ = stop.changed() => break,
+        let next = async {
+            let slot = slots.clone().acquire_owned().await;
+            (slot, listener.accept().await)
         };
-        let (service, acceptor, watcher) = (service.clone(), acceptor.clone(), graceful.watcher());
+        let (slot, accepted) = tokio::select! {
+            next = next => next,
+            () = told(&mut stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                // Out of file descriptors, mostly: wait for some connection to end.
+                failures.warn(&e);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (service, acceptor, mut stop) = (service.clone(), acceptor.clone(), stop.clone());
         tokio::spawn(async move {
             let _slot = slot;
             if let Err(e) = stream.set_nodelay(true) {
                 tracing::debug!(error = %e, "TCP_NODELAY refused");
             }
-            match acceptor {
-                None => connection(stream, peer, service, limits, watcher).await,
-                Some(acceptor) => match tokio::time::timeout(limits.header_timeout, acceptor.accept(stream)).await {
-                    Ok(Ok(tls)) => connection(tls, peer, service, limits, watcher).await,
-                    Ok(Err(e)) => tracing::debug!(%peer, error = %e, "TLS handshake failed"),
-                    Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
-                },
+            let Some(acceptor) = acceptor else { return connection(stream, peer, service, limits, stop).await };
+            let handshake = tokio::time::timeout(limits.header_timeout, acceptor.accept(stream));
+            let shaken = tokio::select! {
+                shaken = handshake => shaken,
+                () = told(&mut stop) => return,
+            };
+            match shaken {
+                Ok(Ok(tls)) => connection(tls, peer, service, limits, stop).await,
+                Ok(Err(e)) => tracing::debug!(%peer, error = %e, "TLS handshake failed"),
+                Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
             }
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+    // Each connection holds a slot until its end.
+    let all = u32::try_from(connections).unwrap_or(u32::MAX);
+    if tokio::time::timeout(limits.drain, slots.acquire_many(all)).await.is_err() {
         tracing::warn!("some requests did not finish in time");
+    }
+}
+
+/// File descriptors left to everything but connections: store, audit log, runtime, certificates.
+const RESERVED_FILES: u64 = 64;
+
+/// The connections that a limit on open files leaves room for, at least one.
+fn affordable(wanted: usize, open_files: Option<u64>) -> usize {
+    let room = open_files.map_or(u64::MAX, |n| n.saturating_sub(RESERVED_FILES).max(1));
+    wanted.min(usize::try_from(room).unwrap_or(usize::MAX))
+}
+
+/// Returns once `stop` is true, or can no longer become it.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// How often a failing accept is worth a line.
+const FAILURE_PERIOD: Duration = Duration::from_secs(10);
+
+/// Keeps a process that has run out of file descriptors from filling its log, too.
+#[derive(Default)]
+struct AcceptFailures {
+    warned: Option<Instant>,
+    unsaid: u64,
+}
+
+impl AcceptFailures {
+    fn warn(&mut self, error: &io::Error) {
+        if self.warned.is_some_and(|at| at.elapsed() < FAILURE_PERIOD) {
+            self.unsaid += 1;
+            return;
+        }
+        tracing::warn!(%error, unsaid = self.unsaid, "accept failed");
+        *self = AcceptFailures { warned: Some(Instant::now()), unsaid: 0 };
     }
 }
 
@@ -93,7 +159,7 @@ async fn connection<S>(
     peer: SocketAddr,
     service: Arc<Service>,
     limits: Limits,
-    watcher: hyper_util::server::graceful::Watcher,
+    mut stop: watch::Receiver<bool>,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -112,13 +178,102 @@ async fn connection<S>(
         .max_concurrent_streams(256)
         .max_header_list_size(64 * 1024)
         .keep_alive_interval(Some(Duration::from_secs(30)));
-    let handler = hyper::service::service_fn(move |request| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(route(request, peer, service, limits).await) }
+    let activity = Arc::new(Activity::new());
+    let handler = hyper::service::service_fn({
+        let activity = activity.clone();
+        move |request| {
+            let (service, busy) = (service.clone(), Busy::new(activity.clone()));
+            async move {
+                let response = route(request, peer, service, limits).await;
+                drop(busy);
+                Ok::<_, Infallible>(response)
+            }
+        }
     });
-    let conn = builder.serve_connection(TokioIo::new(stream), handler).into_owned();
-    if let Err(e) = watcher.watch(conn).await {
+    let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), handler).into_owned());
+    // The library's own timers start with the first byte that tells HTTP/1 from HTTP/2, and HTTP/2 has
+    // none for a connection that answers pings and asks for nothing.
+    let ended = tokio::select! {
+        biased;
+        ended = conn.as_mut() => Some(ended),
+        () = told(&mut stop) => None,
+        () = activity.quiet(activity.opened, limits.header_timeout, 2 * limits.header_timeout) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            conn.as_mut().graceful_shutdown();
+            let grace = limits.header_timeout.min(CLOSING_GRACE);
+            tokio::select! {
+                biased;
+                ended = conn.as_mut() => ended,
+                () = activity.quiet(Instant::now(), grace, grace) => {
+                    tracing::debug!(%peer, "connection dropped: its peer does not close it");
+                    return;
+                }
+            }
+        }
+    };
+    if let Err(e) = ended {
         tracing::debug!(%peer, error = %e, "connection ended");
+    }
+}
+
+/// How long a connection without requests in flight may last after it was told to close.
+const CLOSING_GRACE: Duration = Duration::from_secs(5);
+
+/// The requests of one connection, as far as its watchdog has to know.
+struct Activity {
+    opened: Instant,
+    in_flight: AtomicUsize,
+    /// When a request last came or went, milliseconds since `opened`; 0 before the first one.
+    last: AtomicU64,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Activity { opened: Instant::now(), in_flight: AtomicUsize::new(0), last: AtomicU64::new(0) }
+    }
+
+    fn touch(&self) {
+        let millis = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(millis.max(1), Ordering::Relaxed);
+    }
+
+    /// Returns when no request has been in flight for a time: `first`, counted from `since`, when there
+    /// never was one, else `later`, counted from the last request or `since`, whichever came later.
+    async fn quiet(&self, since: Instant, first: Duration, later: Duration) {
+        loop {
+            let now = Instant::now();
+            let due = match (self.in_flight.load(Ordering::Acquire), self.last.load(Ordering::Relaxed)) {
+                (0, 0) => since + first,
+                (0, last) => since.max(self.opened + Duration::from_millis(last)) + later,
+                _ => now + later,
+            };
+            if due <= now {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+}
+
+/// A request in flight, until dropped.
+struct Busy(Arc<Activity>);
+
+impl Busy {
+    fn new(activity: Arc<Activity>) -> Self {
+        activity.in_flight.fetch_add(1, Ordering::AcqRel);
+        activity.touch();
+        Busy(activity)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        // In this order: whoever sees no request in flight sees when the last one went.
+        self.0.touch();
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -239,3 +394,30 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// A raw TCP stream; named here so that the TLS module needs no import of its own.
 pub type Stream = TcpStream;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_room_for_other_files() {
+        assert_eq!(affordable(10_000, None), 10_000);
+        assert_eq!(affordable(10_000, Some(1024)), 960);
+        assert_eq!(affordable(100, Some(1024)), 100);
+        assert_eq!(affordable(100, Some(10)), 1);
+    }
+
+    #[tokio::test]
+    async fn quiet_counts_from_the_last_request() {
+        let activity = Arc::new(Activity::new());
+        let (first, later) = (Duration::from_millis(50), Duration::from_millis(100));
+        activity.quiet(activity.opened, first, later).await;
+        let busy = Busy::new(activity.clone());
+        let still = activity.quiet(activity.opened, first, later);
+        assert!(tokio::time::timeout(Duration::from_millis(300), still).await.is_err(), "a request is in flight");
+        drop(busy);
+        let ended = Instant::now();
+        activity.quiet(activity.opened, first, later).await;
+        assert!(ended.elapsed() >= later - Duration::from_millis(1), "{:?}", ended.elapsed());
+    }
+}

@@ -61,6 +61,9 @@ pub fn harden() -> Vec<String> {
     note("no core dumps", rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }));
     // A process that is not dumpable cannot be traced by others of its user either.
     note("not dumpable", rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    // The soft limit is low for the sake of programs that use select(); this one does not.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    note("open files", rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }));
     // On fault: the allocator reserves far more address space than it uses.
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     if rustix::process::getrlimit(Resource::Memlock).current.is_none() || rustix::process::geteuid().is_root() {

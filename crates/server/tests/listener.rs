@@ -2,7 +2,7 @@
 
 use jadeseal_server::{
     config::{self, Config},
-    tls, wiring,
+    http, tls, wiring,
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -21,10 +21,14 @@ struct Server {
 }
 
 async fn start(with_tls: bool) -> Server {
+    start_with(with_tls, |limits| limits.header_timeout = Duration::from_secs(5)).await
+}
+
+async fn start_with(with_tls: bool, change: impl FnOnce(&mut http::Limits)) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let regions = config::regions_of(vec![config::region("ap-guangzhou").unwrap()]).unwrap();
     let mut conf = Config::quickstart(dir.path().join("data"), "127.0.0.1:0".parse().unwrap(), regions).unwrap();
-    conf.http.header_timeout = Duration::from_secs(5);
+    change(&mut conf.http);
     if with_tls {
         write_certificate(dir.path());
         conf.tls = Some(files(dir.path()));
@@ -158,4 +162,90 @@ async fn a_second_process_on_the_same_data_is_refused() {
     server.stop.send_replace(true);
     server.done.await.unwrap();
     wiring::DataDir::lock(&server.dir.path().join("data")).unwrap();
+}
+
+const HEALTH: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Sends the requests of a kept-alive connection and reads what is there of the answer.
+async fn ask(stream: &mut TcpStream) -> String {
+    stream.write_all(HEALTH).await.unwrap();
+    let mut answer = vec![0; 1024];
+    let length = stream.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+/// Says `words`, then nothing, and waits for the other side to close.
+async fn closed_after(mut stream: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) {
+    stream.write_all(words).await.unwrap();
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(6), stream.read_to_end(&mut rest)).await;
+    assert!(end.is_ok(), "still open after {:?}", String::from_utf8_lossy(words));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_ask_for_nothing_are_closed() {
+    let server = start_with(false, |limits| limits.header_timeout = Duration::from_secs(1)).await;
+    let tcp = async || TcpStream::connect(server.address).await.unwrap();
+    // The preface of HTTP/2, and an empty SETTINGS frame.
+    let h2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let used = async {
+        let mut stream = tcp().await;
+        for _ in 0..8 {
+            assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
+            tokio::time::sleep(Duration::from_millis(600)).await;
+        }
+    };
+    let uploading = async {
+        let mut stream = tcp().await;
+        let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n\
+                     Content-Length: 2\r\n\r\n{";
+        stream.write_all(head).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(exchange(&mut stream, b"}").await.starts_with("HTTP/1.1 200"), "a request in flight is left alone");
+    };
+    tokio::join!(
+        closed_after(tcp().await, b""),
+        closed_after(tcp().await, b"PRI * H"),
+        closed_after(tcp().await, &h2[..24]),
+        closed_after(tcp().await, h2),
+        closed_after(tcp().await, b"POST / HT"),
+        closed_after(tcp().await, HEALTH),
+        used,
+        uploading,
+    );
+    server.stop.send_replace(true);
+    server.done.await.unwrap();
+    let server = start_with(true, |limits| limits.header_timeout = Duration::from_secs(1)).await;
+    tokio::join!(
+        closed_after(TcpStream::connect(server.address).await.unwrap(), b""),
+        closed_after(connect(&server, b"http/1.1").await.unwrap(), b""),
+        closed_after(connect(&server, b"h2").await.unwrap(), b""),
+        closed_after(connect(&server, b"h2").await.unwrap(), b"PRI * H"),
+        closed_after(connect(&server, b"h2").await.unwrap(), h2),
+    );
+    server.stop.send_replace(true);
+    server.done.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_heard_while_every_connection_is_taken() {
+    let server = start_with(false, |limits| limits.connections = 1).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    assert!(ask(&mut first).await.starts_with("HTTP/1.1 200"));
+    // In the kernel's queue, without an answer.
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(300), ask(&mut second)).await.is_err());
+    server.stop.send_replace(true);
+    tokio::time::timeout(Duration::from_secs(10), server.done).await.expect("stops within its drain").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_do_not_hold_up_a_stop() {
+    for with_tls in [false, true] {
+        let server = start_with(with_tls, |_| {}).await;
+        let _silent = TcpStream::connect(server.address).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server.stop.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(10), server.done).await.expect("stops within its drain").unwrap();
+    }
 }

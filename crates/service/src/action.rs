@@ -6,7 +6,7 @@ use crate::{
 };
 pub use jadeseal_audit::Access;
 use jadeseal_auth::params::{Params, Value};
-use jadeseal_types::{ApiError, ErrorCode, KeyId, error::Result};
+use jadeseal_types::{ApiError, ErrorCode, KeyId, SecretBytes, error::Result};
 use std::{future::Future, pin::Pin};
 use zeroize::Zeroize as _;
 
@@ -72,7 +72,7 @@ pub trait Action: Request + Send + Sync + 'static {
     fn run(self, on: Self::On, cx: &Cx<'_>) -> impl Future<Output = Result<Self::Response>> + Send;
 }
 
-type Boxed<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + Send + 'a>>;
+type Boxed<'a> = Pin<Box<dyn Future<Output = Result<Members>> + Send + 'a>>;
 
 /// An action as a row of the table.
 pub struct Entry {
@@ -103,7 +103,7 @@ impl Entry {
 
     /// Authorises, parses, loads, runs and serialises: the part of a request behind authentication.
     /// The result is the JSON of the answer's members, an object.
-    pub async fn call<'a>(&self, params: Params<'a>, cx: &'a Cx<'a>) -> Result<Vec<u8>> {
+    pub async fn call<'a>(&self, params: Params<'a>, cx: &'a Cx<'a>) -> Result<Members> {
         match (self.named)(&params) {
             Named::Everything => cx.authorise(None)?,
             Named::Keys(ids) => {
@@ -120,22 +120,35 @@ impl Entry {
     }
 }
 
-async fn run<A: Action>(params: Params<'_>, cx: &Cx<'_>) -> Result<Vec<u8>> {
+async fn run<A: Action>(params: Params<'_>, cx: &Cx<'_>) -> Result<Members> {
     let request = A::parse(params)?;
     let on = A::On::load(&request, cx).await?;
     let response = request.run(on, cx).await?;
-    let mut out = Wiping(Vec::with_capacity(512));
+    let mut out = Members(Vec::with_capacity(512));
     out.0.extend_from_slice(ENVELOPE);
     serde_json::to_writer(&mut out, &response).map_err(ApiError::internal)?;
     // The pipeline closes the envelope; what it appends must not move the bytes either.
     out.reserve(128);
-    Ok(out.0)
+    Ok(out)
 }
 
-/// A buffer that wipes what it leaves behind when it grows: an answer may hold a plaintext.
-struct Wiping(Vec<u8>);
+/// The beginning of an answer, up to the end of its members. It may hold a plaintext, so it wipes what it
+/// leaves behind when it grows, and itself.
+pub struct Members(Vec<u8>);
 
-impl Wiping {
+impl Members {
+    /// Closes the envelope behind the members.
+    pub fn close(mut self, request_id: &str) -> SecretBytes {
+        self.0.pop();
+        if self.0.last() != Some(&b'{') {
+            self.0.push(b',');
+        }
+        self.0.extend_from_slice(b"\"RequestId\":\"");
+        self.0.extend_from_slice(request_id.as_bytes());
+        self.0.extend_from_slice(b"\"}}");
+        SecretBytes::new(std::mem::take(&mut self.0))
+    }
+
     fn reserve(&mut self, more: usize) {
         if self.0.capacity() - self.0.len() < more {
             let mut larger = Vec::with_capacity((2 * self.0.capacity()).max(self.0.len() + more));
@@ -146,7 +159,13 @@ impl Wiping {
     }
 }
 
-impl std::io::Write for Wiping {
+impl Drop for Members {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl std::io::Write for Members {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.reserve(bytes.len());
         self.0.extend_from_slice(bytes);
@@ -158,8 +177,8 @@ impl std::io::Write for Wiping {
     }
 }
 
-/// What every answer begins with; the pipeline closes it behind the members.
-pub const ENVELOPE: &[u8] = b"{\"Response\":";
+/// What every answer begins with.
+const ENVELOPE: &[u8] = b"{\"Response\":";
 
 /// Declares the table of a family's actions.
 macro_rules! family {
@@ -168,3 +187,24 @@ macro_rules! family {
     };
 }
 pub(crate) use family;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn of(members: &str) -> String {
+        let mut out = Members(Vec::new());
+        out.write_all(ENVELOPE).unwrap();
+        out.write_all(members.as_bytes()).unwrap();
+        String::from_utf8(out.close("id").expose().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_request_id_is_the_last_member() {
+        assert_eq!(of("{}"), r#"{"Response":{"RequestId":"id"}}"#);
+        assert_eq!(of(r#"{"KeyId":"k"}"#), r#"{"Response":{"KeyId":"k","RequestId":"id"}}"#);
+        let long = format!(r#"{{"A":"{}"}}"#, "x".repeat(5000));
+        assert!(of(&long).ends_with(r#"x","RequestId":"id"}}"#), "growing keeps every byte");
+    }
+}

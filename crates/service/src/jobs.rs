@@ -81,9 +81,11 @@ pub async fn pass(svc: &Arc<Service>, watch: &mut ClockWatch) -> bool {
     let steady = watch.steady(svc.clock.wall(), svc.clock.monotonic());
     let mut more = false;
     let now = svc.clock.now();
-    more |= report(svc, "expire", expire(svc, now).await);
     more |= report(svc, "rotate", rotate(svc, now).await);
     if steady {
+        // Neither can be taken back. Use is refused from the very second on, whatever the jobs do.
+        more |= report(svc, "expire", expire(svc, now).await);
+        more |= report(svc, "expire_import", forget_imports(svc, now).await);
         more |= report(svc, "delete", delete(svc, now).await);
     }
     report(svc, "audit_outbox", svc.journal.sweep().await.map(|()| 0));
@@ -133,6 +135,11 @@ async fn expire(svc: &Arc<Service>, now: u64) -> Result<usize> {
         count += usize::from(each(svc, &row, done));
     }
     Ok(count)
+}
+
+async fn forget_imports(svc: &Arc<Service>, now: u64) -> Result<usize> {
+    let count = svc.store.drop_expired_imports(now, BATCH).await.map_err(ApiError::internal)?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 async fn rotate(svc: &Arc<Service>, now: u64) -> Result<usize> {

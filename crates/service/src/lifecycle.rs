@@ -130,9 +130,10 @@ pub fn apply(cmk: &Cmk, step: Step, now: u64) -> Result<Option<Cmk>, ErrorCode> 
             if !cmk.rotation.enabled {
                 return Err(E::RotateNotSupported);
             }
-            // A clock that went back must not lock the caller out for longer than the rule says.
-            let last = cmk.rotation.last_on_demand.min(now);
-            if cmk.rotation.last_on_demand != 0 && now - last < DAY {
+            // A time in the future is of a clock that has been set back since: it must not lock the caller out
+            // until then.
+            let last = cmk.rotation.last_on_demand;
+            if last != 0 && last <= now && now - last < DAY {
                 return Err(E::RotateRateLimited);
             }
             rotate(&mut next, now);

@@ -1,13 +1,17 @@
 //! Counters and histograms in the Prometheus text format.
 
 use crate::Service;
-use jadeseal_types::ErrorCode;
+use jadeseal_types::{ErrorCode, KeyState};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use std::{collections::HashMap, time::Duration};
+use parking_lot::Mutex;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByCode {
@@ -50,7 +54,11 @@ pub struct Metrics {
     audit_lag: Gauge,
     audit_index: Gauge,
     replay_overflow: Gauge,
+    counted: Mutex<Option<Instant>>,
 }
+
+/// How old the numbers of keys by state may be: counting them reads an index of the whole store.
+const COUNT_PERIOD: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByAction {
@@ -86,7 +94,7 @@ impl Metrics {
                 (action, PerAction { ok, latency })
             })
             .collect();
-        Metrics { registry, requests, actions, latency, keys, jobs, cached, audit_lag, audit_index, replay_overflow }
+        Metrics { registry, requests, actions, latency, keys, jobs, cached, audit_lag, audit_index, replay_overflow, counted: Mutex::default() }
     }
 
     /// Counts one request.
@@ -108,6 +116,16 @@ impl Metrics {
         }
     }
 
+    /// True when the numbers of keys by state are due to be counted anew; they are then taken as counted.
+    fn counted_long_ago(&self) -> bool {
+        let mut counted = self.counted.lock();
+        let due = counted.is_none_or(|at| at.elapsed() >= COUNT_PERIOD);
+        if due {
+            *counted = Some(Instant::now());
+        }
+        due
+    }
+
     /// Counts one run of a background job.
     pub fn job(&self, job: &'static str, outcome: &'static str, count: u64) {
         self.jobs.get_or_create(&ByJob { job, outcome }).inc_by(count);
@@ -118,7 +136,12 @@ impl Service {
     /// The metrics as text for Prometheus. Reads the number of keys by state from the store.
     pub async fn metrics_text(&self) -> String {
         let m = &self.metrics;
-        if let Ok(counts) = self.store.counts_by_state().await {
+        if m.counted_long_ago()
+            && let Ok(counts) = self.store.counts_by_state().await
+        {
+            for state in KeyState::ALL {
+                m.keys.get_or_create(&ByState { state: state.wire() }).set(0);
+            }
             for (state, count) in counts {
                 m.keys.get_or_create(&ByState { state: state.wire() }).set(i64::try_from(count).unwrap_or(i64::MAX));
             }

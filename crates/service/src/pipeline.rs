@@ -4,7 +4,7 @@
 
 use crate::{
     KMS_VERSION, Service,
-    action::Entry,
+    action::{Entry, Members},
     cx::{Cx, Draft, Facts},
 };
 use jadeseal_audit::Principal;
@@ -53,15 +53,15 @@ impl Service {
         };
         self.metrics.observe(pending.action(), outcome.as_ref().err().map(ApiError::code), started.elapsed());
         let body = match outcome {
-            Ok(members) => success(members, &request_id),
+            Ok(members) => members.close(&request_id),
             Err(error) => {
                 if let Some(cause) = error.internal_cause() {
                     tracing::error!(request_id, action = pending.action(), cause, "internal error");
                 }
-                failure(&error, lang, &request_id)
+                SecretBytes::new(failure(&error, lang, &request_id))
             }
         };
-        Reply { body: SecretBytes::new(body), request_id }
+        Reply { body, request_id }
     }
 
     /// Answers a request that the server could not even read (too large, cut off, wrong method).
@@ -79,7 +79,7 @@ impl Service {
         decoded: Decoded<'_>,
         entry: &'static Entry,
         pending: &mut Pending<'_>,
-    ) -> Result<Vec<u8>> {
+    ) -> Result<Members> {
         let common = &decoded.common;
         {
             let facts = pending.draft.facts_mut();
@@ -237,18 +237,6 @@ pub(crate) fn request_id() -> String {
     uuid::Builder::from_random_bytes(bytes).into_uuid().hyphenated().to_string()
 }
 
-/// Closes the envelope that the action opened.
-fn success(mut out: Vec<u8>, request_id: &str) -> Vec<u8> {
-    out.pop();
-    if out.last() != Some(&b'{') {
-        out.push(b',');
-    }
-    out.extend_from_slice(b"\"RequestId\":\"");
-    out.extend_from_slice(request_id.as_bytes());
-    out.extend_from_slice(b"\"}}");
-    out
-}
-
 fn failure(error: &ApiError, lang: Lang, request_id: &str) -> Vec<u8> {
     let body = serde_json::json!({
         "Response": {
@@ -257,20 +245,4 @@ fn failure(error: &ApiError, lang: Lang, request_id: &str) -> Vec<u8> {
         }
     });
     body.to_string().into_bytes()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_request_id_is_the_last_member() {
-        let of = |members: &str| {
-            let mut out = crate::action::ENVELOPE.to_vec();
-            out.extend_from_slice(members.as_bytes());
-            String::from_utf8(success(out, "id")).unwrap()
-        };
-        assert_eq!(of("{}"), r#"{"Response":{"RequestId":"id"}}"#);
-        assert_eq!(of(r#"{"KeyId":"k"}"#), r#"{"Response":{"KeyId":"k","RequestId":"id"}}"#);
-    }
 }

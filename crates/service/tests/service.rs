@@ -361,3 +361,102 @@ fn record(row: &jadeseal_store::RootRow) -> jadeseal_root::RootRecord {
         wrapped: row.wrapped.clone(),
     }
 }
+
+/// Wraps material for an EXTERNAL key as a client would, through the parameters that the service gave.
+async fn wrapped(kms: &Kms, user: &support::User, key: &str, material: &[u8]) -> Value {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let ask = json!({ "KeyId": key, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048" });
+    let params = kms.ok(user, "GetParametersForImport", ask).await;
+    let to = jadeseal_crypto::Recipient::parse(
+        params["PublicKey"].as_str().unwrap(),
+        jadeseal_crypto::RecipientAlgorithm::RsaOaepSha256,
+    );
+    let sealed = to.unwrap().encrypt(material).unwrap();
+    json!({
+        "KeyId": key, "ImportToken": params["ImportToken"], "EncryptedKeyMaterial": STANDARD.encode(sealed),
+    })
+}
+
+#[tokio::test]
+async fn imported_material_is_unusable_at_its_expiry_and_gone_when_the_clock_is_trusted() {
+    let mut kms = Kms::start().await;
+    let user = kms.user().await;
+    let made = kms.ok(&user, "CreateKey", json!({ "Alias": "x", "Type": 2 })).await;
+    let key = made["KeyId"].as_str().unwrap().to_owned();
+    let mut import = wrapped(&kms, &user, &key, &[7; 32]).await;
+    import["ValidTo"] = json!(START + 5_000);
+    kms.ok(&user, "ImportKeyMaterial", import).await;
+    let blob = kms.encrypt(&user, &key, SECRET).await;
+    kms.run_jobs().await;
+    kms.clock.advance(Duration::from_secs(700));
+    kms.run_jobs().await;
+    // The clock jumps past the expiry: no use, but nothing is destroyed on the word of that clock.
+    kms.clock.jump_to(START + 365 * 86_400);
+    kms.run_jobs().await;
+    let open = json!({ "CiphertextBlob": blob });
+    assert_eq!(kms.err(&user, "Decrypt", open.clone()).await, "ResourceUnavailable.CmkDisabled");
+    assert_eq!(kms.state(&user, &key).await, "PendingImport");
+    kms.clock.jump_to(START + 1_000);
+    kms.run_jobs().await;
+    assert_eq!(kms.ok(&user, "Decrypt", open.clone()).await["Plaintext"], SECRET);
+    // It really expires, while the key waits for its deletion; a cancelled deletion brings no material back.
+    kms.ok(&user, "DisableKey", json!({ "KeyId": key })).await;
+    kms.ok(&user, "ScheduleKeyDeletion", json!({ "KeyId": key, "PendingWindowInDays": 7 })).await;
+    kms.pass_time(2 * DAY).await;
+    kms.run_jobs().await;
+    kms.ok(&user, "CancelKeyDeletion", json!({ "KeyId": key })).await;
+    assert_eq!(kms.state(&user, &key).await, "PendingImport");
+    let scope = jadeseal_store::Scope {
+        account: kms.store.accounts().await.unwrap()[0].account,
+        region: jadeseal_types::Region::parse(AES).unwrap(),
+    };
+    let id = jadeseal_types::KeyId::parse(&key).unwrap();
+    assert!(kms.store.versions(&scope, id).await.unwrap().is_empty());
+    // The same material makes it whole again; other material does not.
+    let other = wrapped(&kms, &user, &key, &[8; 32]).await;
+    assert_eq!(kms.err(&user, "ImportKeyMaterial", other).await, "InvalidParameterValue.MaterialNotMatch");
+    let same = wrapped(&kms, &user, &key, &[7; 32]).await;
+    kms.ok(&user, "ImportKeyMaterial", same).await;
+    assert_eq!(kms.ok(&user, "Decrypt", open).await["Plaintext"], SECRET);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_failed_imports_end_a_token_however_many_come_at_once() {
+    let kms = std::sync::Arc::new(Kms::start().await);
+    let user = std::sync::Arc::new(kms.user().await);
+    let made = kms.ok(&user, "CreateKey", json!({ "Alias": "x", "Type": 2 })).await;
+    let key = made["KeyId"].as_str().unwrap();
+    let good = wrapped(&kms, &user, key, &[7; 32]).await;
+    let mut bad = good.clone();
+    bad["EncryptedKeyMaterial"] = json!("AAAA");
+    let tries: Vec<_> = (0..40)
+        .map(|_| {
+            let (kms, user, bad) = (kms.clone(), user.clone(), bad.clone());
+            tokio::spawn(async move { kms.err(&user, "ImportKeyMaterial", bad).await })
+        })
+        .collect();
+    let mut codes = std::collections::BTreeMap::new();
+    for t in tries {
+        *codes.entry(t.await.unwrap()).or_insert(0) += 1;
+    }
+    assert_eq!(
+        codes.into_iter().collect::<Vec<_>>(),
+        [
+            ("InvalidParameter.DecryptMaterialError".to_owned(), 10),
+            ("ResourceUnavailable.TokenExpired".to_owned(), 30)
+        ]
+    );
+    assert_eq!(kms.err(&user, "ImportKeyMaterial", good).await, "ResourceUnavailable.TokenExpired");
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_does_not_lock_rotation() {
+    let kms = Kms::start().await;
+    let user = kms.user().await;
+    let key = kms.create(&user, "k").await;
+    kms.ok(&user, "EnableKeyRotation", json!({ "KeyId": key })).await;
+    kms.clock.jump_to(START + 365 * 86_400);
+    kms.ok(&user, "RotateKey", json!({ "KeyId": key })).await;
+    kms.clock.jump_to(START + 10);
+    kms.ok(&user, "RotateKey", json!({ "KeyId": key })).await;
+}

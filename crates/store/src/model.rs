@@ -208,7 +208,7 @@ pub struct ImportParams {
     pub domain_version: u32,
     /// When the pair dies.
     pub expires: u64,
-    /// Failed imports so far.
+    /// Attempts taken and not given back: failed imports, and those under way.
     pub failures: u32,
 }
 
@@ -317,7 +317,8 @@ pub enum Change {
     },
     /// A new version of the material; `Conflict` when the version exists.
     AddVersion(KeyVersion),
-    /// Removes all versions of the material; fine when there is none.
+    /// Removes all versions of the material; fine when there is none. Nothing of it stays readable, see
+    /// [`Change::destroys`].
     DropVersions(KeyId),
     /// Removes the key with its versions, tags, bindings and import parameters. The alias is free from then on.
     DestroyKey {
@@ -328,13 +329,22 @@ pub enum Change {
     },
     /// Replaces the key's import parameters.
     PutImport(ImportParams),
-    /// Counts one failed import; removes the parameters when `failures` reaches `limit`. `NotFound` when there
-    /// are none.
-    CountImportFailure {
+    /// Takes one of the `limit` attempts that a token has, before anything is decrypted with its wrapping key:
+    /// counts up `failures`. `Conflict` when none is left, or the key's token is not this one (any more).
+    TakeImportAttempt {
         /// The key.
         key_id: KeyId,
-        /// Failures that are too many.
+        /// Digest of the token.
+        token_digest: [u8; 32],
+        /// Attempts of a token.
         limit: u32,
+    },
+    /// Gives back an attempt that ended well. Nothing happens when the key's token is another one by now.
+    ReturnImportAttempt {
+        /// The key.
+        key_id: KeyId,
+        /// Digest of the token.
+        token_digest: [u8; 32],
     },
     /// Removes the key's import parameters; fine when there are none.
     DropImport(KeyId),
@@ -350,6 +360,24 @@ pub enum Change {
         /// The resource.
         resource_id: String,
     },
+}
+
+impl Change {
+    /// Whether it takes away wrapped secrets. A store must not keep them readable anywhere in its files, such as
+    /// in free pages or a log, for more than some seconds.
+    pub fn destroys(&self) -> bool {
+        match self {
+            // Replacing a wrapping key destroys the one before.
+            Change::DropVersions(_) | Change::DestroyKey { .. } | Change::DropImport(_) | Change::PutImport(_) => true,
+            Change::CreateKey { .. }
+            | Change::UpdateKey { .. }
+            | Change::AddVersion(_)
+            | Change::TakeImportAttempt { .. }
+            | Change::ReturnImportAttempt { .. }
+            | Change::Bind(_)
+            | Change::Unbind { .. } => false,
+        }
+    }
 }
 
 /// Changes that happen together or not at all, with their audit record.

@@ -57,13 +57,15 @@ pub trait Store: Send + Sync + 'static {
     /// Keys in PendingDelete with `deletion_date <= now`, the earliest first, at most `limit`.
     async fn due_deletions(&self, now: u64, limit: u64) -> Result<Vec<Cmk>>;
 
-    /// Keys whose imported material has expired: `0 < valid_to <= now` in Enabled, Disabled or Archived, the
-    /// earliest first. PendingImport has no material any more; PendingDelete keeps it until it is destroyed, or
-    /// becomes due when the deletion is cancelled.
+    /// Keys of any state that still have imported material although it has expired (`0 < valid_to <= now`), the
+    /// earliest first.
     async fn due_expiries(&self, now: u64, limit: u64) -> Result<Vec<Cmk>>;
 
     /// Keys in Enabled with rotation on and `next <= now`, the earliest first.
     async fn due_rotations(&self, now: u64, limit: u64) -> Result<Vec<Cmk>>;
+
+    /// Forgets import parameters of all accounts with `expires <= now`, at most `limit`; tells how many.
+    async fn drop_expired_imports(&self, now: u64, limit: u64) -> Result<u64>;
 
     /// Keys of all accounts by key id ascending, beginning behind `after`: for filling caches.
     async fn all_keys_meta(&self, after: Option<KeyId>, limit: u64) -> Result<Vec<Cmk>>;

@@ -5,7 +5,7 @@ use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_server::{
     config::{self, Config},
-    wiring,
+    tls, wiring,
 };
 use std::{fs, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
@@ -38,6 +38,12 @@ pub fn run(args: Args) -> Result<()> {
         eprintln!("wrote {}", args.config.display());
     }
     let conf = Config::read(&args.config)?;
+    if let Some(files) = conf.tls.clone()
+        && let Err(e) = tls::Acceptor::open(files)
+    {
+        // Before the first account is made: its access key is shown once, and init runs once.
+        bail!("TLS: {e}; provide the files that [tls] names in {} and run init again", args.config.display());
+    }
     harden();
     runtime()?.block_on(async move {
         let root = conf.root.clone();

@@ -27,19 +27,26 @@ fn harden() {
     wiring::seed_random_early();
 }
 
-/// Turns true at SIGTERM or SIGINT. To be made before anybody is told that the service is there: a
+/// Turns true at SIGTERM or SIGINT; a second one ends the process at once. To be made before anybody is told that the service is there: a
 /// signal that comes earlier would end the process without a drain.
 fn stop_signal() -> Result<watch::Receiver<bool>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let mut next = async || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        next().await;
         tracing::info!("stopping: requests in flight finish");
         stop.send_replace(true);
+        next().await;
+        // Store and audit log are made to survive this.
+        tracing::error!("told to stop again: not waiting for requests in flight");
+        std::process::exit(1);
     });
     Ok(stopped)
 }

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 pub struct Args {
     /// Configuration file of the deployment.
-    #[arg(long, env = "JADESEAL_CONFIG", conflicts_with = "data_dir", required_unless_present = "data_dir")]
+    #[arg(long, env = "JADESEAL_CONFIG", required_unless_present = "data_dir")]
     config: Option<PathBuf>,
-    /// Data directory of a quickstart.
+    /// Data directory; goes before the file's. Without a file, that of a quickstart.
     #[arg(long, env = "JADESEAL_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Change the root of trust too: file:PATH (made when missing), passphrase-file:PATH,
@@ -28,12 +28,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let (root, data_dir) = match (&args.config, &args.data_dir) {
-        (Some(path), _) => {
+    let (root, data_dir) = match (&args.config, args.data_dir) {
+        (Some(path), dir) => {
             let conf = Config::read(path)?;
-            (conf.root, conf.data_dir)
+            (conf.root, dir.unwrap_or(conf.data_dir))
         }
-        (None, Some(dir)) => (RootConf::File(dir.join("root.key")), dir.clone()),
+        (None, Some(dir)) => (RootConf::File(dir.join("root.key")), dir),
         (None, None) => bail!("--config or --data-dir is needed"),
     };
     if !data_dir.join(wiring::DATABASE).exists() {

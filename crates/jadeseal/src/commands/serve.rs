@@ -2,7 +2,10 @@
 
 use super::{harden, runtime, serve_until, stop_signal};
 use anyhow::Result;
-use jadeseal_server::{config::Config, wiring};
+use jadeseal_server::{
+    config::{self, Config},
+    wiring,
+};
 use std::{net::SocketAddr, path::PathBuf};
 
 #[derive(clap::Args)]
@@ -16,6 +19,13 @@ pub struct Args {
     /// Data directory; goes before the file's.
     #[arg(long, env = "JADESEAL_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Region to serve, NAME or NAME:PROFILE (all, intl, gm); may be repeated, the first is the default;
+    /// these go before all of the file's.
+    #[arg(long, env = "JADESEAL_REGION", value_delimiter = ',')]
+    region: Vec<String>,
+    /// Audit degree, os or fsync; goes before the file's.
+    #[arg(long, env = "JADESEAL_AUDIT")]
+    audit: Option<String>,
     /// Check configuration, TLS files, root of trust and store, then exit.
     #[arg(long)]
     check: bool,
@@ -25,6 +35,13 @@ pub fn run(args: Args) -> Result<()> {
     let mut conf = Config::read(&args.config)?;
     conf.listen = args.listen.unwrap_or(conf.listen);
     conf.data_dir = args.data_dir.unwrap_or(conf.data_dir);
+    if !args.region.is_empty() {
+        let regions: Result<Vec<_>, _> = args.region.iter().map(|r| config::region(r)).collect();
+        conf.regions = config::regions_of(regions?)?;
+    }
+    if let Some(degree) = &args.audit {
+        conf.audit.fsync = config::degree(degree)?;
+    }
     conf.check()?;
     harden();
     runtime()?.block_on(async move {

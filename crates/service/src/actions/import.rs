@@ -3,7 +3,7 @@
 use super::{Cmk, Empty, Known, OnKey, on_key};
 use crate::{
     action::{Access, Action, Spec, family},
-    cx::Cx,
+    cx::{CommitError, Cx},
     docs,
     lifecycle::{Step, apply},
     schema::{Doc, answer, request},
@@ -141,10 +141,12 @@ impl Action for ImportKeyMaterial {
         }
         let row = &cmk.entry.row;
         apply(row, Step::Import(valid_to), cx.now)?;
-        let material = self.unwrap(row, cx).await?;
+        let (material, token_digest) = self.unwrap(row, cx).await?;
         let domain = cx.svc.vault.newest(cx.scope.account).await?;
-        // Keyed by the material itself: comparable for ever, and it tells nothing about the material.
-        let digest = jadeseal_crypto::hmac_sha256(material.expose(), b"jadeseal imported material");
+        // Keyed, so that a copy of the database does not allow testing guesses of the material. Always by the
+        // first version of the domain key: digests must stay comparable when there are newer ones.
+        let first = cx.svc.vault.domain(cx.scope.account, 1).await?;
+        let digest = first.digest("imported material", material.expose());
         cx.change_key(row.key_id, |row| {
             let mut next = apply(row, Step::Import(valid_to), cx.now)?
                 .ok_or_else(|| ApiError::internal("an import changed nothing"))?;
@@ -154,7 +156,8 @@ impl Action for ImportKeyMaterial {
             next.material_digest = Some(digest);
             let fresh = row.current_version == 0;
             let version = Vault::seal_material(&domain, &next, 1, &material, cx.now)?;
-            let mut changes = vec![Change::UpdateKey { cmk: next }];
+            let back = Change::ReturnImportAttempt { key_id: row.key_id, token_digest };
+            let mut changes = vec![Change::UpdateKey { cmk: next }, back];
             if fresh {
                 changes.push(Change::AddVersion(version));
             }
@@ -165,9 +168,10 @@ impl Action for ImportKeyMaterial {
 }
 
 impl ImportKeyMaterial {
-    /// Checks the token and unwraps the material. Whatever is wrong with the wrapped bytes gives one
-    /// error, and ten of them kill the token, so that this is no padding oracle.
-    async fn unwrap(&self, row: &jadeseal_store::Cmk, cx: &Cx<'_>) -> Result<SecretBytes> {
+    /// Checks the token, takes one of its ten attempts and unwraps the material; returns it with the token's
+    /// digest. Whatever is wrong with the wrapped bytes gives one error, and only a successful import gives the
+    /// attempt back (not one of material that differs from the first), so that this is no padding oracle.
+    async fn unwrap(&self, row: &jadeseal_store::Cmk, cx: &Cx<'_>) -> Result<(SecretBytes, [u8; 32])> {
         let params = cx.svc.store.import_params(&cx.scope, row.key_id).await.map_err(ApiError::internal)?;
         let params = params.ok_or(E::TokenExpired)?;
         let given = jadeseal_crypto::sha256(&self.token.0);
@@ -179,13 +183,16 @@ impl ImportKeyMaterial {
         let pair = ImportKey::from_pkcs8(private.expose()).map_err(ApiError::internal)?;
         let algorithm = WrappingAlgorithm::from_wire(&params.algorithm)
             .ok_or_else(|| ApiError::internal("unknown wrapping algorithm in a row"))?;
+        // Before decrypting, or callers that come at once would get more attempts than there are.
+        let limit = limits::IMPORT_TOKEN_FAILURES;
+        let take = Change::TakeImportAttempt { key_id: row.key_id, token_digest: params.token_digest, limit };
+        match cx.commit_unrecorded(vec![take]).await {
+            Ok(_) => {}
+            Err(CommitError::Conflict) => return Err(E::TokenExpired.into()),
+            Err(CommitError::Api(e)) => return Err(e),
+        }
         let unwrapped = pair.unwrap(algorithm, &self.material.0).ok().filter(|m| m.len() == row.suite.material_len());
-        let Some(material) = unwrapped else {
-            let limit = limits::IMPORT_TOKEN_FAILURES;
-            cx.commit_unrecorded(vec![Change::CountImportFailure { key_id: row.key_id, limit }]).await?;
-            return Err(E::DecryptMaterialError.into());
-        };
-        Ok(material)
+        Ok((unwrapped.ok_or(E::DecryptMaterialError)?, params.token_digest))
     }
 }
 
@@ -216,7 +223,8 @@ impl Action for DeleteImportedKeyMaterial {
     }
 }
 
-/// The changes that take a key's imported material away.
+/// The changes that take a key's imported material away. Its token stays: it is good for its 24 hours,
+/// for the import that may follow.
 pub(crate) fn dropping(row: &jadeseal_store::Cmk, step: Step, now: u64) -> Result<Vec<Change>> {
     let Some(cmk) = apply(row, step, now)? else { return Ok(Vec::new()) };
     let key_id = cmk.key_id;

@@ -134,7 +134,8 @@ pub async fn scopes_do_not_see_each_other(store: S) {
             Change::DropVersions(id(1)),
             Change::DestroyKey { key_id: id(1), revision: row.revision },
             Change::PutImport(import(1)),
-            Change::CountImportFailure { key_id: id(1), limit: 1 },
+            Change::TakeImportAttempt { key_id: id(1), token_digest: [1; 32], limit: 9 },
+            Change::ReturnImportAttempt { key_id: id(1), token_digest: [1; 32] },
             Change::DropImport(id(1)),
             Change::Bind(binding(1, "other")),
             Change::Unbind { key_id: id(1), product_id: "cos".into(), resource_id: "r".into() },
@@ -247,7 +248,7 @@ pub async fn versions_and_material(store: S) {
     assert_eq!(store.commit(&here, one(foreign)).await, Err(StoreError::Conflict));
 }
 
-/// One live pair per key, which dies of too many failures.
+/// One live pair per key, whose attempts are counted for its own token alone.
 pub async fn import_parameters(store: S) {
     let here = home();
     create(&*store, &here, [key(&here, 1)]).await;
@@ -256,19 +257,54 @@ pub async fn import_parameters(store: S) {
     let newer = ImportParams { token_digest: [2; 32], ..import(1) };
     put(newer.clone()).await.unwrap();
     assert_eq!(store.import_params(&here, id(1)).await.unwrap(), Some(newer.clone()));
-    let fail = || store.commit(&here, one(Change::CountImportFailure { key_id: id(1), limit: 3 }));
-    fail().await.unwrap();
-    fail().await.unwrap();
-    let counted = ImportParams { failures: 2, ..newer };
-    assert_eq!(store.import_params(&here, id(1)).await.unwrap(), Some(counted));
-    fail().await.unwrap();
-    assert_eq!(store.import_params(&here, id(1)).await.unwrap(), None);
-    assert_eq!(fail().await, Err(StoreError::NotFound));
+    let take = |token: u8| {
+        let change = Change::TakeImportAttempt { key_id: id(1), token_digest: [token; 32], limit: 3 };
+        store.commit(&here, one(change))
+    };
+    let give_back =
+        |token: u8| store.commit(&here, one(Change::ReturnImportAttempt { key_id: id(1), token_digest: [token; 32] }));
+    let failures = async || store.import_params(&here, id(1)).await.unwrap().unwrap().failures;
+    assert_eq!(take(1).await, Err(StoreError::Conflict), "the token before the present one");
+    let (a, b, c, d) = tokio::join!(take(2), take(2), take(2), take(2));
+    let taken = [a, b, c, d].iter().filter(|r| r.is_ok()).count();
+    assert_eq!((taken, failures().await), (3, 3), "never more than the limit");
+    assert_eq!(take(2).await, Err(StoreError::Conflict));
+    give_back(1).await.unwrap();
+    assert_eq!(failures().await, 3, "another token's attempt");
+    give_back(2).await.unwrap();
+    assert_eq!(failures().await, 2);
+    take(2).await.unwrap();
     put(import(1)).await.unwrap();
+    give_back(1).await.unwrap();
+    assert_eq!(failures().await, 0, "there was nothing to give back");
+    take(1).await.unwrap();
+    assert_eq!(failures().await, 1);
     for _ in 0..2 {
         store.commit(&here, one(Change::DropImport(id(1)))).await.unwrap();
         assert_eq!(store.import_params(&here, id(1)).await.unwrap(), None);
     }
+    assert_eq!(take(1).await, Err(StoreError::Conflict));
+    give_back(1).await.unwrap();
+}
+
+/// Expired import parameters of all accounts go away in portions; the others stay.
+pub async fn expired_imports_are_dropped(store: S) {
+    let (here, there) = (home(), scope(5, "ap-beijing"));
+    create(&*store, &here, (1..=3).map(|n| key(&here, n))).await;
+    create(&*store, &there, [key(&there, 4)]).await;
+    for (scope, n, expires) in [(&here, 1, 10), (&here, 2, 11), (&here, 3, 20), (&there, 4, 9)] {
+        let change = Change::PutImport(ImportParams { expires, ..import(n) });
+        store.commit(scope, one(change)).await.unwrap();
+    }
+    assert_eq!(store.drop_expired_imports(8, 10).await.unwrap(), 0);
+    assert_eq!(store.drop_expired_imports(11, 2).await.unwrap(), 2);
+    assert_eq!(store.drop_expired_imports(11, 2).await.unwrap(), 1);
+    assert_eq!(store.drop_expired_imports(11, 2).await.unwrap(), 0);
+    for (scope, n) in [(&here, 1), (&here, 2), (&there, 4)] {
+        assert_eq!(store.import_params(scope, id(n)).await.unwrap(), None, "{n}");
+        assert!(store.key(scope, id(n)).await.unwrap().is_some());
+    }
+    assert_eq!(store.import_params(&here, id(3)).await.unwrap().unwrap().expires, 20);
 }
 
 /// The count of bindings is exact, whatever is repeated.

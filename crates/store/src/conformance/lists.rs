@@ -163,12 +163,14 @@ pub async fn due_queries(store: S) {
     assert!(store.due_deletions(9, 10).await.unwrap().is_empty());
 
     for (n, state) in (10..).zip(KeyState::ALL) {
-        let cmk = Cmk { state: *state, valid_to: 100 - u64::from(n), deletion_date: u64::MAX / 2, ..key(&here, n) };
-        create(&*store, &here, [cmk]).await;
+        // PendingImport has no material left to expire.
+        let current_version = u32::from(*state != KeyState::PendingImport);
+        let (valid_to, deletion_date) = (100 - u64::from(n), u64::MAX / 2);
+        create(&*store, &here, [Cmk { state: *state, valid_to, deletion_date, current_version, ..key(&here, n) }]).await;
     }
     // Enabled 10, Disabled 11, PendingDelete 12, PendingImport 13, Archived 14.
-    assert_eq!(numbers(store.due_expiries(90, 10).await.unwrap()), [14, 11, 10]);
-    assert_eq!(numbers(store.due_expiries(89, 10).await.unwrap()), [14, 11]);
+    assert_eq!(numbers(store.due_expiries(90, 10).await.unwrap()), [14, 12, 11, 10]);
+    assert_eq!(numbers(store.due_expiries(89, 10).await.unwrap()), [14, 12, 11]);
 
     for (n, state) in (20..).zip(KeyState::ALL) {
         let rotation = Rotation { enabled: true, days: 7, last: 0, next: 50, last_on_demand: 0 };

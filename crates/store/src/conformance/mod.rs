@@ -18,8 +18,8 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@mount $factory, keys:
             round_trip, compare_and_swap, alias_is_unique_in_its_scope, destroy_frees_alias_and_children,
             scopes_do_not_see_each_other, changes_are_all_or_nothing, failing_member_leaves_others,
-            racing_updates_have_one_winner, versions_and_material, import_parameters, bindings_count,
-            committed_rows_are_those_stored);
+            racing_updates_have_one_winner, versions_and_material, import_parameters,
+            expired_imports_are_dropped, bindings_count, committed_rows_are_those_stored);
         $crate::store_conformance!(@mount $factory, lists:
             order_and_paging, filters, search_is_literal, tag_filters, counts, due_queries, all_keys_in_pages);
         $crate::store_conformance!(@mount $factory, system:

@@ -69,7 +69,22 @@ impl Apply<'_> {
                 self.swapped(rows, *key_id)?;
             }
             Change::PutImport(import) => self.put_import(import)?,
-            Change::CountImportFailure { key_id, limit } => self.count_failure(*key_id, *limit)?,
+            Change::TakeImportAttempt { key_id, token_digest, limit } => {
+                let sql = of_key!(
+                    "UPDATE import_param SET failures = failures + 1 WHERE cmk = ",
+                    " AND token_digest = ?4 AND failures < ?5"
+                );
+                let rows = self.run(sql, *key_id, &[token_digest, limit])?;
+                self.swapped(rows, *key_id)?;
+            }
+            Change::ReturnImportAttempt { key_id, token_digest } => {
+                self.require(*key_id)?;
+                let sql = of_key!(
+                    "UPDATE import_param SET failures = failures - 1 WHERE cmk = ",
+                    " AND token_digest = ?4 AND failures > 0"
+                );
+                self.run(sql, *key_id, &[token_digest])?;
+            }
             Change::DropImport(key_id) => {
                 self.require(*key_id)?;
                 self.run(of_key!("DELETE FROM import_param WHERE cmk = ", ""), *key_id, &[])?;
@@ -187,14 +202,6 @@ impl Apply<'_> {
             params![p.token_digest, p.algorithm, p.wrapped_private, p.domain_version, num(p.expires)?, p.failures],
         )?;
         existing(rows)
-    }
-
-    fn count_failure(&self, key_id: KeyId, limit: u32) -> Result<()> {
-        let sql = of_key!("UPDATE import_param SET failures = failures + 1 WHERE cmk = ", "");
-        existing(self.run(sql, key_id, &[])?)?;
-        let sql = of_key!("DELETE FROM import_param WHERE cmk = ", " AND failures >= ?4");
-        self.run(sql, key_id, &[&limit])?;
-        Ok(())
     }
 
     fn bind(&self, b: &Binding) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::changes::of_key;
 use super::rows::{self, CMK, bound, sql_id};
+use super::search;
 use crate::error::Result;
 use crate::model::*;
 use jadeseal_types::{KeyId, KeyState};
@@ -167,17 +168,17 @@ impl Filter {
     fn search(&mut self, text: &str) {
         self.put(" AND (instr(c.alias, ", text.to_owned());
         self.sql.push(')');
-        let in_id = |b: u8| b == b'-' || b.is_ascii_digit() || matches!(b, b'a'..=b'f');
-        if text.len() <= 36 && text.bytes().all(in_id) {
-            // The digits without hyphens are searched first: making the id's text for every row takes longer than
-            // all the rest.
-            let digits = text.replace('-', "").to_ascii_uppercase();
-            self.put(" OR (instr(hex(c.key_id), ", digits);
-            self.sql.push_str(") AND instr(lower(substr(hex(c.key_id), 1, 8)");
-            for (from, len) in [(9, 4), (13, 4), (17, 4), (21, 12)] {
-                self.sql.push_str(&format!(" || '-' || substr(hex(c.key_id), {from}, {len})"));
+        // Most texts cannot be part of an id: they cost nothing more.
+        let places = search::places(text);
+        if !places.is_empty() {
+            self.sql.push_str(" OR (");
+            for (i, hint) in search::hints(&places).into_iter().enumerate() {
+                self.put(if i == 0 { "(instr(c.key_id, " } else { ") OR instr(c.key_id, " }, hint);
             }
-            self.put("), ", text.to_owned());
+            if self.sql.ends_with(|c: char| c.is_ascii_digit()) {
+                self.sql.push_str(")) AND ");
+            }
+            self.put("id_matches(c.key_id, ", places);
             self.sql.push_str("))");
         }
         self.sql.push(')');
@@ -210,7 +211,7 @@ pub(super) fn due_deletions(conn: &Connection, now: u64, limit: u64) -> Result<V
 }
 
 pub(super) fn due_expiries(conn: &Connection, now: u64, limit: u64) -> Result<Vec<Cmk>> {
-    due(conn, "cmk_due_expiry", "c.valid_to > 0 AND c.state IN (1, 2, 5)", "c.valid_to", now, limit)
+    due(conn, "cmk_due_expiry", "c.valid_to > 0 AND c.current_version > 0", "c.valid_to", now, limit)
 }
 
 pub(super) fn due_rotations(conn: &Connection, now: u64, limit: u64) -> Result<Vec<Cmk>> {

@@ -6,6 +6,7 @@ mod keys;
 mod reader;
 mod rows;
 mod schema;
+mod search;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -89,7 +90,16 @@ impl SqliteStore {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let (call, wait) = writer::Call::new(work);
+        self.write_call(false, work).await
+    }
+
+    /// As `write`; with `destroys` the log is emptied soon after, so that what was removed stays readable nowhere.
+    async fn write_call<T, F>(&self, destroys: bool, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let (call, wait) = writer::Call::new(destroys, work);
         hand_over(&self.writes, Box::new(call))?;
         wait.await.unwrap_or_else(|_| Err(StoreError::closed()))
     }
@@ -129,7 +139,8 @@ fn hand_over<J>(queue: &Mutex<Option<SyncSender<J>>>, job: J) -> Result<()> {
 impl Store for SqliteStore {
     async fn commit(&self, scope: &Scope, commit: Commit) -> Result<Committed> {
         let scope = scope.clone();
-        self.write(move |c| changes::commit(c, &scope, &commit)).await
+        let destroys = commit.changes.iter().any(Change::destroys);
+        self.write_call(destroys, move |c| changes::commit(c, &scope, &commit)).await
     }
 
     async fn key(&self, scope: &Scope, key_id: KeyId) -> Result<Option<Cmk>> {
@@ -192,6 +203,14 @@ impl Store for SqliteStore {
 
     async fn due_rotations(&self, now: u64, limit: u64) -> Result<Vec<Cmk>> {
         self.read(move |c| keys::due_rotations(c, now, limit)).await
+    }
+
+    async fn drop_expired_imports(&self, now: u64, limit: u64) -> Result<u64> {
+        // There is nothing to drop nearly always: that takes no turn of the writer.
+        if !self.read(move |c| system::expired_imports(c, now)).await? {
+            return Ok(0);
+        }
+        self.write_call(true, move |c| system::drop_expired_imports(c, now, limit)).await
     }
 
     async fn all_keys_meta(&self, after: Option<KeyId>, limit: u64) -> Result<Vec<Cmk>> {
@@ -258,11 +277,11 @@ impl Store for SqliteStore {
     }
 
     async fn replace_root_slots(&self, version: u32, rows: Vec<RootRow>) -> Result<()> {
-        self.write(move |c| system::replace_root_slots(c, version, &rows)).await
+        self.write_call(true, move |c| system::replace_root_slots(c, version, &rows)).await
     }
 
     async fn drop_root(&self, version: u32) -> Result<()> {
-        self.write(move |c| system::drop_root(c, version)).await
+        self.write_call(true, move |c| system::drop_root(c, version)).await
     }
 
     async fn outbox_pending(&self) -> Result<Vec<(u64, Vec<u8>)>> {

@@ -27,6 +27,9 @@ pub(super) fn open_writer(path: &Path, busy: Duration) -> Result<Connection> {
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", 4000)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // A destroyed key's wrapped material must not stay readable in free space of the file. The log, which has
+    // older copies of the pages, is the writer's business.
+    conn.pragma_update(None, "secure_delete", true)?;
     tune(&conn)?;
     migrate(&conn)?;
     Ok(conn)
@@ -39,6 +42,7 @@ pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection> {
     conn.busy_timeout(busy)?;
     conn.pragma_update(None, "query_only", true)?;
     tune(&conn)?;
+    super::search::register(&conn)?;
     Ok(conn)
 }
 
@@ -151,7 +155,7 @@ CREATE INDEX cmk_list ON cmk
 CREATE INDEX cmk_list_up ON cmk
     (account, region, product, create_time, key_id, state, usage, origin, hsm_cluster, alias);
 CREATE INDEX cmk_due_deletion ON cmk (deletion_date) WHERE state = 3;
-CREATE INDEX cmk_due_expiry ON cmk (valid_to) WHERE valid_to > 0 AND state IN (1, 2, 5);
+CREATE INDEX cmk_due_expiry ON cmk (valid_to) WHERE valid_to > 0 AND current_version > 0;
 CREATE INDEX cmk_due_rotation ON cmk (rotate_next) WHERE rotate = 1 AND state = 1;
 
 CREATE TABLE key_version (
@@ -176,6 +180,7 @@ CREATE TABLE import_param (
     algorithm TEXT NOT NULL, wrapped_private BLOB NOT NULL, domain_version INTEGER NOT NULL,
     expires INTEGER NOT NULL, failures INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX import_param_expires ON import_param (expires);
 
 -- AUTOINCREMENT: an id that is done with must never come back.
 CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL) STRICT;

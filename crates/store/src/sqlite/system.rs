@@ -187,6 +187,16 @@ fn require_current(conn: &Connection, version: u32) -> Result<()> {
     if root_state(conn, version)? == Some(RootState::Current) { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
+pub(super) fn expired_imports(conn: &Connection, now: u64) -> Result<bool> {
+    Ok(conn.prepare_cached("SELECT 1 FROM import_param WHERE expires <= ?1 LIMIT 1")?.exists([bound(now)])?)
+}
+
+pub(super) fn drop_expired_imports(conn: &Connection, now: u64, limit: u64) -> Result<u64> {
+    let sql = "DELETE FROM import_param WHERE cmk IN \
+               (SELECT cmk FROM import_param WHERE expires <= ?1 ORDER BY expires LIMIT ?2)";
+    Ok(conn.prepare_cached(sql)?.execute([bound(now), bound(limit)])? as u64)
+}
+
 pub(super) fn outbox_pending(conn: &Connection) -> Result<Vec<(u64, Vec<u8>)>> {
     let sql = "SELECT id, record FROM outbox ORDER BY id";
     all(conn, sql, [], |r| Ok((rows::count(r, 0)?, r.get(1)?)))

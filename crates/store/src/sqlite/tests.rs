@@ -98,11 +98,98 @@ async fn durability_settings_are_on() {
     let (_dir, store) = open();
     let read = store.write(|c| {
         let get = |name: &str| Ok::<i64, StoreError>(c.query_row(&format!("PRAGMA {name}"), [], |r| r.get(0))?);
-        Ok((get("synchronous")?, get("foreign_keys")?, c.query_row("PRAGMA journal_mode", [], |r| r.get(0))?))
+        Ok((
+            get("synchronous")?,
+            get("foreign_keys")?,
+            get("secure_delete")?,
+            c.query_row("PRAGMA journal_mode", [], |r| r.get(0))?,
+        ))
     });
-    assert_eq!(read.await.unwrap(), (2, 1, String::from("wal")));
+    assert_eq!(read.await.unwrap(), (2, 1, 1, String::from("wal")));
     let changed = store.read(|c| Ok(c.execute("DELETE FROM meta", [])?)).await;
     assert!(changed.is_err(), "readers cannot write");
+}
+
+/// Twelve random-looking bytes for each version of each key, as often as the files have them.
+fn found(dir: &TempDir, marks: &[Vec<u8>]) -> usize {
+    let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap_or_default();
+    let files = [read("db"), read("db-wal")];
+    let heads: std::collections::HashSet<&[u8]> = marks.iter().map(|m| &m[..12]).collect();
+    files.iter().flat_map(|f| f.windows(12)).filter(|w| heads.contains(w)).count()
+}
+
+fn mark(n: u32, version: u32) -> Vec<u8> {
+    let seed = u64::from(n) << 32 | u64::from(version);
+    let spread = |i: u64| (seed + (i << 48)).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    (0..8).flat_map(spread).collect()
+}
+
+#[tokio::test]
+async fn destroyed_material_is_in_no_file() {
+    const KEYS: u32 = 300;
+    let (dir, store) = open();
+    let here = home();
+    let of = |n: u32, v: u32| KeyVersion { wrapped: mark(n, v), ..version(n, v) };
+    for n in 0..KEYS {
+        let made = Change::CreateKey { cmk: key(&here, n), version: Some(of(n, 1)), tags: vec![] };
+        store.commit(&here, Commit { changes: vec![made], outbox: Some(vec![7; 400]) }).await.unwrap();
+    }
+    // Versions that come later are put between others: pages are split and their content moves.
+    for v in 2..6 {
+        for n in (0..KEYS).step_by(v as usize) {
+            store.commit(&here, crate::conformance::one(Change::AddVersion(of(n, v)))).await.unwrap();
+        }
+    }
+    let marks = |keys: &mut dyn Iterator<Item = u32>| -> Vec<Vec<u8>> {
+        keys.flat_map(|n| (1..6).filter(move |v| *v == 1 || n % v == 0).map(move |v| mark(n, v))).collect()
+    };
+    let (doomed, kept) = (marks(&mut (0..KEYS).filter(|n| n % 3 < 2)), marks(&mut (0..KEYS).filter(|n| n % 3 == 2)));
+    assert!(found(&dir, &doomed) >= doomed.len());
+    for n in 0..KEYS {
+        let change = match n % 3 {
+            0 => Change::DropVersions(id(n)),
+            1 => Change::DestroyKey { key_id: id(n), revision: 1 },
+            _ => continue,
+        };
+        store.commit(&here, crate::conformance::one(change)).await.unwrap();
+    }
+    // The log is emptied without further calls, and a while after at the latest.
+    let log = || std::fs::metadata(dir.path().join("db-wal")).unwrap().len();
+    let start = Instant::now();
+    while log() > 0 && start.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(log(), 0);
+    assert_eq!(found(&dir, &doomed), 0, "while open");
+    assert!(found(&dir, &kept) >= kept.len());
+    store.close().await.unwrap();
+    assert_eq!(found(&dir, &doomed), 0, "after closing");
+}
+
+#[tokio::test]
+async fn a_reader_delays_the_emptying_of_the_log_and_nothing_else() {
+    let (dir, store) = open();
+    let here = home();
+    create(&store, &here, (0..2).map(|n| key(&here, n))).await;
+    let reader = Connection::open(dir.path().join("db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM cmk").unwrap();
+    let destroy = |n| crate::conformance::one(Change::DestroyKey { key_id: id(n), revision: 1 });
+    store.commit(&here, destroy(0)).await.unwrap();
+    let log = || std::fs::metadata(dir.path().join("db-wal")).unwrap().len();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(1500) {
+        let turn = Instant::now();
+        store.meta_put("k", b"v").await.unwrap();
+        assert!(turn.elapsed() < Duration::from_secs(5), "waits for no reader");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(log() > 0);
+    reader.execute_batch("COMMIT").unwrap();
+    let start = Instant::now();
+    while log() > 0 && start.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(log(), 0);
 }
 
 #[tokio::test]

@@ -4,14 +4,23 @@
 use crate::error::{Result, StoreError};
 use rusqlite::Connection;
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// How long the log may keep what has been destroyed. One emptying, which costs several flushes, then serves all
+/// that is destroyed in that time, such as a job's keys one by one.
+const SCRUB_AFTER: Duration = Duration::from_secs(1);
+/// How long to wait for readers when emptying the log; meanwhile nothing is written.
+const SCRUB_BUSY: Duration = Duration::from_millis(50);
 
 /// A call that writes, on its way to the thread.
 pub(super) trait Job: Send {
     /// Does the work inside the savepoint. On an error it is undone.
     fn run(&mut self, conn: &Connection) -> Result<()>;
+
+    /// Whether it removes secrets, so that the log must not keep them.
+    fn destroys(&self) -> bool;
 
     /// Tells the caller, after the commit, or after the error that undid everything.
     fn answer(self: Box<Self>, commit: Result<()>);
@@ -19,15 +28,16 @@ pub(super) trait Job: Send {
 
 /// The work of one call, its outcome once it ran, and where the caller waits.
 pub(super) struct Call<T, F> {
+    destroys: bool,
     work: Option<F>,
     outcome: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
 
 impl<T, F> Call<T, F> {
-    pub(super) fn new(work: F) -> (Self, oneshot::Receiver<Result<T>>) {
+    pub(super) fn new(destroys: bool, work: F) -> (Self, oneshot::Receiver<Result<T>>) {
         let (reply, wait) = oneshot::channel();
-        (Call { work: Some(work), outcome: None, reply }, wait)
+        (Call { destroys, work: Some(work), outcome: None, reply }, wait)
     }
 }
 
@@ -37,6 +47,10 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T> + Send> Job for Call<T, F> {
         let done = outcome.as_ref().map(|_| ()).map_err(StoreError::clone);
         self.outcome = Some(outcome);
         done
+    }
+
+    fn destroys(&self) -> bool {
+        self.destroys
     }
 
     fn answer(self: Box<Self>, commit: Result<()>) {
@@ -60,11 +74,23 @@ impl Writer {
     /// Works until every sender is gone and the queue is empty.
     pub(super) fn run(mut self, queue: Receiver<Box<dyn Job>>) {
         let mut jobs = Vec::with_capacity(self.batch);
-        while let Ok(first) = queue.recv() {
+        let mut scrub = None;
+        loop {
+            let first = match next(&queue, scrub) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    scrub = self.scrub();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             jobs.push(first);
             while jobs.len() < self.batch {
                 let Ok(next) = queue.try_recv() else { break };
                 jobs.push(next);
+            }
+            if jobs.iter().any(|j| j.destroys()) {
+                scrub.get_or_insert_with(|| Instant::now() + SCRUB_AFTER);
             }
             let done = self.transaction(&mut jobs);
             if let Err(e) = &done {
@@ -74,9 +100,30 @@ impl Writer {
             for job in jobs.drain(..) {
                 job.answer(done.clone());
             }
+            if scrub.is_some_and(|at| at <= Instant::now()) {
+                scrub = self.scrub();
+            }
         }
         if let Err(e) = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             tracing::warn!(error = %e, "the store's log stays behind; the next start takes it over");
+        }
+    }
+
+    /// Moves the log into the file and cuts it off: older copies of overwritten pages are gone with it. Tells when
+    /// to try again, for instance because a reader still needs the log.
+    fn scrub(&self) -> Option<Instant> {
+        let emptied = self.conn.busy_timeout(SCRUB_BUSY).and_then(|()| {
+            let busy = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get::<_, bool>(0));
+            self.conn.busy_timeout(self.busy)?;
+            busy.map(|busy| !busy)
+        });
+        match emptied {
+            Ok(true) => None,
+            Ok(false) => Some(Instant::now() + SCRUB_AFTER),
+            Err(e) => {
+                tracing::warn!(error = %e, "the store's log cannot be emptied yet");
+                Some(Instant::now() + SCRUB_AFTER)
+            }
         }
     }
 
@@ -117,5 +164,13 @@ impl Writer {
             Ok(conn) => self.conn = conn,
             Err(e) => tracing::error!(error = %e, "the store cannot be opened again yet"),
         }
+    }
+}
+
+/// The next call, or `Timeout` at the time to empty the log, if there is one.
+fn next(queue: &Receiver<Box<dyn Job>>, scrub: Option<Instant>) -> Result<Box<dyn Job>, RecvTimeoutError> {
+    match scrub {
+        None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(at) => queue.recv_timeout(at.saturating_duration_since(Instant::now())),
     }
 }
