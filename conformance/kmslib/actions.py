@@ -30,7 +30,7 @@ REFUSALS = {
     "ArchiveKey": {"PendingImport": STATE, "PendingDelete": STATE},
     "CancelKeyArchive": {s: STATE for s in STATES if s != "Archived"},
     "EnableKeyRotation": {
-        "Disabled": STATE, "PendingImport": {STATE, EXTERNAL_ROTATION}, "PendingDelete": STATE, "Archived": STATE,
+        "PendingImport": {STATE, EXTERNAL_ROTATION}, "PendingDelete": STATE, "Archived": STATE,
     },
     "RotateKey": {
         "Enabled": NO_ROTATION, "Disabled": STATE, "PendingImport": {STATE, NO_ROTATION}, "PendingDelete": STATE,

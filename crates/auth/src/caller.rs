@@ -11,8 +11,6 @@ pub enum Principal {
     Root,
     /// A sub-user of it.
     User,
-    /// A part of this program, acting for the account.
-    Service,
 }
 
 impl Principal {
@@ -21,7 +19,6 @@ impl Principal {
         match self {
             Principal::Root => "root",
             Principal::User => "user",
-            Principal::Service => "service",
         }
     }
 }
@@ -51,7 +48,6 @@ pub struct Caller {
     principal: Principal,
     secret_id: Option<SecretId>,
     source: Option<IpAddr>,
-    service: Option<&'static str>,
 }
 
 impl Caller {
@@ -76,21 +72,7 @@ impl Caller {
             principal: if root { Principal::Root } else { Principal::User },
             secret_id: Some(credential.secret_id.clone()),
             source,
-            service: None,
         })
-    }
-
-    /// A background job or product of this program, acting for an account. Its AppId is 0.
-    pub fn service(account: AccountId, name: &'static str) -> Self {
-        Caller {
-            account,
-            app_id: AppId(0),
-            uin: Uin(account.0),
-            principal: Principal::Service,
-            secret_id: None,
-            source: None,
-            service: Some(name),
-        }
     }
 
     /// The tenant.
@@ -98,7 +80,7 @@ impl Caller {
         self.account
     }
 
-    /// The tenant's second number; 0 for services.
+    /// The tenant's second number.
     pub fn app_id(&self) -> AppId {
         self.app_id
     }
@@ -122,18 +104,14 @@ impl Caller {
     pub fn source(&self) -> Option<IpAddr> {
         self.source
     }
-
-    /// Name of the service that acts, for [`Principal::Service`].
-    pub fn service_name(&self) -> Option<&'static str> {
-        self.service
-    }
 }
 
-/// Asks whether a caller may call a KMS action (such as `Encrypt`) on a six-segment resource or `*`. Denied by default: the main account and services pass; a sub-user has no policy yet
+/// Asks whether a caller may call a KMS action (such as `Encrypt`) on a six-segment resource or `*`. Denied by
+/// default: the main account passes; a sub-user has no policy yet
 /// and gets `UnauthorizedOperation`. The resource is written out only then.
 pub fn authorise(caller: &Caller, action: &str, resource: impl fmt::Display) -> Result<(), ApiError> {
     match caller.principal {
-        Principal::Root | Principal::Service => Ok(()),
+        Principal::Root => Ok(()),
         Principal::User => Err(ApiError::with_text(
             ErrorCode::UnauthorizedOperation,
             format!(
@@ -175,17 +153,11 @@ mod tests {
     }
 
     #[test]
-    fn root_and_services_pass_without_writing_the_resource() {
+    fn root_passes_without_writing_the_resource() {
         let root = credential(100, true);
         let caller = Caller::authenticated(&verified(&root), &root, None).unwrap();
         assert_eq!(caller.principal(), Principal::Root);
         authorise(&caller, "Encrypt", Untouched).unwrap();
-        let job = Caller::service(AccountId(100), "rotation");
-        assert_eq!(
-            (job.principal(), job.service_name(), job.secret_id()),
-            (Principal::Service, Some("rotation"), None)
-        );
-        authorise(&job, "RotateKey", Untouched).unwrap();
     }
 
     #[test]

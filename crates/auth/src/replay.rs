@@ -104,7 +104,12 @@ impl ReplayGuard {
             return if first.target == this.target || same_source {
                 Ok(())
             } else {
-                Err(ErrorCode::SignatureFailure.into())
+                Err(ApiError::with_text(
+                    ErrorCode::SignatureFailure,
+                    "The same signature was used for another call from another address; sign x-tc-action, \
+                     x-tc-version and x-tc-region too.",
+                    "相同的签名已从其他地址用于另一请求；请将 x-tc-action、x-tc-version、x-tc-region 一并签名。",
+                ))
             };
         }
         if shard.young.len() >= self.capacity && shard.rotate(now) {

@@ -370,7 +370,7 @@ fn tc3<'a, R>(
     let common = Common {
         action: action.into(),
         version: version.into(),
-        region: region(text(headers.region, "X-TC-Region")?.map(Cow::Borrowed), "X-TC-Region")?,
+        region: region(text(headers.region, "X-TC-Region")?.map(Cow::Borrowed))?,
         timestamp,
         language,
         token: text(headers.token, "X-TC-Token")?.map(Cow::Borrowed),
@@ -423,7 +423,8 @@ fn v1<'a, R>(
     let common = Common {
         action,
         version,
-        region: region(get("Region"), "Region")?,
+        // The Go SDK sends an empty one where no region was chosen; only the header is refused for it.
+        region: get("Region").filter(|r| !r.is_empty()),
         timestamp,
         language: get("Language").map_or(language, |l| Lang::from_wire(&l)),
         token: get("Token"),
@@ -464,10 +465,10 @@ fn unix_seconds(text: &str, name: &str) -> Result<u64, ApiError> {
         .ok_or_else(|| ApiError::invalid(name, "must be a positive integer", "必须为正整数"))
 }
 
-fn region<'a>(value: Option<Cow<'a, str>>, name: &str) -> Result<Option<Cow<'a, str>>, ApiError> {
+fn region(value: Option<Cow<'_, str>>) -> Result<Option<Cow<'_, str>>, ApiError> {
     match value {
         Some(r) if r.is_empty() => {
-            Err(ApiError::about(ErrorCode::InvalidParameterValue, name, "must not be empty", "不能为空"))
+            Err(ApiError::about(ErrorCode::InvalidParameterValue, "X-TC-Region", "must not be empty", "不能为空"))
         }
         region => Ok(region),
     }

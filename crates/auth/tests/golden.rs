@@ -28,11 +28,11 @@ fn published_tc3(signed: &str, signature: &str) -> Request {
 fn published_tc3_vectors() {
     let plain = "72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168";
     let v = published_tc3("content-type;host", plain).check().unwrap();
-    assert!(!v.action_is_signed && v.payload_is_signed);
+    assert!(!v.target_is_signed && v.payload_is_signed);
     assert_eq!((hex(&v.signature).as_str(), v.timestamp), (plain, 1_551_113_065));
     let with_action = "644be983de9a8a3f00db8eadaba61467c3b429e2215758ba897b738ca469fd26";
     let v = published_tc3("content-type;host;x-tc-action", with_action).check().unwrap();
-    assert!(v.action_is_signed, "its value is lower-cased in the canonical form");
+    assert!(!v.target_is_signed, "the action alone does not say version and region");
     assert!(published_tc3("content-type;host;x-tc-action", plain).check().is_err());
 }
 
@@ -43,7 +43,7 @@ fn published_v1_vector() {
          &SecretId={SECRET_ID}&Timestamp=1465185768&Version=2017-03-12&Signature=EliP9YW3pW28FpsEdkXt%2F%2BWcGeI%3D"
     );
     let request = Request::new(Method::Get, &[("host", "cvm.tencentcloudapi.com")], &query, "");
-    assert!(request.check().unwrap().action_is_signed);
+    assert!(request.check().unwrap().target_is_signed);
     let mut other = request.clone();
     other.query = query.replace("Limit=20", "Limit=21");
     assert_eq!(other.check().err(), Some(ErrorCode::SignatureFailure));
@@ -98,7 +98,7 @@ fn recorded_requests_verify_and_decode_alike() {
             }
         };
         let verified = request.check_with(&secret, look).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(verified.action_is_signed, name.contains("Hmac"), "{name}");
+        assert_eq!(verified.target_is_signed, name.contains("Hmac"), "{name}");
         assert_eq!(verified.payload_is_signed, !name.contains("unsigned"), "{name}");
     }
     assert_eq!(lists, 14);
@@ -226,7 +226,8 @@ fn every_known_style_of_tc3_verifies() {
         let mut request = base(host);
         sign_tc3(&mut request, &style);
         let verified = request.check().unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(verified.action_is_signed, style.signed.contains(&"x-tc-action"), "{name}");
+        let all = ["x-tc-action", "x-tc-version", "x-tc-region"].iter().all(|h| style.signed.contains(h));
+        assert_eq!(verified.target_is_signed, all && verified.payload_is_signed, "{name}");
         request.body.push(b' ');
         assert_eq!(request.check().err(), Some(ErrorCode::SignatureFailure), "{name}");
     }
@@ -398,7 +399,7 @@ fn every_known_style_of_v1_verifies() {
                 let bare = escape(&signature).replace("%2B", "+");
                 for spelled in [escape(&signature), format!("{}%0A", escape(&signature)), bare] {
                     let request = v1(method, sent, &pairs, &spelled);
-                    assert!(request.check().unwrap().action_is_signed, "{sent} {signed} {spelled}");
+                    assert!(request.check().unwrap().target_is_signed, "{sent} {signed} {spelled}");
                     let mut other = v1(method, "elsewhere", &pairs, &spelled);
                     assert_eq!(other.check().err(), Some(ErrorCode::SignatureFailure));
                     other = v1(method, sent, &pairs[1..], &spelled);

@@ -162,7 +162,7 @@ impl fmt::Display for Resource<'_> {
         match key {
             None => f.write_str("*"),
             Some(id) => {
-                let (region, account, uin) = (&cx.scope.region, cx.scope.account, cx.caller.uin());
+                let (region, account, uin) = (cx.scope.region(), cx.scope.account(), cx.caller.uin());
                 write!(f, "qcs::kms:{region}:uin/{account}:key/creatorUin/{uin}/{id}")
             }
         }

@@ -10,7 +10,7 @@ use crate::{
     lifecycle::Step,
 };
 use jadeseal_audit::{Access, Principal};
-use jadeseal_store::{Change, Cmk, Scope};
+use jadeseal_store::{Change, Cmk};
 use jadeseal_types::{ApiError, KeyState, error::Result};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -192,8 +192,7 @@ async fn change_of(svc: &Arc<Service>, row: &Cmk, action: &'static str, changes:
         ..Facts::unknown(svc.clock.wall(), crate::pipeline::request_id())
     });
     draft.note(row.key_id);
-    let scope = Scope { account: row.account, region: row.region.clone() };
-    match commit(svc, scope, changes, Some(draft.records())).await {
+    match commit(svc, row.scope(), changes, Some(draft.records())).await {
         Ok(_) => Ok(true),
         Err(CommitError::Conflict) => Ok(false),
         Err(CommitError::Api(e)) => Err(e),

@@ -71,8 +71,8 @@ impl Keys {
     pub async fn find(&self, scope: &Scope, id: KeyId) -> Result<Option<Arc<KeyEntry>>> {
         let shard = self.shard(id);
         if let Some(entry) = shard.entries.read().get(&id)
-            && entry.row.account == scope.account
-            && entry.row.region == scope.region
+            && entry.row.account == scope.account()
+            && entry.row.region == *scope.region()
         {
             return Ok(Some(entry.clone()));
         }

@@ -107,12 +107,20 @@ pub fn apply(cmk: &Cmk, step: Step, now: u64) -> Result<Option<Cmk>, ErrorCode> 
             if cmk.origin == Origin::External {
                 return Err(E::ExternalCmkCanNotRotate);
             }
-            if state != S::Enabled {
+            // Terraform switches rotation on behind its DisableKey; a disabled key waits for its turn.
+            if !matches!(state, S::Enabled | S::Disabled) {
                 return Err(E::CmkStateNotSupport);
             }
+            let old = cmk.rotation;
+            if old.enabled && u64::from(old.days) == days {
+                return Ok(None);
+            }
+            // A changed period counts from where the old one began, or a caller who makes sure of his
+            // setting every day would put the rotation off for ever.
+            let since = if old.enabled { old.next.saturating_sub(u64::from(old.days) * DAY).min(now) } else { now };
             next.rotation.enabled = true;
             next.rotation.days = u32::try_from(days).unwrap_or(365);
-            next.rotation.next = now + days * DAY;
+            next.rotation.next = (since + days * DAY).max(now);
         }
         Step::DisableRotation => {
             if !cmk.rotation.enabled {

@@ -2,12 +2,12 @@
 
 use crate::Service;
 use jadeseal_types::{ErrorCode, KeyState};
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -94,7 +94,19 @@ impl Metrics {
                 (action, PerAction { ok, latency })
             })
             .collect();
-        Metrics { registry, requests, actions, latency, keys, jobs, cached, audit_lag, audit_index, replay_overflow, counted: Mutex::default() }
+        Metrics {
+            registry,
+            requests,
+            actions,
+            latency,
+            keys,
+            jobs,
+            cached,
+            audit_lag,
+            audit_index,
+            replay_overflow,
+            counted: Mutex::default(),
+        }
     }
 
     /// Counts one request.

@@ -100,7 +100,6 @@ impl Service {
             facts.principal = match caller.principal() {
                 jadeseal_auth::Principal::Root => Principal::Root,
                 jadeseal_auth::Principal::User => Principal::User,
-                jadeseal_auth::Principal::Service => Principal::Service,
             };
         }
         let region = match decoded.common.region.as_deref() {
@@ -113,7 +112,7 @@ impl Service {
         let cx = Cx {
             svc: self,
             caller: &caller,
-            scope: Scope { account: caller.account(), region: region.name.clone() },
+            scope: Scope::of(&caller, region.name.clone()),
             region,
             now,
             action: entry.spec.name,

@@ -406,10 +406,7 @@ async fn imported_material_is_unusable_at_its_expiry_and_gone_when_the_clock_is_
     kms.run_jobs().await;
     kms.ok(&user, "CancelKeyDeletion", json!({ "KeyId": key })).await;
     assert_eq!(kms.state(&user, &key).await, "PendingImport");
-    let scope = jadeseal_store::Scope {
-        account: kms.store.accounts().await.unwrap()[0].account,
-        region: jadeseal_types::Region::parse(AES).unwrap(),
-    };
+    let scope = kms.store.all_keys_meta(None, 1).await.unwrap()[0].scope();
     let id = jadeseal_types::KeyId::parse(&key).unwrap();
     assert!(kms.store.versions(&scope, id).await.unwrap().is_empty());
     // The same material makes it whole again; other material does not.
@@ -441,10 +438,7 @@ async fn ten_failed_imports_end_a_token_however_many_come_at_once() {
     }
     assert_eq!(
         codes.into_iter().collect::<Vec<_>>(),
-        [
-            ("InvalidParameter.DecryptMaterialError".to_owned(), 10),
-            ("ResourceUnavailable.TokenExpired".to_owned(), 30)
-        ]
+        [("InvalidParameter.DecryptMaterialError".to_owned(), 10), ("ResourceUnavailable.TokenExpired".to_owned(), 30)]
     );
     assert_eq!(kms.err(&user, "ImportKeyMaterial", good).await, "ResourceUnavailable.TokenExpired");
 }

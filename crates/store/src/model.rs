@@ -1,16 +1,39 @@
 //! The rows, as plain data. Times are Unix seconds. Wrapped bytes print as their length.
 
+use jadeseal_auth::Caller;
 use jadeseal_types::{AccountId, Alias, AppId, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId, Suite, Uin};
 use std::fmt;
 
-/// What a caller may touch: one account in one region. Handed in by the service after it has
-/// authenticated the caller.
+/// What a caller may touch: one account in one region. Made from an authenticated caller, or from a row
+/// that a system query returned to a background job ([`Cmk::scope`]); there is no third way, so that
+/// code that would reach another tenant does not compile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
+    account: AccountId,
+    region: Region,
+}
+
+impl Scope {
+    /// The caller's account, in the region of the request.
+    pub fn of(caller: &Caller, region: Region) -> Self {
+        Scope { account: caller.account(), region }
+    }
+
+    /// Any scope, for the contract tests.
+    #[cfg(any(test, feature = "conformance"))]
+    pub fn any(account: AccountId, region: Region) -> Self {
+        Scope { account, region }
+    }
+
     /// The tenant.
-    pub account: AccountId,
+    pub fn account(&self) -> AccountId {
+        self.account
+    }
+
     /// The region of the request.
-    pub region: Region,
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
 }
 
 /// A key's row: everything but its material.
@@ -60,7 +83,7 @@ pub struct Cmk {
 }
 
 impl Cmk {
-    /// The scope the key is in.
+    /// The scope the key is in, for jobs that act on rows of all accounts.
     pub fn scope(&self) -> Scope {
         Scope { account: self.account, region: self.region.clone() }
     }

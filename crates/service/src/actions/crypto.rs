@@ -1,6 +1,6 @@
 //! The data plane: encryption, decryption, data keys, random bytes.
 
-use super::{Account, Cmk, Encrypting, MakingDataKeys, on_key};
+use super::{Account, Cmk, Encrypting, MakingDataKeys, OnKey, on_key};
 use crate::{
     action::{Access, Action, Named, Spec, Target, family},
     cx::Cx,
@@ -34,7 +34,7 @@ answer! {
     }
 }
 
-on_key!(Encrypt, GenerateDataKey);
+on_key!(Encrypt);
 
 impl Action for Encrypt {
     const SPEC: Spec = Spec {
@@ -139,6 +139,10 @@ answer! {
 impl CarriesBlob for Decrypt {
     fn blob(&self) -> &[u8] {
         &self.blob.0
+    }
+
+    fn early(&self) -> Result<()> {
+        recipient(self.public_key.as_deref(), self.algorithm.as_deref()).map(drop)
     }
 }
 
@@ -322,20 +326,6 @@ impl Action for GenerateDataKey {
 
     async fn run(self, cmk: Cmk<MakingDataKeys>, cx: &Cx<'_>) -> Result<DataKey> {
         let len = self.length()?;
-        if self.hsm_cluster.is_some_and(|id| !id.is_empty()) {
-            return Err(E::InvalidHsmClusterId.into());
-        }
-        match self.hosted {
-            None | Some(0) => {}
-            Some(1) => {
-                return Err(ApiError::with_text(
-                    E::UnsupportedOperation,
-                    "Hosted data keys are not supported by this release.",
-                    "此版本尚不支持托管数据密钥。",
-                ));
-            }
-            Some(_) => return Err(ApiError::invalid("IsHostedByKms", "must be 0 or 1", "必须为 0 或 1")),
-        }
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref())?;
         let data_key = jadeseal_crypto::random::secret(len).map_err(ApiError::internal)?;
         let blob = seal(&cmk.entry, &self.context.unwrap_or_default(), data_key.expose(), cx).await?;
@@ -347,6 +337,29 @@ impl Action for GenerateDataKey {
             tag_code: None,
             tag_msg: None,
         })
+    }
+}
+
+impl OnKey for GenerateDataKey {
+    fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    fn early(&self, _: u64) -> Result<()> {
+        self.length()?;
+        recipient(self.public_key.as_deref(), self.algorithm.as_deref())?;
+        if self.hsm_cluster.as_ref().is_some_and(|id| !id.is_empty()) {
+            return Err(E::InvalidHsmClusterId.into());
+        }
+        match self.hosted {
+            None | Some(0) => Ok(()),
+            Some(1) => Err(ApiError::with_text(
+                E::UnsupportedOperation,
+                "Hosted data keys are not supported by this release.",
+                "此版本尚不支持托管数据密钥。",
+            )),
+            Some(_) => Err(ApiError::invalid("IsHostedByKms", "must be 0 or 1", "必须为 0 或 1")),
+        }
     }
 }
 

@@ -44,7 +44,7 @@ impl OnKey for GetParametersForImport {
         self.key_id
     }
 
-    fn early(&self) -> Result<()> {
+    fn early(&self, _: u64) -> Result<()> {
         if WrappingAlgorithm::from_wire(&self.algorithm).is_none() {
             return Err(ApiError::invalid("WrappingAlgorithm", "is unknown", "取值未知"));
         }
@@ -68,7 +68,7 @@ impl Action for GetParametersForImport {
     async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<ImportParameters> {
         let row = &cmk.entry.row;
         apply(row, Step::PrepareImport, cx.now)?;
-        let domain = cx.svc.vault.newest(cx.scope.account).await?;
+        let domain = cx.svc.vault.newest(cx.scope.account()).await?;
         // Making an RSA key takes a tenth of a second of pure computation.
         let pair = tokio::task::spawn_blocking(ImportKey::generate).await.map_err(ApiError::internal)?;
         let pair = pair.map_err(ApiError::internal)?;
@@ -110,6 +110,18 @@ impl OnKey for ImportKeyMaterial {
     fn key_id(&self) -> KeyId {
         self.key_id
     }
+
+    fn early(&self, now: u64) -> Result<()> {
+        let valid_to = self.valid_to.unwrap_or(0);
+        if valid_to != 0 && (valid_to <= now || valid_to > limits::MAX_VALID_TO) {
+            return Err(ApiError::invalid(
+                "ValidTo",
+                "must be 0 or in the future, at most 2147443200",
+                "必须为 0 或将来的时间，最大 2147443200",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Action for ImportKeyMaterial {
@@ -132,20 +144,13 @@ impl Action for ImportKeyMaterial {
 
     async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Empty> {
         let valid_to = self.valid_to.unwrap_or(0);
-        if valid_to != 0 && (valid_to <= cx.now || valid_to > limits::MAX_VALID_TO) {
-            return Err(ApiError::invalid(
-                "ValidTo",
-                "must be 0 or in the future, at most 2147443200",
-                "必须为 0 或将来的时间，最大 2147443200",
-            ));
-        }
         let row = &cmk.entry.row;
         apply(row, Step::Import(valid_to), cx.now)?;
         let (material, token_digest) = self.unwrap(row, cx).await?;
-        let domain = cx.svc.vault.newest(cx.scope.account).await?;
+        let domain = cx.svc.vault.newest(cx.scope.account()).await?;
         // Keyed, so that a copy of the database does not allow testing guesses of the material. Always by the
         // first version of the domain key: digests must stay comparable when there are newer ones.
-        let first = cx.svc.vault.domain(cx.scope.account, 1).await?;
+        let first = cx.svc.vault.domain(cx.scope.account(), 1).await?;
         let digest = first.digest("imported material", material.expose());
         cx.change_key(row.key_id, |row| {
             let mut next = apply(row, Step::Import(valid_to), cx.now)?
@@ -178,7 +183,7 @@ impl ImportKeyMaterial {
         if !bool::from(given.ct_eq(&params.token_digest)) || params.expires <= cx.now {
             return Err(E::TokenExpired.into());
         }
-        let sealed_by = cx.svc.vault.domain(cx.scope.account, params.domain_version).await?;
+        let sealed_by = cx.svc.vault.domain(cx.scope.account(), params.domain_version).await?;
         let private = sealed_by.open(&import_place(row), &params.wrapped_private).map_err(ApiError::internal)?;
         let pair = ImportKey::from_pkcs8(private.expose()).map_err(ApiError::internal)?;
         let algorithm = WrappingAlgorithm::from_wire(&params.algorithm)

@@ -107,8 +107,8 @@ impl Action for CreateKey {
         let external = origin == Origin::External;
         let cmk = jadeseal_store::Cmk {
             key_id: cx.svc.new_key_id()?,
-            account: cx.scope.account,
-            region: cx.scope.region.clone(),
+            account: cx.scope.account(),
+            region: cx.scope.region().clone(),
             alias: self.alias,
             description: self.description.map(|d| d.0).unwrap_or_default(),
             usage,
@@ -475,7 +475,7 @@ impl OnKey for ScheduleKeyDeletion {
         self.key_id
     }
 
-    fn early(&self) -> Result<()> {
+    fn early(&self, _: u64) -> Result<()> {
         if !limits::PENDING_WINDOW_DAYS.contains(&self.days) {
             return Err(E::InvalidPendingWindowInDays.into());
         }

@@ -65,8 +65,9 @@ pub trait OnKey {
     const PARAMETER: &'static str = "KeyId";
     /// The key.
     fn key_id(&self) -> KeyId;
-    /// Refusals that come before the key is looked for.
-    fn early(&self) -> Result<()> {
+    /// Refusals that come before the key is looked for: values (`now` in Unix seconds is for those that are
+    /// times) and the member account.
+    fn early(&self, _now: u64) -> Result<()> {
         Ok(())
     }
 }
@@ -116,7 +117,7 @@ impl<A: OnKey + Sync, D: Demand> Target<A> for Cmk<D> {
     }
 
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
-        request.early()?;
+        request.early(cx.now)?;
         let entry = cx.svc.keys.get(&cx.scope, request.key_id()).await?;
         D::check(&entry, cx.now)?;
         Ok(Cmk { entry, demand: PhantomData })
@@ -131,7 +132,7 @@ macro_rules! on_key {
                 self.key_id
             }
 
-            $(fn early(&self) -> jadeseal_types::error::Result<()> {
+            $(fn early(&self, _: u64) -> jadeseal_types::error::Result<()> {
                 crate::actions::own_account_only(&self.$member)
             })?
         }

@@ -1,6 +1,6 @@
 //! Which cloud resources use a key.
 
-use super::{Cmk, Empty, Known, on_key};
+use super::{Cmk, Empty, Known, OnKey};
 use crate::{
     action::{Access, Action, Spec, family},
     cx::{CommitError, Cx},
@@ -32,7 +32,21 @@ request! {
     }
 }
 
-on_key!(BindCloudResource, UnbindCloudResource);
+macro_rules! names_a_resource {
+    ($($request:ty),+) => { $(
+        impl OnKey for $request {
+            fn key_id(&self) -> KeyId {
+                self.key_id
+            }
+
+            fn early(&self, _: u64) -> Result<()> {
+                not_empty(&self.product.0, &self.resource.0)
+            }
+        }
+    )+ };
+}
+
+names_a_resource!(BindCloudResource, UnbindCloudResource);
 
 fn not_empty(product: &str, resource: &str) -> Result<()> {
     for (name, text) in [("ProductId", product), ("ResourceId", resource)] {
@@ -57,7 +71,6 @@ impl Action for BindCloudResource {
     type Response = Empty;
 
     async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Empty> {
-        not_empty(&self.product.0, &self.resource.0)?;
         cx.change_key(cmk.entry.row.key_id, |row| {
             // The row is written even when it does not change, so that a DisableKey at the same moment
             // and this binding cannot both succeed.

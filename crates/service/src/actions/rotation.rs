@@ -29,7 +29,7 @@ impl OnKey for EnableKeyRotation {
         self.key_id
     }
 
-    fn early(&self) -> Result<()> {
+    fn early(&self, _: u64) -> Result<()> {
         if self.days.is_some_and(|days| !limits::ROTATE_DAYS.contains(&days)) {
             return Err(ApiError::about(E::InvalidParameterValue, "RotateDays", "must be 7 to 365", "必须为 7 到 365"));
         }
@@ -150,7 +150,7 @@ impl Action for RotateKey {
     type Response = Rotated;
 
     async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Rotated> {
-        let domain = cx.svc.vault.newest(cx.scope.account).await?;
+        let domain = cx.svc.vault.newest(cx.scope.account()).await?;
         let task_id = cx.svc.new_key_id()?.to_string();
         cx.change_key(cmk.entry.row.key_id, |row| Ok((rotation(&domain, row, Step::RotateOnDemand, cx.now)?, ())))
             .await?;

@@ -129,7 +129,7 @@ pub async fn scopes_do_not_see_each_other(store: S) {
         let changes = [
             Change::CreateKey { cmk: key(&here, 2), version: None, tags: vec![] },
             Change::UpdateKey { cmk: row.clone() },
-            Change::UpdateKey { cmk: Cmk { account: other.account, region: other.region.clone(), ..row.clone() } },
+            Change::UpdateKey { cmk: Cmk { account: other.account(), region: other.region().clone(), ..row.clone() } },
             Change::AddVersion(version(1, 2)),
             Change::DropVersions(id(1)),
             Change::DestroyKey { key_id: id(1), revision: row.revision },

@@ -166,7 +166,8 @@ pub async fn due_queries(store: S) {
         // PendingImport has no material left to expire.
         let current_version = u32::from(*state != KeyState::PendingImport);
         let (valid_to, deletion_date) = (100 - u64::from(n), u64::MAX / 2);
-        create(&*store, &here, [Cmk { state: *state, valid_to, deletion_date, current_version, ..key(&here, n) }]).await;
+        create(&*store, &here, [Cmk { state: *state, valid_to, deletion_date, current_version, ..key(&here, n) }])
+            .await;
     }
     // Enabled 10, Disabled 11, PendingDelete 12, PendingImport 13, Archived 14.
     assert_eq!(numbers(store.due_expiries(90, 10).await.unwrap()), [14, 12, 11, 10]);

@@ -42,7 +42,7 @@ macro_rules! store_conformance {
 
 /// A scope of the tests.
 pub fn scope(account: u64, region: &str) -> Scope {
-    Scope { account: AccountId(account), region: Region::parse(region).unwrap() }
+    Scope::any(AccountId(account), Region::parse(region).unwrap())
 }
 
 /// The scope that most tests use.
@@ -61,8 +61,8 @@ pub fn id(n: u32) -> KeyId {
 pub fn key(scope: &Scope, n: u32) -> Cmk {
     Cmk {
         key_id: id(n),
-        account: scope.account,
-        region: scope.region.clone(),
+        account: scope.account(),
+        region: scope.region().clone(),
         alias: Alias::parse(&format!("key-{n}")).unwrap(),
         description: String::new(),
         usage: KeyUsage::EncryptDecrypt,

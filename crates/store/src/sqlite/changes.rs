@@ -106,7 +106,7 @@ impl Apply<'_> {
     }
 
     fn create(&self, cmk: &Cmk, version: Option<&KeyVersion>, tags: &[Tag]) -> Result<()> {
-        if cmk.account != self.scope.account || cmk.region != self.scope.region {
+        if cmk.account != self.scope.account() || cmk.region != *self.scope.region() {
             return Err(StoreError::NotFound);
         }
         if version.is_some_and(|v| v.key_id != cmk.key_id) {
@@ -234,16 +234,16 @@ impl Apply<'_> {
         let sql = "SELECT 1 FROM cmk WHERE key_id = ?1 AND account = ?2 AND region = ?3";
         let exists = self.conn.prepare_cached(sql)?.exists(params![
             key_id.as_bytes(),
-            sql_id(self.scope.account.0),
-            self.scope.region.as_str()
+            sql_id(self.scope.account().0),
+            self.scope.region().as_str()
         ])?;
         if exists { Ok(()) } else { Err(StoreError::NotFound) }
     }
 
     /// Runs a statement whose first three parameters are the key and the scope; returns the number of rows.
     fn run(&self, sql: &str, key_id: KeyId, rest: &[&dyn ToSql]) -> Result<usize> {
-        let account = rows::sql_id(self.scope.account.0);
-        let region = self.scope.region.as_str();
+        let account = rows::sql_id(self.scope.account().0);
+        let region = self.scope.region().as_str();
         let mut values: Vec<&dyn ToSql> = Vec::with_capacity(3 + rest.len());
         values.extend([key_id.as_bytes() as &dyn ToSql, &account, &region]);
         values.extend_from_slice(rest);

@@ -13,7 +13,7 @@ pub(super) fn key(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<Opt
     let sql = format!("SELECT {CMK} FROM cmk c WHERE c.key_id = ?1 AND c.account = ?2 AND c.region = ?3");
     let mut found = conn.prepare_cached(&sql)?;
     Ok(found
-        .query_row(params![key_id.as_bytes(), sql_id(scope.account.0), scope.region.as_str()], rows::cmk)
+        .query_row(params![key_id.as_bytes(), sql_id(scope.account().0), scope.region().as_str()], rows::cmk)
         .optional()?)
 }
 
@@ -31,7 +31,7 @@ fn of<T>(
     key_id: KeyId,
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<T>> {
-    all(conn, sql, params![key_id.as_bytes(), sql_id(scope.account.0), scope.region.as_str()], read)
+    all(conn, sql, params![key_id.as_bytes(), sql_id(scope.account().0), scope.region().as_str()], read)
 }
 
 pub(super) fn versions(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<Vec<KeyVersion>> {
@@ -47,7 +47,7 @@ pub(super) fn version(conn: &Connection, scope: &Scope, key_id: KeyId, version: 
         "SELECT version, create_time, domain_version, wrapped FROM key_version WHERE cmk = ",
         " AND version = ?4"
     );
-    let values = params![key_id.as_bytes(), sql_id(scope.account.0), scope.region.as_str(), version];
+    let values = params![key_id.as_bytes(), sql_id(scope.account().0), scope.region().as_str(), version];
     Ok(conn.prepare_cached(sql)?.query_row(values, |r| rows::key_version(r, key_id)).optional()?)
 }
 
@@ -78,7 +78,7 @@ pub(super) fn tags(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<Ve
 pub(super) fn count_own(conn: &Connection, scope: &Scope) -> Result<u64> {
     let sql = "SELECT count(*) FROM cmk INDEXED BY cmk_list \
                WHERE account = ?1 AND region = ?2 AND product = 0 AND state <> ?3";
-    let values = params![sql_id(scope.account.0), scope.region.as_str(), KeyState::PendingDelete.code()];
+    let values = params![sql_id(scope.account().0), scope.region().as_str(), KeyState::PendingDelete.code()];
     Ok(conn.prepare_cached(sql)?.query_row(values, |r| rows::count(r, 0))?)
 }
 
@@ -132,8 +132,8 @@ impl Filter {
     fn new(scope: &Scope, query: &KeyQuery) -> Self {
         let index = if query.ascending { "cmk_list_up" } else { "cmk_list" };
         let mut f = Filter { sql: format!("FROM cmk c INDEXED BY {index} WHERE "), values: Vec::new() };
-        f.put("c.account = ", sql_id(scope.account.0));
-        f.put(" AND c.region = ", scope.region.as_str().to_owned());
+        f.put("c.account = ", sql_id(scope.account().0));
+        f.put(" AND c.region = ", scope.region().as_str().to_owned());
         // Written out, not a parameter: two statements, each with a plan of its own.
         f.sql.push_str(match query.role {
             Role::Own => " AND c.product = 0",
