@@ -11,7 +11,7 @@ use hyper_util::{
 };
 use jadeseal_auth::{Method, RequestParts, body_limit, presented_language};
 use jadeseal_service::{Reply, Service};
-use jadeseal_types::{ApiError, ErrorCode, SecretBytes};
+use jadeseal_types::{ApiError, ErrorCode};
 use rustix::process::{Resource, getrlimit};
 use std::{
     convert::Infallible,
@@ -166,8 +166,8 @@ async fn connection<S>(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
+        // The watchdog below bounds the time for a head, without a timer armed anew for each request.
+        .header_read_timeout(None)
         .max_buf_size(64 * 1024)
         .pipeline_flush(true)
         // A client that has said everything may close its half and still wants the answer.
@@ -342,6 +342,11 @@ async fn read_body(headers: &http::HeaderMap, body: Incoming, timeout: Duration)
     if body.size_hint().lower() > (limit.bytes + DRAIN) as u64 {
         return Err(limit.refusal());
     }
+    // Before a caller is known he may make the process keep only so much.
+    let _large = match body.size_hint().upper() {
+        Some(size) if size <= SMALL => None,
+        _ => Some(tokio::time::timeout(timeout, LARGE_BODIES.acquire()).await.map_err(|_| late())?),
+    };
     let collected = tokio::time::timeout(timeout, Limited::new(body, limit.bytes + DRAIN).collect()).await;
     match collected {
         Ok(Ok(collected)) => {
@@ -352,28 +357,25 @@ async fn read_body(headers: &http::HeaderMap, body: Incoming, timeout: Duration)
         Ok(Err(_)) => {
             Err(ApiError::with_text(ErrorCode::InvalidRequest, "The request body ended early.", "请求体不完整。"))
         }
-        Err(_) => Err(ApiError::with_text(
-            ErrorCode::InvalidRequest,
-            "The request body did not arrive in time.",
-            "请求体接收超时。",
-        )),
+        Err(_) => Err(late()),
     }
 }
+
+fn late() -> ApiError {
+    ApiError::with_text(ErrorCode::InvalidRequest, "The request body did not arrive in time.", "请求体接收超时。")
+}
+
+/// A body that needs no place among the large ones, bytes. No honest KMS call is larger.
+const SMALL: u64 = 64 * 1024;
+/// Larger bodies, or of unknown length, that are read at the same time.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(32);
 
 /// How much of an oversized body is still read, bytes.
 const DRAIN: usize = 4 * 1024 * 1024;
 
-struct Wiped(SecretBytes);
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        self.0.expose()
-    }
-}
-
 /// HTTP 200 and exactly `application/json`, errors too: the official SDKs compare it for equality.
 fn api(reply: Reply) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_owner(Wiped(reply.body))));
+    let mut response = Response::new(Full::new(Bytes::from_owner(reply.body)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

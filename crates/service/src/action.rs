@@ -6,7 +6,7 @@ use crate::{
 };
 pub use jadeseal_audit::Access;
 use jadeseal_auth::params::{Params, Value};
-use jadeseal_types::{ApiError, ErrorCode, KeyId, SecretBytes, error::Result};
+use jadeseal_types::{ApiError, ErrorCode, KeyId, error::Result};
 use std::{future::Future, pin::Pin};
 use zeroize::Zeroize as _;
 
@@ -138,7 +138,7 @@ pub struct Members(Vec<u8>);
 
 impl Members {
     /// Closes the envelope behind the members.
-    pub fn close(mut self, request_id: &str) -> SecretBytes {
+    pub fn close(mut self, request_id: &str) -> Self {
         self.0.pop();
         if self.0.last() != Some(&b'{') {
             self.0.push(b',');
@@ -146,7 +146,12 @@ impl Members {
         self.0.extend_from_slice(b"\"RequestId\":\"");
         self.0.extend_from_slice(request_id.as_bytes());
         self.0.extend_from_slice(b"\"}}");
-        SecretBytes::new(std::mem::take(&mut self.0))
+        self
+    }
+
+    /// The bytes so far; after [`Members::close`], the whole answer.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     fn reserve(&mut self, more: usize) {
@@ -156,6 +161,18 @@ impl Members {
             self.0.zeroize();
             self.0 = larger;
         }
+    }
+}
+
+impl From<Vec<u8>> for Members {
+    fn from(whole: Vec<u8>) -> Self {
+        Members(whole)
+    }
+}
+
+impl AsRef<[u8]> for Members {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -197,7 +214,7 @@ mod tests {
         let mut out = Members(Vec::new());
         out.write_all(ENVELOPE).unwrap();
         out.write_all(members.as_bytes()).unwrap();
-        String::from_utf8(out.close("id").expose().to_vec()).unwrap()
+        String::from_utf8(out.close("id").bytes().to_vec()).unwrap()
     }
 
     #[test]

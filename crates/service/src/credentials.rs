@@ -1,12 +1,12 @@
 //! The cache of access keys.
 
 use crate::vault::{Vault, access_key_place};
+use hashbrown::HashMap;
 use jadeseal_auth::{Credential, SigningSecret};
 use jadeseal_store::Store;
 use jadeseal_types::{ApiError, SecretId, error::Result};
 use parking_lot::RwLock;
 use std::{
-    collections::HashMap,
     sync::Arc,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -53,10 +53,10 @@ impl Credentials {
 
     /// The access key with this SecretId, if it exists; enabled or not.
     pub async fn find(&self, secret_id: &str) -> Result<Option<Arc<Known>>> {
-        let Some(id) = SecretId::parse(secret_id) else { return Ok(None) };
-        if let Some(known) = self.known.read().get(&id) {
+        if let Some(known) = self.known.read().get(secret_id) {
             return Ok(Some(known.clone()));
         }
+        let Some(id) = SecretId::parse(secret_id) else { return Ok(None) };
         let _permit = self.misses.acquire().await.map_err(ApiError::internal)?;
         let Some(row) = self.store.access_key(&id).await.map_err(ApiError::internal)? else { return Ok(None) };
         let account = self.store.account(row.account).await.map_err(ApiError::internal)?;

@@ -23,12 +23,14 @@ mod schema;
 mod values;
 mod vault;
 
+pub use action::Members;
 pub use export::export_actions_json;
 pub use pipeline::Reply;
 
 use action::Entry;
 use clock::Clock;
 use credentials::Credentials;
+use hashbrown::HashMap;
 use jadeseal_audit::Log;
 use jadeseal_auth::ReplayGuard;
 use jadeseal_root::SealSource;
@@ -38,7 +40,7 @@ use journal::Journal;
 use keys::Keys;
 use metrics::Metrics;
 use region::Regions;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 use uuid::Uuid;
 use vault::Vault;
 

@@ -1,6 +1,7 @@
 //! Counters and histograms in the Prometheus text format.
 
 use crate::Service;
+use hashbrown::HashMap;
 use jadeseal_types::{ErrorCode, KeyState};
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -8,10 +9,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByCode {

@@ -10,7 +10,7 @@ use crate::{
 use jadeseal_audit::Principal;
 use jadeseal_auth::{Caller, Decoded, RequestParts, check_time, decode_routed, verify, verify_dummy};
 use jadeseal_store::Scope;
-use jadeseal_types::{ApiError, ErrorCode, Lang, SecretBytes, error::Result};
+use jadeseal_types::{ApiError, ErrorCode, Lang, error::Result};
 use std::{
     borrow::Cow,
     hash::{DefaultHasher, Hasher as _},
@@ -22,7 +22,7 @@ use std::{
 /// An answer: always HTTP 200, `application/json`.
 pub struct Reply {
     /// The whole JSON text. It may hold a plaintext, so it wipes itself.
-    pub body: SecretBytes,
+    pub body: Members,
     /// `RequestId` of the answer.
     pub request_id: String,
 }
@@ -58,7 +58,7 @@ impl Service {
                 if let Some(cause) = error.internal_cause() {
                     tracing::error!(request_id, action = pending.action(), cause, "internal error");
                 }
-                SecretBytes::new(failure(&error, lang, &request_id))
+                failure(&error, lang, &request_id).into()
             }
         };
         Reply { body, request_id }
@@ -70,7 +70,7 @@ impl Service {
         let request_id = pending.draft.request_id().to_owned();
         let error = self.record(&mut pending, Some(error.code())).await.err().unwrap_or(error);
         self.metrics.observe(UNKNOWN, Some(error.code()), std::time::Duration::ZERO);
-        Reply { body: SecretBytes::new(failure(&error, lang, &request_id)), request_id }
+        Reply { body: failure(&error, lang, &request_id).into(), request_id }
     }
 
     async fn admit(

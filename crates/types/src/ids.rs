@@ -176,6 +176,12 @@ impl Alias {
     }
 }
 
+impl std::borrow::Borrow<str> for SecretId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl SecretId {
     /// Checks the form.
     pub fn parse(text: &str) -> Option<Self> {

@@ -119,7 +119,7 @@ impl Kms {
             body: request.body.as_bytes(),
         };
         let reply = self.svc.handle(&parts, Some(source)).await;
-        let mut answer: Value = serde_json::from_slice(reply.body.expose()).unwrap();
+        let mut answer: Value = serde_json::from_slice(reply.body.bytes()).unwrap();
         let response = answer["Response"].take();
         assert_eq!(response["RequestId"].as_str(), Some(reply.request_id.as_str()));
         response
