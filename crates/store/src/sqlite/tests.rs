@@ -34,7 +34,9 @@ async fn what_was_answered_is_there_after_reopening() {
     let here = home();
     create(&store, &here, (0..50).map(|n| key(&here, n))).await;
     store.close().await.unwrap();
-    assert!(!dir.path().join("db-wal").exists(), "the log is emptied into the file");
+    // Gone, or empty where a reader was the last to close.
+    let log = std::fs::metadata(dir.path().join("db-wal")).map_or(0, |m| m.len());
+    assert_eq!(log, 0, "the log is emptied into the file");
     let store = SqliteStore::open(dir.path().join("db"), Options::default()).unwrap();
     assert_eq!(store.count_own(&here).await.unwrap(), 50);
     assert_eq!(store.version(&here, id(49), 1).await.unwrap().unwrap().version, 1);
