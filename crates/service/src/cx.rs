@@ -1,6 +1,11 @@
 //! What a running action may reach: its caller's scope, and nothing of anybody else's.
 
-use crate::{Service, region::RegionConf};
+use crate::{
+    Service,
+    keys::KeyEntry,
+    lifecycle::{Step, apply},
+    region::RegionConf,
+};
 use jadeseal_audit::{Access, Principal, Record};
 use jadeseal_auth::Caller;
 use jadeseal_store::{Change, Cmk, Commit, Committed, Scope, StoreError};
@@ -191,26 +196,51 @@ impl Cx<'_> {
         commit(self.svc, self.scope.clone(), changes, None).await
     }
 
-    /// Reads a key afresh, lets `step` make changes of it, commits by compare-and-swap, and starts over
-    /// when somebody else was faster. `None` from `step` means that nothing is to change.
+    /// One step of one key's life cycle.
+    pub async fn step(&self, id: KeyId, step: Step) -> Result<()> {
+        self.change_key(id, |row| {
+            let next = apply(row, step, self.now)?;
+            Ok((next.map(|cmk| Change::UpdateKey { cmk }).into_iter().collect(), ()))
+        })
+        .await
+    }
+
+    /// As [`Cx::change_keys`], for one key.
     pub async fn change_key<T: Send>(
         &self,
         id: KeyId,
         mut step: impl FnMut(&Cmk) -> Result<(Vec<Change>, T)> + Send,
     ) -> Result<T> {
+        self.change_keys(&[id], |entries| match entries {
+            [entry] => step(&entry.row),
+            _ => Err(ApiError::internal("one key was asked for")),
+        })
+        .await
+    }
+
+    /// Reads keys, lets `step` make changes of them, commits these by compare-and-swap in one transaction,
+    /// and starts over when somebody else was faster. No changes mean that nothing is to be committed.
+    pub async fn change_keys<T: Send>(
+        &self,
+        ids: &[KeyId],
+        mut step: impl FnMut(&[Arc<KeyEntry>]) -> Result<(Vec<Change>, T)> + Send,
+    ) -> Result<T> {
         for _ in 0..MAX_TRIES {
-            let entry = self.svc.keys.get(&self.scope, id).await?;
-            let (changes, value) = step(&entry.row)?;
+            let mut entries = Vec::with_capacity(ids.len());
+            for id in ids {
+                entries.push(self.svc.keys.get(&self.scope, *id).await?);
+            }
+            let (changes, value) = step(&entries)?;
             if changes.is_empty() {
                 return Ok(value);
             }
             match self.commit(changes).await {
                 Ok(_) => return Ok(value),
-                Err(CommitError::Conflict) => self.svc.keys.forget(id),
+                Err(CommitError::Conflict) => ids.iter().for_each(|id| self.svc.keys.forget(*id)),
                 Err(CommitError::Api(e)) => return Err(e),
             }
         }
-        Err(ApiError::internal(format!("key {id} kept changing under a compare-and-swap")))
+        Err(ApiError::internal(format!("keys {ids:?} kept changing under a compare-and-swap")))
     }
 }
 

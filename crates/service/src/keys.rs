@@ -46,6 +46,12 @@ struct Shard {
     changes: AtomicU64,
 }
 
+fn shard_index(id: KeyId) -> usize {
+    // The low bytes of our ids are random node and clock sequence bits, the first ones the time.
+    let b = id.as_bytes();
+    (b[0] ^ b[3] ^ b[9] ^ b[15]) as usize % SHARDS
+}
+
 /// The cache of CMKs.
 pub struct Keys {
     store: Arc<dyn Store>,
@@ -62,9 +68,7 @@ impl Keys {
     }
 
     fn shard(&self, id: KeyId) -> &Shard {
-        // The low bytes of our ids are random node and clock sequence bits, the first ones the time.
-        let b = id.as_bytes();
-        &self.shards[(b[0] ^ b[3] ^ b[9] ^ b[15]) as usize % SHARDS]
+        &self.shards[shard_index(id)]
     }
 
     /// A key of the scope, from the cache or the database.
@@ -149,7 +153,7 @@ impl Keys {
             after = Some(last.key_id);
             count += rows.len();
             for row in rows {
-                let at = self.shards.iter().position(|s| std::ptr::eq(s, self.shard(row.key_id))).unwrap_or(0);
+                let at = shard_index(row.key_id);
                 let shard = &self.shards[at];
                 let mut entries = shard.entries.write();
                 if shard.changes.load(Ordering::Acquire) == before[at] && entries.len() < self.per_shard {

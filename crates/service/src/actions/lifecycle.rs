@@ -204,37 +204,15 @@ impl<A: OnKeys + Sync> Target<A> for Batch {
 
 /// Runs one step on every key of a batch in one transaction: all or nothing (decision 10).
 async fn step_all(batch: Batch, step: Step, cx: &Cx<'_>) -> Result<Empty> {
-    let mut entries = batch.0;
-    for _ in 0..16 {
+    let ids: Vec<KeyId> = batch.0.iter().map(|entry| entry.row.key_id).collect();
+    cx.change_keys(&ids, |entries| {
         let mut changes = Vec::new();
-        for entry in &entries {
+        for entry in entries {
             if let Some(cmk) = apply(&entry.row, step, cx.now)? {
                 changes.push(Change::UpdateKey { cmk });
             }
         }
-        if changes.is_empty() {
-            return Ok(Empty {});
-        }
-        match cx.commit(changes).await {
-            Ok(_) => return Ok(Empty {}),
-            Err(crate::cx::CommitError::Conflict) => {
-                for entry in &mut entries {
-                    let id = entry.row.key_id;
-                    cx.svc.keys.forget(id);
-                    *entry = cx.svc.keys.get(&cx.scope, id).await?;
-                }
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Err(ApiError::internal("keys of a batch kept changing under a compare-and-swap"))
-}
-
-/// Runs one step on one key.
-async fn step_one(id: KeyId, step: Step, cx: &Cx<'_>) -> Result<()> {
-    cx.change_key(id, |row| {
-        let next = apply(row, step, cx.now)?;
-        Ok((next.map(|cmk| Change::UpdateKey { cmk }).into_iter().collect(), ()))
+        Ok((changes, Empty {}))
     })
     .await
 }
@@ -295,7 +273,7 @@ macro_rules! simple_steps {
 }
 
 async fn step_loaded(cmk: Cmk<Known>, step: Step, cx: &Cx<'_>) -> Result<Empty> {
-    step_one(cmk.entry.row.key_id, step, cx).await?;
+    cx.step(cmk.entry.row.key_id, step).await?;
     Ok(Empty {})
 }
 
@@ -540,7 +518,7 @@ impl Action for CancelKeyDeletion {
 
     async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Kept> {
         let key_id = cmk.entry.row.key_id;
-        step_one(key_id, Step::CancelDeletion, cx).await?;
+        cx.step(key_id, Step::CancelDeletion).await?;
         Ok(Kept { key_id })
     }
 }

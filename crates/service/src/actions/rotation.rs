@@ -57,11 +57,8 @@ impl Action for EnableKeyRotation {
 
     async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Empty> {
         let days = self.days.unwrap_or(*limits::ROTATE_DAYS.end());
-        cx.change_key(cmk.entry.row.key_id, |row| {
-            let next = apply(row, Step::EnableRotation(days), cx.now)?;
-            Ok((next.map(|cmk| Change::UpdateKey { cmk }).into_iter().collect(), Empty {}))
-        })
-        .await
+        cx.step(cmk.entry.row.key_id, Step::EnableRotation(days)).await?;
+        Ok(Empty {})
     }
 }
 
@@ -102,11 +99,8 @@ impl Action for DisableKeyRotation {
     type Response = Empty;
 
     async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Empty> {
-        cx.change_key(cmk.entry.row.key_id, |row| {
-            let next = apply(row, Step::DisableRotation, cx.now)?;
-            Ok((next.map(|cmk| Change::UpdateKey { cmk }).into_iter().collect(), Empty {}))
-        })
-        .await
+        cx.step(cmk.entry.row.key_id, Step::DisableRotation).await?;
+        Ok(Empty {})
     }
 }
 
