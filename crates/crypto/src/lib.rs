@@ -6,6 +6,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`asymmetric`] | what all asymmetric algorithms share |
 //! | [`blob`] | the ciphertext blob of Encrypt and Decrypt |
 //! | [`context`] | the encryption context and its canonical encoding |
 //! | [`wrap`] | how each level of the key hierarchy seals the next one |
@@ -15,6 +16,7 @@
 //! | [`sm4`] | the SM4 block cipher in constant time |
 
 mod aead;
+pub mod asymmetric;
 pub mod blob;
 pub mod context;
 mod digest;
