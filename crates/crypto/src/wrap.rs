@@ -85,6 +85,14 @@ pub fn parent_version(wrapped: &[u8]) -> Result<u32, CryptoError> {
     header(wrapped).map(|(_, version)| version)
 }
 
+/// The suite that wrapped the bytes. Not authenticated before [`WrapKey::open`].
+///
+/// # Errors
+/// As [`parent_version`].
+pub fn suite(wrapped: &[u8]) -> Result<Suite, CryptoError> {
+    header(wrapped).map(|(suite, _)| suite)
+}
+
 /// Encodes a place: each part behind its length (32 bits, big-endian), so that no two places
 /// encode alike.
 pub fn place(parts: &[&[u8]]) -> Vec<u8> {
@@ -94,6 +102,39 @@ pub fn place(parts: &[&[u8]]) -> Vec<u8> {
         out.extend_from_slice(part);
     }
     out
+}
+
+/// A wrapping key that wraps with either suite: what seals the key hierarchy, whose suite follows the configuration
+/// of the day. The key enters two unrelated pseudo-random functions, HMAC-SHA-256 and HMAC-SM3.
+pub struct EitherWrapKey {
+    aes: WrapKey,
+    sm4: WrapKey,
+}
+
+impl EitherWrapKey {
+    /// Prepares a key of [`KEY_LEN`] bytes.
+    ///
+    /// # Errors
+    /// As [`WrapKey::new`].
+    pub fn new(key: &SecretBytes) -> Result<Self, CryptoError> {
+        Ok(EitherWrapKey { aes: WrapKey::new(Suite::Aes256, key)?, sm4: WrapKey::new(Suite::Sm4, key)? })
+    }
+
+    /// The key for one suite.
+    pub fn of(&self, suite: Suite) -> &WrapKey {
+        match suite {
+            Suite::Aes256 => &self.aes,
+            Suite::Sm4 => &self.sm4,
+        }
+    }
+
+    /// As [`WrapKey::open`], with the suite that the bytes name.
+    ///
+    /// # Errors
+    /// As [`WrapKey::open`].
+    pub fn open(&self, wrapped: &[u8], place: &[u8]) -> Result<SecretBytes, CryptoError> {
+        self.of(suite(wrapped)?).open(wrapped, place)
+    }
 }
 
 fn header(wrapped: &[u8]) -> Result<(Suite, u32), CryptoError> {

@@ -89,6 +89,7 @@ pub(crate) fn is_text(bytes: &SecretBytes) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jadeseal_types::Suite;
     use crate::seal::Seal;
     use std::{
         fs,
@@ -129,7 +130,7 @@ mod tests {
     fn a_made_file_opens_what_it_sealed_and_is_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("root.key");
-        let sealed = FileSeal::create(&path).unwrap().seal(b"place", &secret(b"hello")).unwrap();
+        let sealed = FileSeal::create(&path).unwrap().seal(Suite::Aes256, b"place", &secret(b"hello")).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         let again = FileSeal::open(&path).unwrap();
         assert_eq!((again.kind(), again.params()), ("file", vec![]));

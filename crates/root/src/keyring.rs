@@ -8,9 +8,9 @@ use crate::{
 };
 use jadeseal_crypto::{
     random,
-    wrap::{KEY_LEN, WrapKey},
+    wrap::{EitherWrapKey, KEY_LEN},
 };
-use jadeseal_types::{AccountId, SecretBytes, Suite};
+use jadeseal_types::{AccountId, KeyId, SecretBytes, Suite};
 use parking_lot::RwLock;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -47,6 +47,8 @@ pub struct DomainRecord {
 pub struct Keyring {
     /// By version; never empty. The highest is the current one.
     roots: RwLock<BTreeMap<u32, Arc<RootKey>>>,
+    /// What is wrapped from now on is wrapped with this suite; what is there opens whatever it is.
+    suite: Suite,
 }
 
 /// Root keys belong to the deployment, not to an account.
@@ -54,18 +56,18 @@ const NO_ACCOUNT: AccountId = AccountId(0);
 
 impl Keyring {
     /// Makes root key version 1 and its first slot. Store the record before anything is wrapped.
-    pub fn bootstrap(seal: &dyn Seal, slot: &str) -> Result<(Keyring, RootRecord), RootError> {
+    pub fn bootstrap(seal: &dyn Seal, slot: &str, suite: Suite) -> Result<(Keyring, RootRecord), RootError> {
         let root = RootKey::random()?;
-        let record = root.record(1, seal, slot)?;
-        Ok((Keyring { roots: RwLock::new(BTreeMap::from([(1, Arc::new(root))])) }, record))
+        let record = root.record(1, seal, slot, suite)?;
+        Ok((Keyring { roots: RwLock::new(BTreeMap::from([(1, Arc::new(root))])), suite }, record))
     }
 
     /// Opens every version. Each must open by at least one slot; the error names those that do not.
-    pub fn unlock(seals: &[&dyn Seal], records: &[RootRecord]) -> Result<Keyring, RootError> {
+    pub fn unlock(seals: &[&dyn Seal], records: &[RootRecord], suite: Suite) -> Result<Keyring, RootError> {
         if records.is_empty() {
             return Err(RootError::Empty);
         }
-        let keyring = Keyring { roots: RwLock::new(BTreeMap::new()) };
+        let keyring = Keyring { roots: RwLock::new(BTreeMap::new()), suite };
         keyring.learn(seals, records)?;
         Ok(keyring)
     }
@@ -100,14 +102,14 @@ impl Keyring {
         let mut roots = self.roots.write();
         let last = roots.keys().next_back().copied().unwrap_or(0);
         let version = last.checked_add(1).ok_or(RootError::Crypto("root key versions are used up"))?;
-        let record = root.record(version, seal, slot)?;
+        let record = root.record(version, seal, slot, self.suite)?;
         roots.insert(version, Arc::new(root));
         Ok(record)
     }
 
     /// Seals an existing version into one more slot, for another custodian.
     pub fn add_slot(&self, version: u32, seal: &dyn Seal, slot: &str) -> Result<RootRecord, RootError> {
-        self.root(version)?.record(version, seal, slot)
+        self.root(version)?.record(version, seal, slot, self.suite)
     }
 
     /// Wipes a version from memory once nothing is wrapped by it. The current one stays.
@@ -129,15 +131,14 @@ impl Keyring {
         self.roots.read().keys().copied().collect()
     }
 
-    /// Makes a domain key for an account. `version` counts from 1; `suite` is what the domain key
-    /// wraps with: AES-256, or SM4 in a deployment that may use nothing else.
-    pub fn new_domain(
-        &self,
-        account: AccountId,
-        version: u32,
-        suite: Suite,
-    ) -> Result<(DomainKey, DomainRecord), RootError> {
-        let (key, secret) = DomainKey::random(account, version, suite)?;
+    /// The suite of everything that is wrapped from now on: AES-256, or SM4 where nothing else is allowed.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// Makes a domain key for an account, which wraps with this keyring's suite. `version` counts from 1.
+    pub fn new_domain(&self, account: AccountId, version: u32) -> Result<(DomainKey, DomainRecord), RootError> {
+        let (key, secret) = DomainKey::random(account, version, self.suite)?;
         let record = self.wrap_domain(account, version, &secret)?;
         Ok((key, record))
     }
@@ -158,10 +159,23 @@ impl Keyring {
         Ok(rewrapped)
     }
 
+    /// Wraps a key pair that belongs to no account yet, under the current root key; returns that key's version.
+    pub fn seal_pooled(&self, id: KeyId, secret: &SecretBytes) -> Result<(u32, Vec<u8>), RootError> {
+        let version = self.current();
+        let wrapped = self.root(version)?.wrap.of(self.suite).seal(version, &pooled_place(id, version), secret.expose());
+        Ok((version, wrapped.map_err(|_| RootError::Crypto("wrapping a pooled key failed"))?))
+    }
+
+    /// Opens what [`Keyring::seal_pooled`] wrapped.
+    pub fn open_pooled(&self, id: KeyId, root_version: u32, wrapped: &[u8]) -> Result<SecretBytes, RootError> {
+        let root = self.root(root_version)?;
+        root.wrap.open(wrapped, &pooled_place(id, root_version)).map_err(not_opened)
+    }
+
     fn wrap_domain(&self, account: AccountId, version: u32, secret: &SecretBytes) -> Result<DomainRecord, RootError> {
         let root_version = self.current();
         let place = domain_place(account, version, root_version);
-        let wrapped = self.root(root_version)?.wrap.seal(root_version, &place, secret.expose());
+        let wrapped = self.root(root_version)?.wrap.of(self.suite).seal(root_version, &place, secret.expose());
         let wrapped = wrapped.map_err(|_| RootError::Crypto("wrapping a domain key failed"))?;
         Ok(DomainRecord { account, version, root_version, wrapped })
     }
@@ -180,7 +194,7 @@ impl Keyring {
 /// A root key, ready to wrap. The bytes are kept too: another slot may be added at any time.
 struct RootKey {
     secret: SecretBytes,
-    wrap: WrapKey,
+    wrap: EitherWrapKey,
 }
 
 impl RootKey {
@@ -190,14 +204,14 @@ impl RootKey {
     }
 
     fn new(secret: SecretBytes) -> Result<Self, RootError> {
-        let wrap = WrapKey::new(Suite::Aes256, &secret).map_err(|_| RootError::Crypto("a root key is unusable"))?;
+        let wrap = EitherWrapKey::new(&secret).map_err(|_| RootError::Crypto("a root key is unusable"))?;
         Ok(RootKey { secret, wrap })
     }
 
     /// Seals this key into a slot, and reads it back: a slot that does not open must never be stored.
-    fn record(&self, version: u32, seal: &dyn Seal, slot: &str) -> Result<RootRecord, RootError> {
+    fn record(&self, version: u32, seal: &dyn Seal, slot: &str, suite: Suite) -> Result<RootRecord, RootError> {
         let place = root_place(version, slot);
-        let wrapped = seal.seal(&place, &self.secret)?;
+        let wrapped = seal.seal(suite, &place, &self.secret)?;
         if !seal.open(&place, &wrapped)?.ct_eq(self.secret.expose()) {
             return Err(RootError::Crypto("a sealed root key did not read back"));
         }
@@ -234,4 +248,9 @@ fn root_place(version: u32, slot: &str) -> Vec<u8> {
 fn domain_place(account: AccountId, version: u32, root_version: u32) -> Vec<u8> {
     let key_id = &root_version.to_be_bytes();
     Place { purpose: Purpose::DomainKey, account, region: "", key_id, version, usage: 0, suite: 0 }.encode()
+}
+
+fn pooled_place(id: KeyId, version: u32) -> Vec<u8> {
+    let key_id = id.as_bytes();
+    Place { purpose: Purpose::PooledKey, account: NO_ACCOUNT, region: "", key_id, version, usage: 0, suite: 0 }.encode()
 }

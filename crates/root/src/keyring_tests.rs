@@ -44,14 +44,14 @@ fn sealed<T>(result: Result<T, RootError>, versions: &[u32]) {
 fn what_was_wrapped_opens_after_a_restart() {
     for suite in Suite::ALL {
         let seal = file_seal();
-        let (keyring, root) = Keyring::bootstrap(&seal, "main").unwrap();
+        let (keyring, root) = Keyring::bootstrap(&seal, "main", *suite).unwrap();
         assert_eq!((root.version, &*root.slot, &*root.seal_kind), (1, "main", "file"));
-        let (domain, record) = keyring.new_domain(ALICE, 1, *suite).unwrap();
+        let (domain, record) = keyring.new_domain(ALICE, 1).unwrap();
         assert_eq!((domain.account(), domain.version(), domain.suite()), (ALICE, 1, *suite));
         let wrapped = domain.seal(&place(ALICE), b"material").unwrap();
         let digest = domain.digest("import", b"material");
 
-        let keyring = Keyring::unlock(&[&seal], &[root]).unwrap();
+        let keyring = Keyring::unlock(&[&seal], &[root], Suite::Aes256).unwrap();
         let domain = keyring.open_domain(&record).unwrap();
         assert_eq!((domain.version(), domain.suite()), (1, *suite));
         assert!(domain.open(&place(ALICE), &wrapped).unwrap().ct_eq(b"material"));
@@ -62,9 +62,9 @@ fn what_was_wrapped_opens_after_a_restart() {
 
 #[test]
 fn digests_depend_on_key_label_and_data() {
-    let (keyring, _) = Keyring::bootstrap(&file_seal(), "main").unwrap();
-    let (a, _) = keyring.new_domain(ALICE, 1, Suite::Aes256).unwrap();
-    let (b, _) = keyring.new_domain(ALICE, 1, Suite::Aes256).unwrap();
+    let (keyring, _) = Keyring::bootstrap(&file_seal(), "main", Suite::Aes256).unwrap();
+    let (a, _) = keyring.new_domain(ALICE, 1).unwrap();
+    let (b, _) = keyring.new_domain(ALICE, 1).unwrap();
     let all = [
         a.digest("x", b"yz"),
         a.digest("xy", b"z"),
@@ -81,53 +81,53 @@ fn digests_depend_on_key_label_and_data() {
 #[test]
 fn a_wrong_seal_opens_nothing_and_the_versions_are_named() {
     let (right, wrong) = (file_seal(), file_seal());
-    let (keyring, one) = Keyring::bootstrap(&right, "main").unwrap();
+    let (keyring, one) = Keyring::bootstrap(&right, "main", Suite::Aes256).unwrap();
     let two = keyring.add_version(&wrong, "main").unwrap();
     let three = keyring.add_version(&right, "main").unwrap();
     let records = [one.clone(), two.clone(), three.clone()];
-    sealed(Keyring::unlock(&[&wrong], &records), &[1, 3]);
-    sealed(Keyring::unlock(&[&right], &records), &[2]);
-    sealed(Keyring::unlock(&[&passphrase_seal("correct horse")], &records), &[1, 2, 3]);
-    sealed(Keyring::unlock(&[], &records), &[1, 2, 3]);
-    assert_eq!(Keyring::unlock(&[&wrong, &right], &records).unwrap().versions(), [1, 2, 3]);
-    assert!(matches!(Keyring::unlock(&[&right], &[]), Err(RootError::Empty)));
+    sealed(Keyring::unlock(&[&wrong], &records, Suite::Aes256), &[1, 3]);
+    sealed(Keyring::unlock(&[&right], &records, Suite::Aes256), &[2]);
+    sealed(Keyring::unlock(&[&passphrase_seal("correct horse")], &records, Suite::Aes256), &[1, 2, 3]);
+    sealed(Keyring::unlock(&[], &records, Suite::Aes256), &[1, 2, 3]);
+    assert_eq!(Keyring::unlock(&[&wrong, &right], &records, Suite::Aes256).unwrap().versions(), [1, 2, 3]);
+    assert!(matches!(Keyring::unlock(&[&right], &[], Suite::Aes256), Err(RootError::Empty)));
 }
 
 #[test]
 fn one_of_several_slots_is_enough() {
     let (file, passphrase) = (file_seal(), passphrase_seal("correct horse"));
-    let (keyring, first) = Keyring::bootstrap(&file, "file").unwrap();
+    let (keyring, first) = Keyring::bootstrap(&file, "file", Suite::Aes256).unwrap();
     let second = keyring.add_slot(1, &passphrase, "paper").unwrap();
-    let (_, domain) = keyring.new_domain(ALICE, 1, Suite::Aes256).unwrap();
+    let (_, domain) = keyring.new_domain(ALICE, 1).unwrap();
     let mut records = [first, second];
     for seal in [&file as &dyn Seal, &passphrase] {
-        Keyring::unlock(&[seal], &records).unwrap().open_domain(&domain).unwrap();
+        Keyring::unlock(&[seal], &records, Suite::Aes256).unwrap().open_domain(&domain).unwrap();
     }
     // A broken slot does not matter while another one opens.
     records[0].wrapped[0] ^= 1;
-    Keyring::unlock(&[&file, &passphrase], &records).unwrap().open_domain(&domain).unwrap();
+    Keyring::unlock(&[&file, &passphrase], &records, Suite::Aes256).unwrap().open_domain(&domain).unwrap();
     assert!(matches!(keyring.add_slot(9, &file, "x"), Err(RootError::NoVersion(9))));
 }
 
 #[test]
 fn slots_with_different_keys_are_refused() {
     let seal = file_seal();
-    let (_, ours) = Keyring::bootstrap(&seal, "a").unwrap();
-    let (_, theirs) = Keyring::bootstrap(&seal, "b").unwrap();
-    assert!(matches!(Keyring::unlock(&[&seal], &[ours, theirs]), Err(RootError::Conflict(1))));
+    let (_, ours) = Keyring::bootstrap(&seal, "a", Suite::Aes256).unwrap();
+    let (_, theirs) = Keyring::bootstrap(&seal, "b", Suite::Aes256).unwrap();
+    assert!(matches!(Keyring::unlock(&[&seal], &[ours, theirs], Suite::Aes256), Err(RootError::Conflict(1))));
 }
 
 #[test]
 fn altered_and_moved_root_records_do_not_open() {
     let seal = file_seal();
-    let (_, root) = Keyring::bootstrap(&seal, "main").unwrap();
+    let (_, root) = Keyring::bootstrap(&seal, "main", Suite::Aes256).unwrap();
     for i in 0..root.wrapped.len() {
         let mut bad = root.clone();
         bad.wrapped[i] ^= 0x80;
-        sealed(Keyring::unlock(&[&seal], &[bad]), &[1]);
+        sealed(Keyring::unlock(&[&seal], &[bad], Suite::Aes256), &[1]);
         let mut cut = root.clone();
         cut.wrapped.truncate(i);
-        sealed(Keyring::unlock(&[&seal], &[cut]), &[1]);
+        sealed(Keyring::unlock(&[&seal], &[cut], Suite::Aes256), &[1]);
     }
     type Edit = fn(&mut RootRecord);
     let edits: [(u32, Edit); 4] = [
@@ -139,15 +139,15 @@ fn altered_and_moved_root_records_do_not_open() {
     for (version, edit) in edits {
         let mut bad = root.clone();
         edit(&mut bad);
-        sealed(Keyring::unlock(&[&seal], &[bad]), &[version]);
+        sealed(Keyring::unlock(&[&seal], &[bad], Suite::Aes256), &[version]);
     }
 }
 
 #[test]
 fn altered_and_moved_domain_records_do_not_open() {
-    let (keyring, _) = Keyring::bootstrap(&file_seal(), "main").unwrap();
+    let (keyring, _) = Keyring::bootstrap(&file_seal(), "main", Suite::Aes256).unwrap();
     keyring.add_version(&file_seal(), "main").unwrap();
-    let (_, record) = keyring.new_domain(ALICE, 1, Suite::Aes256).unwrap();
+    let (_, record) = keyring.new_domain(ALICE, 1).unwrap();
     let fails = |bad: &DomainRecord| {
         assert!(matches!(keyring.open_domain(bad), Err(RootError::DoesNotOpen)));
         assert!(matches!(keyring.rewrap_domain(bad), Err(RootError::DoesNotOpen)));
@@ -168,9 +168,9 @@ fn altered_and_moved_domain_records_do_not_open() {
 
 #[test]
 fn a_secret_opens_only_at_its_place() {
-    let (keyring, _) = Keyring::bootstrap(&file_seal(), "main").unwrap();
-    let (alice, record) = keyring.new_domain(ALICE, 1, Suite::Aes256).unwrap();
-    let (bob, _) = keyring.new_domain(BOB, 1, Suite::Aes256).unwrap();
+    let (keyring, _) = Keyring::bootstrap(&file_seal(), "main", Suite::Aes256).unwrap();
+    let (alice, record) = keyring.new_domain(ALICE, 1).unwrap();
+    let (bob, _) = keyring.new_domain(BOB, 1).unwrap();
     let here = place(ALICE);
     let wrapped = alice.seal(&here, b"material").unwrap();
     let elsewhere = [
@@ -197,15 +197,15 @@ fn a_secret_opens_only_at_its_place() {
         assert!(matches!(alice.open(&here, &wrapped[..i]), Err(RootError::DoesNotOpen)), "cut at {i}");
     }
     // Another version of the same account's domain key is another key.
-    does_not(&keyring.new_domain(ALICE, 2, Suite::Aes256).unwrap().0, &here);
+    does_not(&keyring.new_domain(ALICE, 2).unwrap().0, &here);
     assert!(keyring.open_domain(&record).unwrap().open(&here, &wrapped).unwrap().ct_eq(b"material"));
 }
 
 #[test]
 fn rekey_moves_everything_and_the_old_version_is_gone() {
     let (old_seal, new_seal) = (file_seal(), passphrase_seal("correct horse"));
-    let (keyring, one) = Keyring::bootstrap(&old_seal, "main").unwrap();
-    let (domain, before) = keyring.new_domain(ALICE, 1, Suite::Aes256).unwrap();
+    let (keyring, one) = Keyring::bootstrap(&old_seal, "main", Suite::Aes256).unwrap();
+    let (domain, before) = keyring.new_domain(ALICE, 1).unwrap();
     let wrapped = domain.seal(&place(ALICE), b"material").unwrap();
     assert!(matches!(keyring.forget(1), Err(RootError::Current(1))));
 
@@ -224,10 +224,10 @@ fn rekey_moves_everything_and_the_old_version_is_gone() {
         let opened = keyring.open_domain(record).unwrap().open(&place(ALICE), &wrapped).unwrap();
         assert!(opened.ct_eq(b"material"), "the account's secrets are untouched by a rekey");
     }
-    let restarted = Keyring::unlock(&[&new_seal], std::slice::from_ref(&two)).unwrap();
+    let restarted = Keyring::unlock(&[&new_seal], std::slice::from_ref(&two), Suite::Aes256).unwrap();
     restarted.open_domain(&after).unwrap();
     // The old root key no longer opens anything that is stored.
-    let stale = Keyring::unlock(&[&old_seal], &[one]).unwrap();
+    let stale = Keyring::unlock(&[&old_seal], &[one], Suite::Aes256).unwrap();
     let forged = DomainRecord { root_version: 1, ..after };
     assert!(matches!(stale.open_domain(&forged), Err(RootError::DoesNotOpen)));
 }
@@ -235,15 +235,15 @@ fn rekey_moves_everything_and_the_old_version_is_gone() {
 #[test]
 fn a_serving_keyring_learns_versions_of_another_process() {
     let seal = file_seal();
-    let (operator, one) = Keyring::bootstrap(&seal, "main").unwrap();
-    let server = Arc::new(Keyring::unlock(&[&seal], std::slice::from_ref(&one)).unwrap());
+    let (operator, one) = Keyring::bootstrap(&seal, "main", Suite::Aes256).unwrap();
+    let server = Arc::new(Keyring::unlock(&[&seal], std::slice::from_ref(&one), Suite::Aes256).unwrap());
     let two = operator.add_version(&seal, "main").unwrap();
-    let (_, record) = operator.new_domain(ALICE, 1, Suite::Aes256).unwrap();
+    let (_, record) = operator.new_domain(ALICE, 1).unwrap();
     let shared = server.clone();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             while shared.current() == 1 {
-                shared.new_domain(BOB, 1, Suite::Sm4).unwrap();
+                shared.new_domain(BOB, 1).unwrap();
             }
         });
         assert!(matches!(server.open_domain(&record), Err(RootError::NoVersion(2))));

@@ -132,6 +132,7 @@ fn decode(params: &[u8]) -> Result<(Cost, [u8; SALT_BYTES]), RootError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jadeseal_types::Suite;
     use crate::seal::Seal;
 
     const CHEAP: Cost = Cost { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn the_same_passphrase_and_parameters_give_the_same_seal() {
         let seal = PassphraseSeal::create_with_cost(&secret("correct horse"), CHEAP).unwrap();
-        let sealed = seal.seal(b"place", &secret("hello")).unwrap();
+        let sealed = seal.seal(Suite::Aes256, b"place", &secret("hello")).unwrap();
         let again = PassphraseSeal::from_params(&secret("correct horse\n"), &seal.params()).unwrap();
         assert!(again.open(b"place", &sealed).unwrap().ct_eq(b"hello"));
         assert_eq!((again.kind(), again.params()), ("passphrase", seal.params()));

@@ -18,6 +18,8 @@ pub enum Purpose {
     ImportKey = 5,
     /// A hosted data key.
     DataKey = 6,
+    /// A key pair made ahead of time, which belongs to no account yet.
+    PooledKey = 7,
 }
 
 /// The place of one secret. Every field is authenticated with the wrapped bytes, so the secret

@@ -1,7 +1,7 @@
 //! The root of trust.
 
 use crate::error::{RootError, not_opened};
-use jadeseal_crypto::wrap::WrapKey;
+use jadeseal_crypto::wrap::EitherWrapKey;
 use jadeseal_types::{SecretBytes, Suite};
 
 /// A root of trust: a software secret, or a token that keeps its key inside. Sealing and opening
@@ -18,18 +18,18 @@ pub trait Seal: Send + Sync {
     /// seal again. Empty when nothing is.
     fn params(&self) -> Vec<u8>;
 
-    /// Seals a secret for a place.
-    fn seal(&self, place: &[u8], secret: &SecretBytes) -> Result<Vec<u8>, RootError>;
+    /// Seals a secret for a place, with the algorithms of a suite where the seal has a choice.
+    fn seal(&self, suite: Suite, place: &[u8], secret: &SecretBytes) -> Result<Vec<u8>, RootError>;
 
     /// Opens what [`Seal::seal`] returned.
     fn open(&self, place: &[u8], sealed: &[u8]) -> Result<SecretBytes, RootError>;
 }
 
-/// A seal whose secret is in memory, as AES-256. What the software seals have in common.
+/// A seal whose secret is in memory. What the software seals have in common.
 pub(crate) struct SoftSeal {
     kind: &'static str,
     params: Vec<u8>,
-    key: WrapKey,
+    key: EitherWrapKey,
 }
 
 /// Length of a seal's key, bytes.
@@ -40,7 +40,7 @@ const NO_VERSION: u32 = 0;
 impl SoftSeal {
     /// From a key of [`SEAL_KEY_BYTES`].
     pub fn new(kind: &'static str, params: Vec<u8>, key: &SecretBytes) -> Result<Self, RootError> {
-        let key = WrapKey::new(Suite::Aes256, key).map_err(|_| RootError::Crypto("the seal's key is unusable"))?;
+        let key = EitherWrapKey::new(key).map_err(|_| RootError::Crypto("the seal's key is unusable"))?;
         Ok(SoftSeal { kind, params, key })
     }
 }
@@ -54,9 +54,9 @@ impl Seal for SoftSeal {
         self.params.clone()
     }
 
-    fn seal(&self, place: &[u8], secret: &SecretBytes) -> Result<Vec<u8>, RootError> {
-        let place = self.bind(place);
-        self.key.seal(NO_VERSION, &place, secret.expose()).map_err(|_| RootError::Crypto("sealing failed"))
+    fn seal(&self, suite: Suite, place: &[u8], secret: &SecretBytes) -> Result<Vec<u8>, RootError> {
+        let sealed = self.key.of(suite).seal(NO_VERSION, &self.bind(place), secret.expose());
+        sealed.map_err(|_| RootError::Crypto("sealing failed"))
     }
 
     fn open(&self, place: &[u8], sealed: &[u8]) -> Result<SecretBytes, RootError> {
@@ -88,10 +88,11 @@ macro_rules! soft_seal {
             }
             fn seal(
                 &self,
+                suite: jadeseal_types::Suite,
                 place: &[u8],
                 secret: &jadeseal_types::SecretBytes,
             ) -> Result<Vec<u8>, $crate::error::RootError> {
-                self.0.seal(place, secret)
+                self.0.seal(suite, place, secret)
             }
             fn open(
                 &self,

@@ -131,6 +131,7 @@ impl PassphraseFrom {
 mod tests {
     use super::*;
     use crate::keyring::Keyring;
+    use jadeseal_types::Suite;
     use std::{
         fs::{self, File},
         io::Write,
@@ -166,7 +167,7 @@ mod tests {
         };
         let source = |from: PassphraseFrom| SealSource::Passphrase { from };
         let made = source(PassphraseFrom::File(path.clone())).create_with(&no_env).unwrap();
-        let (_, record) = Keyring::bootstrap(&*made, "main").unwrap();
+        let (_, record) = Keyring::bootstrap(&*made, "main", Suite::Aes256).unwrap();
         let (reader, mut writer) = std::io::pipe().unwrap();
         writer.write_all(PASSPHRASE.as_bytes()).unwrap();
         drop(writer);
@@ -179,7 +180,7 @@ mod tests {
         ] {
             let seals = source(from.clone()).open_with(std::slice::from_ref(&record), &env).unwrap();
             let refs: Vec<&dyn Seal> = seals.iter().map(|s| &**s).collect();
-            assert_eq!(Keyring::unlock(&refs, std::slice::from_ref(&record)).unwrap().current(), 1, "{from:?}");
+            assert_eq!(Keyring::unlock(&refs, std::slice::from_ref(&record), Suite::Aes256).unwrap().current(), 1, "{from:?}");
         }
         let missing = source(PassphraseFrom::Env("NONE".into())).open_with(&[record], &env).err();
         assert!(matches!(missing, Some(RootError::Malformed { .. })));
@@ -192,11 +193,11 @@ mod tests {
     fn a_key_file_is_made_once() {
         let dir = tempfile::tempdir().unwrap();
         let source = SealSource::File { path: dir.path().join("root.key") };
-        let (_, record) = Keyring::bootstrap(&*source.create().unwrap(), "main").unwrap();
+        let (_, record) = Keyring::bootstrap(&*source.create().unwrap(), "main", Suite::Aes256).unwrap();
         // Asked again, the same key, not a new one.
-        Keyring::unlock(&[&*source.create().unwrap()], std::slice::from_ref(&record)).unwrap();
+        Keyring::unlock(&[&*source.create().unwrap()], std::slice::from_ref(&record), Suite::Aes256).unwrap();
         let seals = source.open(std::slice::from_ref(&record)).unwrap();
-        Keyring::unlock(&[&*seals[0]], std::slice::from_ref(&record)).unwrap();
+        Keyring::unlock(&[&*seals[0]], std::slice::from_ref(&record), Suite::Aes256).unwrap();
         let other = SealSource::SystemdCredential { name: "x".into() };
         assert!(other.open(&[record]).unwrap().is_empty(), "no slot of this kind");
     }

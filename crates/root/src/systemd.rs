@@ -55,6 +55,7 @@ fn path(name: &str, directory: Option<OsString>) -> Result<PathBuf, RootError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jadeseal_types::Suite;
     use crate::seal::Seal;
     use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -70,7 +71,7 @@ mod tests {
         put(dir.path(), "raw", key.expose(), 0o400);
         put(dir.path(), "text", keyfile::to_text(&key).expose(), 0o440);
         let open = |name: &str| SystemdSeal::open_in(name, Some(dir.path().into()));
-        let sealed = open("raw").unwrap().seal(b"p", &key).unwrap();
+        let sealed = open("raw").unwrap().seal(Suite::Aes256, b"p", &key).unwrap();
         assert!(open("text").unwrap().open(b"p", &sealed).unwrap().ct_eq(&[9; 32]));
         assert_eq!(open("raw").unwrap().kind(), "systemd");
     }

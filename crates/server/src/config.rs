@@ -2,7 +2,10 @@
 //! applies them with the setters here.
 
 use crate::{http, tls};
-use jadeseal_service::region::{Profile, RegionConf, Regions};
+use jadeseal_service::{
+    WorkerLimits,
+    region::{Profile, RegionConf, Regions},
+};
 use jadeseal_types::Region;
 use serde::Deserialize;
 use std::{
@@ -45,6 +48,10 @@ pub struct Config {
     pub deletion_settle: Duration,
     /// CMKs kept in memory.
     pub cached_keys: usize,
+    /// Threads for asymmetric operations.
+    pub workers: WorkerLimits,
+    /// RSA key pairs made ahead of time.
+    pub rsa_pool: usize,
     /// Listener limits.
     pub http: http::Limits,
 }
@@ -98,6 +105,8 @@ struct File {
     #[serde(default)]
     cache: CacheTable,
     #[serde(default)]
+    asymmetric: AsymmetricTable,
+    #[serde(default)]
     http: HttpTable,
 }
 
@@ -123,6 +132,8 @@ struct RegionTable {
     name: String,
     #[serde(default = "all")]
     profile: String,
+    #[serde(default)]
+    strict: bool,
 }
 
 fn all() -> String {
@@ -151,6 +162,14 @@ struct CacheTable {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct AsymmetricTable {
+    threads: Option<u64>,
+    queue: Option<u64>,
+    rsa_pool: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct HttpTable {
     connections: Option<usize>,
     header_timeout_seconds: Option<u64>,
@@ -162,6 +181,8 @@ struct HttpTable {
 pub const DEFAULT_REGION: &str = "ap-guangzhou";
 /// Where a configuration that names no address listens.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
+/// RSA key pairs made ahead of time: as many as a burst of CreateKey may take before it waits.
+pub const DEFAULT_RSA_POOL: usize = 32;
 /// How long the clock must have run steadily before a key is destroyed.
 pub const DEFAULT_SETTLE: Duration = Duration::from_secs(600);
 
@@ -180,7 +201,7 @@ impl Config {
         let file: File = toml::from_str(text).map_err(|e| ConfigError::Invalid(e.to_string()))?;
         let regions: Result<Vec<_>, _> = match file.region.is_empty() {
             true => vec![region(DEFAULT_REGION)].into_iter().collect(),
-            false => file.region.iter().map(|r| named_region(&r.name, &r.profile)).collect(),
+            false => file.region.iter().map(RegionTable::check).collect(),
         };
         let defaults = (AuditConf::default(), http::Limits::default());
         let config = Config {
@@ -196,6 +217,8 @@ impl Config {
             },
             deletion_settle: file.jobs.deletion_settle_seconds.map_or(DEFAULT_SETTLE, Duration::from_secs),
             cached_keys: file.cache.keys.unwrap_or(200_000).clamp(1, 100_000_000),
+            workers: file.asymmetric.workers()?,
+            rsa_pool: file.asymmetric.rsa_pool()?,
             http: http::Limits {
                 connections: file.http.connections.unwrap_or(defaults.1.connections).clamp(1, 1_000_000),
                 header_timeout: seconds(file.http.header_timeout_seconds, defaults.1.header_timeout)?,
@@ -218,6 +241,8 @@ impl Config {
             audit: AuditConf::default(),
             deletion_settle: DEFAULT_SETTLE,
             cached_keys: 200_000,
+            workers: WorkerLimits::default(),
+            rsa_pool: DEFAULT_RSA_POOL,
             http: http::Limits::default(),
         };
         config.check()?;
@@ -233,6 +258,28 @@ impl Config {
             )));
         }
         Ok(())
+    }
+}
+
+impl RegionTable {
+    fn check(&self) -> Result<RegionConf, ConfigError> {
+        match (self.profile.as_str(), self.strict) {
+            (profile, false) => named_region(&self.name, profile),
+            ("gm" | "gm-strict", true) => named_region(&self.name, "gm-strict"),
+            _ => Err(ConfigError::Invalid(format!("region {:?}: only a gm region can be strict", self.name))),
+        }
+    }
+}
+
+impl AsymmetricTable {
+    fn workers(&self) -> Result<WorkerLimits, ConfigError> {
+        let default = WorkerLimits::default();
+        let threads = count("asymmetric.threads", self.threads, default.threads, 1, 1024)?;
+        Ok(WorkerLimits { threads, queue: count("asymmetric.queue", self.queue, 128 * threads, 1, 1_000_000)? })
+    }
+
+    fn rsa_pool(&self) -> Result<usize, ConfigError> {
+        count("asymmetric.rsa_pool", self.rsa_pool, DEFAULT_RSA_POOL, 0, 10_000)
     }
 }
 
@@ -272,7 +319,7 @@ fn named_region(name: &str, profile: &str) -> Result<RegionConf, ConfigError> {
     let bad = |what: &str| ConfigError::Invalid(format!("region {name:?}: {what}"));
     Ok(RegionConf {
         name: Region::parse(name).ok_or_else(|| bad("a name is 1 to 32 of a-z, 0-9 and -"))?,
-        profile: Profile::from_wire(profile).ok_or_else(|| bad("the profile must be all, intl or gm"))?,
+        profile: Profile::from_wire(profile).ok_or_else(|| bad("the profile must be all, intl, gm or gm-strict"))?,
     })
 }
 
@@ -290,6 +337,13 @@ fn within(name: &str, value: u64, min: u64, max: u64) -> Result<u64, ConfigError
         return Ok(value);
     }
     Err(ConfigError::Invalid(format!("{name} must be {min} to {max}")))
+}
+
+fn count(name: &str, value: Option<u64>, default: usize, min: u64, max: u64) -> Result<usize, ConfigError> {
+    match value {
+        None => Ok(default),
+        Some(n) => Ok(usize::try_from(within(name, n, min, max)?).unwrap_or(usize::MAX)),
+    }
 }
 
 fn seconds(value: Option<u64>, default: Duration) -> Result<Duration, ConfigError> {
@@ -315,7 +369,8 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          [root]\n\
          kind = \"file\"\n\
          path = {root:?}\n\n\
-         # Regions; the first is the default. Profiles: all, intl (AES), gm (SM4).\n\
+         # Regions; the first is the default. Profiles: all, intl (AES, RSA, ECC, post-quantum), gm (SM4, SM2).\n\
+         # strict = true makes a gm region refuse RSA, ECC, SHA-1 and AES everywhere.\n\
          [[region]]\n\
          name = \"{DEFAULT_REGION}\"\n\
          profile = \"all\"\n\n\
@@ -327,6 +382,11 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          deletion_settle_seconds = {settle}\n\n\
          [cache]\n\
          keys = 200000\n\n\
+         # Asymmetric operations. By default a thread for each processor, and 128 calls that may wait for each.\n\
+         [asymmetric]\n\
+         # threads = 2\n\
+         # queue = 256\n\
+         rsa_pool = {DEFAULT_RSA_POOL}        # RSA keys made ahead of time\n\n\
          [http]\n\
          connections = 10000\n\
          header_timeout_seconds = 60\n\
@@ -372,6 +432,8 @@ mod tests {
             ("[[region]]\nname = \"A\"\n", "region \"A\""),
             ("[[region]]\nname = \"a\"\nprofile = \"x\"\n", "profile"),
             ("[[region]]\nname = \"a\"\n[[region]]\nname = \"a\"\n", "once"),
+            ("[[region]]\nname = \"a\"\nprofile = \"all\"\nstrict = true\n", "strict"),
+            ("[asymmetric]\nthreads = 0\n", "asymmetric.threads"),
             ("[http]\ntimeout = 3\n", "timeout"),
             ("[root]\n", "root"),
         ] {

@@ -7,7 +7,7 @@ use crate::{
 };
 use jadeseal_audit::{Degree, Log, Options};
 use jadeseal_root::{PassphraseFrom, SealSource};
-use jadeseal_service::{Limits, Parts, Service, clock::SystemClock, jobs};
+use jadeseal_service::{Limits, Parts, Service, clock::SystemClock, jobs, pool};
 use jadeseal_store::{SqliteStore, Store};
 use jadeseal_types::ApiError;
 use rustix::{
@@ -163,7 +163,12 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         log: Arc::new(log),
         regions: config.regions.clone(),
         clock: Arc::new(SystemClock::default()),
-        limits: Limits { cached_keys: config.cached_keys, ..Limits::default() },
+        limits: Limits {
+            cached_keys: config.cached_keys,
+            workers: config.workers,
+            rsa_pool: config.rsa_pool,
+            ..Limits::default()
+        },
         create,
     };
     let service = Service::open(parts).await.map_err(internal("service"))?;
@@ -201,6 +206,7 @@ impl Opened {
             Some(files) => Some(Acceptor::open(files).map_err(|e| StartError::new("TLS", e))?),
         };
         let (jobs_stop, jobs_stopped) = watch::channel(false);
+        let filling = tokio::spawn(pool::fill(self.service.clone(), jobs_stopped.clone()));
         let jobs = tokio::spawn(jobs::run(self.service.clone(), self.config.deletion_settle, jobs_stopped));
         let warming = tokio::spawn({
             let service = self.service.clone();
@@ -231,8 +237,10 @@ impl Opened {
         watchdog.abort();
         warming.abort();
         jobs_stop.send_replace(true);
-        if let Err(e) = jobs.await {
-            tracing::error!(error = %e, "background jobs ended badly");
+        for task in [jobs, filling] {
+            if let Err(e) = task.await {
+                tracing::error!(error = %e, "background jobs ended badly");
+            }
         }
         if let Some(watching) = watching {
             watching.abort();

@@ -7,11 +7,11 @@
 //! Every look-up names the caller's scope. A key of another account or region is treated as not
 //! cached, and the database then does not know it either: same answer, same path.
 
-use crate::vault::Vault;
+use crate::{vault::Vault, workers::Workers};
 use hashbrown::HashMap;
-use jadeseal_crypto::BlobKey;
+use jadeseal_crypto::{BlobKey, PrivateKey};
 use jadeseal_store::{Cmk, Scope, Store};
-use jadeseal_types::{ApiError, ErrorCode, KeyId, error::Result};
+use jadeseal_types::{ApiError, ErrorCode, KeyId, KeyUsage, error::Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::{
     Arc,
@@ -25,7 +25,16 @@ pub struct KeyEntry {
     /// The row as committed.
     pub row: Cmk,
     /// Opened versions, newest first in practice: a handful at most.
-    opened: Mutex<Vec<(u32, Arc<BlobKey>)>>,
+    opened: Mutex<Vec<(u32, Opened)>>,
+}
+
+/// One version of a key's material, ready for use.
+#[derive(Clone)]
+pub enum Opened {
+    /// Of a symmetric key.
+    Symmetric(Arc<BlobKey>),
+    /// Of any other.
+    Asymmetric(Arc<PrivateKey>),
 }
 
 impl KeyEntry {
@@ -33,7 +42,7 @@ impl KeyEntry {
         KeyEntry { row, opened: Mutex::default() }
     }
 
-    fn opened(&self, version: u32) -> Option<Arc<BlobKey>> {
+    fn opened(&self, version: u32) -> Option<Opened> {
         self.opened.lock().iter().find(|(v, _)| *v == version).map(|(_, key)| key.clone())
     }
 }
@@ -56,15 +65,16 @@ fn shard_index(id: KeyId) -> usize {
 pub struct Keys {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
+    workers: Arc<Workers>,
     shards: Vec<Shard>,
     per_shard: usize,
 }
 
 impl Keys {
     /// A cache for at most `capacity` keys.
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, capacity: usize) -> Self {
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, workers: Arc<Workers>, capacity: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Keys { store, vault, shards, per_shard: capacity.div_ceil(SHARDS).max(1) }
+        Keys { store, vault, workers, shards, per_shard: capacity.div_ceil(SHARDS).max(1) }
     }
 
     fn shard(&self, id: KeyId) -> &Shard {
@@ -102,15 +112,42 @@ impl Keys {
         self.apply(&[], &[id]);
     }
 
-    /// One version of a key, ready for use.
-    pub async fn version(&self, scope: &Scope, entry: &KeyEntry, version: u32) -> Result<Option<Arc<BlobKey>>> {
+    /// One version of a symmetric key, ready for use.
+    pub async fn symmetric(&self, scope: &Scope, entry: &KeyEntry, version: u32) -> Result<Option<Arc<BlobKey>>> {
+        match self.version(scope, entry, version).await? {
+            None => Ok(None),
+            Some(Opened::Symmetric(key)) => Ok(Some(key)),
+            Some(Opened::Asymmetric(_)) => Err(ApiError::internal("an asymmetric key where a symmetric one belongs")),
+        }
+    }
+
+    /// The private key of an asymmetric key, ready for use.
+    pub async fn asymmetric(&self, scope: &Scope, entry: &KeyEntry, version: u32) -> Result<Option<Arc<PrivateKey>>> {
+        match self.version(scope, entry, version).await? {
+            None => Ok(None),
+            Some(Opened::Asymmetric(key)) => Ok(Some(key)),
+            Some(Opened::Symmetric(_)) => Err(ApiError::internal("a symmetric key where an asymmetric one belongs")),
+        }
+    }
+
+    async fn version(&self, scope: &Scope, entry: &KeyEntry, version: u32) -> Result<Option<Opened>> {
         if let Some(key) = entry.opened(version) {
             return Ok(Some(key));
         }
         let row = self.store.version(scope, entry.row.key_id, version).await.map_err(ApiError::internal)?;
         let Some(row) = row else { return Ok(None) };
         let material = self.vault.open_material(&entry.row, &row).await?;
-        let key = Arc::new(BlobKey::new(entry.row.suite, &material).map_err(ApiError::internal)?);
+        let key = match entry.row.usage {
+            KeyUsage::EncryptDecrypt => {
+                let key = BlobKey::new(entry.row.suite, &material).map_err(ApiError::internal)?;
+                Opened::Symmetric(Arc::new(key))
+            }
+            usage => {
+                // The library checks an RSA key when it reads it, which takes as long as a signature.
+                let read = self.workers.run(move || PrivateKey::open(usage, &material)).await?;
+                Opened::Asymmetric(Arc::new(read.map_err(ApiError::internal)?))
+            }
+        };
         let mut opened = entry.opened.lock();
         if opened.iter().all(|(v, _)| *v != version) {
             opened.push((version, key.clone()));

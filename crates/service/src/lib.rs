@@ -17,15 +17,18 @@ mod keys;
 pub mod lifecycle;
 mod metrics;
 mod pipeline;
+pub mod pool;
 pub mod region;
 pub mod rekey;
 mod schema;
 mod values;
 mod vault;
+mod workers;
 
 pub use action::Members;
 pub use export::export_actions_json;
 pub use pipeline::Reply;
+pub use workers::WorkerLimits;
 
 use action::Entry;
 use clock::Clock;
@@ -35,30 +38,36 @@ use jadeseal_audit::Log;
 use jadeseal_auth::ReplayGuard;
 use jadeseal_root::SealSource;
 use jadeseal_store::Store;
-use jadeseal_types::{ApiError, KeyId, error::Result};
+use jadeseal_types::{ApiError, KeyId, Suite, error::Result};
 use journal::Journal;
 use keys::Keys;
 use metrics::Metrics;
+use pool::RsaPool;
 use region::Regions;
 use std::sync::Arc;
 use uuid::Uuid;
 use vault::Vault;
+use workers::Workers;
 
 /// The API version whose actions are served.
 pub const KMS_VERSION: &str = "2019-01-18";
 
-/// Sizes of caches.
+/// Sizes of caches, pools and queues.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Cached CMKs.
     pub cached_keys: usize,
     /// Remembered TC3 signatures that do not cover their action.
     pub replay_entries: usize,
+    /// Threads for asymmetric operations.
+    pub workers: WorkerLimits,
+    /// RSA key pairs made ahead of time.
+    pub rsa_pool: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { cached_keys: 200_000, replay_entries: 4_000_000 }
+        Limits { cached_keys: 200_000, replay_entries: 4_000_000, workers: WorkerLimits::default(), rsa_pool: 32 }
     }
 }
 
@@ -90,6 +99,8 @@ pub struct Service {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
     pub(crate) replay: ReplayGuard,
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) pool: RsaPool,
     pub(crate) metrics: Metrics,
     actions: HashMap<&'static str, &'static Entry>,
     id_context: uuid::ContextV1,
@@ -100,16 +111,18 @@ impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
         let Parts { store, seal, log, regions, clock, limits, create } = parts;
-        let vault = Arc::new(Vault::unlock(store.clone(), seal, create).await?);
+        let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
         let journal = Journal::open(log, store.clone()).await?;
         let mut seed = [0u8; 8];
         jadeseal_crypto::random::fill(&mut seed).map_err(ApiError::internal)?;
         let [a, b, mut node @ ..] = seed;
         // RFC 9562 section 6.10: a random node id has the multicast bit set.
         node[0] |= 1;
+        let workers = Arc::new(Workers::start(limits.workers).map_err(ApiError::internal)?);
+        let pool = RsaPool::open(store.clone(), vault.clone(), limits.rsa_pool).await?;
         let actions: HashMap<_, _> = entries().map(|e| (e.spec.name, e)).collect();
         Ok(Arc::new(Service {
-            keys: Keys::new(store.clone(), vault.clone(), limits.cached_keys),
+            keys: Keys::new(store.clone(), vault.clone(), workers.clone(), limits.cached_keys),
             credentials: Credentials::new(store.clone(), vault.clone()),
             metrics: Metrics::new(actions.keys().copied()),
             replay: ReplayGuard::new(limits.replay_entries),
@@ -120,6 +133,8 @@ impl Service {
             regions,
             clock,
             journal,
+            workers,
+            pool,
             actions,
         }))
     }
@@ -162,7 +177,7 @@ impl Service {
 /// Checks that a root of trust opens every root key version of a store, and changes nothing.
 pub async fn check_root(store: &dyn Store, seal: &SealSource) -> Result<()> {
     let rows = store.root_rows().await.map_err(ApiError::internal)?;
-    vault::unlock(seal, &rows).map(drop)
+    vault::unlock(seal, &rows, Suite::Aes256).map(drop)
 }
 
 /// Every action, in the order of the families.

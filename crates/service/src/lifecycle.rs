@@ -237,7 +237,7 @@ fn drop_material(next: &mut Cmk) {
     next.valid_to = 0;
 }
 
-/// What a key must allow for a cryptographic call, by decision 7.
+/// What a key must allow for a cryptographic call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// Encrypt, destination of ReEncrypt.
@@ -246,18 +246,88 @@ pub enum Use {
     MakeDataKey,
     /// Decrypt, source of ReEncrypt.
     Decrypt,
+    /// GetPublicKey.
+    ShowPublicKey,
+    /// AsymmetricRsaDecrypt.
+    DecryptRsa,
+    /// AsymmetricSm2Decrypt.
+    DecryptSm2,
+    /// SignByAsymmetricKey.
+    Sign,
+    /// VerifyByAsymmetricKey.
+    Verify,
+    /// PostQuantumCryptoEncrypt.
+    EncryptPostQuantum,
+    /// PostQuantumCryptoDecrypt.
+    DecryptPostQuantum,
+    /// PostQuantumCryptoSign.
+    SignPostQuantum,
+    /// PostQuantumCryptoVerify.
+    VerifyPostQuantum,
+}
+
+impl Use {
+    /// True for a key of the right usage.
+    fn fits(self, usage: KeyUsage) -> bool {
+        match self {
+            Use::Encrypt | Use::MakeDataKey | Use::Decrypt => usage == KeyUsage::EncryptDecrypt,
+            Use::ShowPublicKey => usage != KeyUsage::EncryptDecrypt,
+            Use::DecryptRsa => usage == KeyUsage::DecryptRsa2048,
+            Use::DecryptSm2 => usage == KeyUsage::DecryptSm2,
+            Use::Sign | Use::Verify => {
+                matches!(usage, KeyUsage::SignRsa2048 | KeyUsage::SignSm2 | KeyUsage::SignP256 | KeyUsage::SignP384)
+            }
+            Use::EncryptPostQuantum | Use::DecryptPostQuantum => usage == KeyUsage::DecryptKyber,
+            Use::SignPostQuantum | Use::VerifyPostQuantum => usage == KeyUsage::SignDilithium,
+        }
+    }
+
+    /// The refusal of a key of another usage: the code that the action's page lists.
+    fn wrong_usage(self) -> ErrorCode {
+        match self {
+            Use::Encrypt | Use::MakeDataKey | Use::Decrypt | Use::DecryptRsa | Use::DecryptSm2 => {
+                ErrorCode::InvalidKeyUsage
+            }
+            _ => ErrorCode::InvalidParameter,
+        }
+    }
+
+    /// True for what makes nothing new, which an archived key still does (decision 8).
+    fn works_archived(self) -> bool {
+        match self {
+            Use::Decrypt
+            | Use::ShowPublicKey
+            | Use::DecryptRsa
+            | Use::DecryptSm2
+            | Use::Verify
+            | Use::DecryptPostQuantum
+            | Use::VerifyPostQuantum => true,
+            Use::Encrypt | Use::MakeDataKey | Use::Sign | Use::EncryptPostQuantum | Use::SignPostQuantum => false,
+        }
+    }
+
+    /// The refusal in a state in which the key does not work (decision 7): the code that the action's page lists.
+    fn wrong_state(self, state: KeyState) -> ErrorCode {
+        use ErrorCode as E;
+        match (self, state) {
+            (Use::MakeDataKey, KeyState::PendingDelete) => E::KeyPendingDelete,
+            (Use::Encrypt | Use::MakeDataKey | Use::EncryptPostQuantum, KeyState::Archived) => E::CmkArchived,
+            (Use::Encrypt | Use::MakeDataKey | Use::Decrypt | Use::EncryptPostQuantum | Use::DecryptPostQuantum, _) => {
+                E::CmkDisabled
+            }
+            _ => E::CmkStateNotSupport,
+        }
+    }
 }
 
 /// Refuses a use that the key's state or usage does not allow.
 pub fn allow(cmk: &Cmk, purpose: Use, now: u64) -> Result<(), ErrorCode> {
-    use ErrorCode as E;
-    if cmk.usage != KeyUsage::EncryptDecrypt {
-        return Err(E::InvalidKeyUsage);
+    if !purpose.fits(cmk.usage) {
+        return Err(purpose.wrong_usage());
     }
-    match (effective_state(cmk, now), purpose) {
-        (KeyState::Enabled, _) | (KeyState::Archived, Use::Decrypt) => Ok(()),
-        (KeyState::Archived, Use::Encrypt | Use::MakeDataKey) => Err(E::CmkArchived),
-        (KeyState::PendingDelete, Use::MakeDataKey) => Err(E::KeyPendingDelete),
-        _ => Err(E::CmkDisabled),
+    match effective_state(cmk, now) {
+        KeyState::Enabled => Ok(()),
+        KeyState::Archived if purpose.works_archived() => Ok(()),
+        state => Err(purpose.wrong_state(state)),
     }
 }

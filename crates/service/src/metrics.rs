@@ -52,6 +52,8 @@ pub struct Metrics {
     audit_lag: Gauge,
     audit_index: Gauge,
     replay_overflow: Gauge,
+    rsa_pool: Gauge,
+    workers_waiting: Gauge,
     counted: Mutex<Option<Instant>>,
 }
 
@@ -77,6 +79,7 @@ impl Metrics {
         let jobs = Family::<ByJob, Counter>::default();
         let (cached, audit_lag, audit_index, replay_overflow) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
+        let (rsa_pool, workers_waiting) = (Gauge::default(), Gauge::default());
         registry.register("requests", "Requests by action and error code (empty: success)", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, latency.clone());
         registry.register("keys", "CMKs by state", keys.clone());
@@ -85,6 +88,8 @@ impl Metrics {
         registry.register("audit_unflushed_records", "Audit records not yet flushed to disk", audit_lag.clone());
         registry.register("audit_next_index", "Index of the next audit record", audit_index.clone());
         registry.register("replay_overflow", "Signature bindings dropped before their time", replay_overflow.clone());
+        registry.register("rsa_pool_keys", "RSA keys made ahead of time", rsa_pool.clone());
+        registry.register("workers_waiting", "Asymmetric operations that wait for a thread", workers_waiting.clone());
         let actions = actions
             .map(|action| {
                 let ok = requests.get_or_create(&ByCode { action, code: "" }).clone();
@@ -103,6 +108,8 @@ impl Metrics {
             audit_lag,
             audit_index,
             replay_overflow,
+            rsa_pool,
+            workers_waiting,
             counted: Mutex::default(),
         }
     }
@@ -161,6 +168,8 @@ impl Service {
         m.audit_lag.set(whole(self.journal.log().lag().records));
         m.audit_index.set(whole(self.journal.log().next_index()));
         m.replay_overflow.set(whole(self.replay.overflows()));
+        m.rsa_pool.set(whole(self.pool.len() as u64));
+        m.workers_waiting.set(whole(self.workers.waiting() as u64));
         let mut out = String::with_capacity(16 * 1024);
         if encode(&mut out, &m.registry).is_err() {
             out.clear();

@@ -10,7 +10,11 @@ pub enum Profile {
     /// AES-256, RSA, ECC and post-quantum usages, as Tencent's regions outside mainland China.
     Intl,
     /// SM4 and SM2.
-    Gm,
+    Gm {
+        /// Nothing else anywhere: no RSA, ECC, SHA-1 or AES in a call or for a key that was made before, none to
+        /// wrap imported material, and SM4 to wrap keys at rest.
+        strict: bool,
+    },
 }
 
 impl Profile {
@@ -19,7 +23,8 @@ impl Profile {
         match text {
             "all" => Some(Profile::All),
             "intl" => Some(Profile::Intl),
-            "gm" => Some(Profile::Gm),
+            "gm" => Some(Profile::Gm { strict: false }),
+            "gm-strict" => Some(Profile::Gm { strict: true }),
             _ => None,
         }
     }
@@ -28,13 +33,32 @@ impl Profile {
     pub fn suite(self) -> Suite {
         match self {
             Profile::All | Profile::Intl => Suite::Aes256,
-            Profile::Gm => Suite::Sm4,
+            Profile::Gm { .. } => Suite::Sm4,
         }
     }
 
-    /// Usages that a key can be made with. Asymmetric usages are not built yet, in no profile.
+    /// True where nothing but the GM algorithms may be used.
+    pub fn is_strict(self) -> bool {
+        self == Profile::Gm { strict: true }
+    }
+
+    /// Usages that a key can be made with.
     pub fn offers(self, usage: KeyUsage) -> bool {
-        usage == KeyUsage::EncryptDecrypt
+        let gm = matches!(usage, KeyUsage::DecryptSm2 | KeyUsage::SignSm2);
+        match self {
+            Profile::All => true,
+            Profile::Intl => !gm,
+            Profile::Gm { .. } => gm || usage == KeyUsage::EncryptDecrypt,
+        }
+    }
+
+    /// True for a key that may be used here. A region that has become strict keeps its other keys, unused.
+    pub fn permits(self, usage: KeyUsage, suite: Suite) -> bool {
+        match self {
+            Profile::Gm { strict: true } if usage == KeyUsage::EncryptDecrypt => suite == Suite::Sm4,
+            Profile::Gm { strict: true } => self.offers(usage),
+            _ => true,
+        }
     }
 }
 
@@ -74,6 +98,12 @@ impl Regions {
     /// A region by name.
     pub fn find(&self, name: &str) -> Option<&RegionConf> {
         self.0.iter().find(|r| r.name.as_str() == name)
+    }
+
+    /// The suite that wraps keys at rest: SM4 as soon as one region may use nothing else, because the account's
+    /// domain key serves all regions.
+    pub fn hierarchy_suite(&self) -> Suite {
+        if self.0.iter().any(|r| r.profile.is_strict()) { Suite::Sm4 } else { Suite::Aes256 }
     }
 
     /// All of them, in the order of the configuration.

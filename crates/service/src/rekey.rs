@@ -4,9 +4,10 @@
 //! where it stopped. A root key version is dropped only when the store finds no row under it any more.
 
 use crate::vault::{SLOT, domain_record, domain_row, records, root_row};
+use jadeseal_crypto::wrap;
 use jadeseal_root::{Keyring, Seal, SealSource};
 use jadeseal_store::{DomainRow, RootState, Store, StoreError};
-use jadeseal_types::{ApiError, error::Result};
+use jadeseal_types::{ApiError, Suite, error::Result};
 
 /// Domain keys re-wrapped in one go.
 const BATCH: u64 = 100;
@@ -26,8 +27,14 @@ pub struct Report {
 
 /// Replaces the root key. `from` opens what is there and seals the new version too, unless `to` names
 /// another root of trust for that (a missing key file is made). What an interrupted run has left is
-/// finished first; a `to` that it did not know of is served by a run of its own behind it.
-pub async fn rekey(store: &dyn Store, from: &SealSource, to: Option<&SealSource>) -> Result<Report> {
+/// finished first; a `to` that it did not know of is served by a run of its own behind it. The new version is sealed,
+/// and the domain keys are wrapped, with `suite`; without it as the version before.
+pub async fn rekey(
+    store: &dyn Store,
+    from: &SealSource,
+    to: Option<&SealSource>,
+    suite: Option<Suite>,
+) -> Result<Report> {
     let new_seal = to.map(SealSource::create).transpose().map_err(ApiError::internal)?;
     let rows = store.root_rows().await.map_err(ApiError::internal)?;
     let stored = records(&rows);
@@ -35,14 +42,16 @@ pub async fn rekey(store: &dyn Store, from: &SealSource, to: Option<&SealSource>
     let of_to = to.map(|to| to.open(&stored)).transpose().map_err(ApiError::internal)?.unwrap_or_default();
     let by_to: Vec<&dyn Seal> = of_to.iter().map(AsRef::as_ref).collect();
     let all: Vec<&dyn Seal> = seals.iter().map(AsRef::as_ref).chain(by_to.iter().copied()).collect();
-    let keyring = Keyring::unlock(&all, &stored).map_err(ApiError::internal)?;
+    let newest = stored.iter().max_by_key(|r| r.version);
+    let suite = suite.or_else(|| wrap::suite(&newest?.wrapped).ok()).unwrap_or(Suite::Aes256);
+    let keyring = Keyring::unlock(&all, &stored, suite).map_err(ApiError::internal)?;
     let mut report = Report { version: keyring.current(), rewrapped: 0, dropped: Vec::new(), resumed: false };
     if rows.iter().any(|r| r.state == RootState::Retiring) {
         report.resumed = true;
         finish(store, &keyring, &mut report).await?;
     }
     let current: Vec<_> = stored.iter().filter(|r| r.version == keyring.current()).cloned().collect();
-    let already_there = to.is_none() || Keyring::unlock(&by_to, &current).is_ok();
+    let already_there = to.is_none() || Keyring::unlock(&by_to, &current, suite).is_ok();
     if report.resumed && already_there {
         return Ok(report);
     }

@@ -50,11 +50,8 @@ pub struct Plaintext(pub SecretBytes);
 impl FromValue for Plaintext {
     const TYPE: Type = Type::String;
     fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
-        let text = text(value, name)?;
-        // 4,096 bytes are 5,464 characters; longer text is not worth decoding.
-        let bytes = (text.len() <= 5464).then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
-        match bytes.map(SecretBytes::new) {
-            Some(b) if !b.is_empty() && b.len() <= limits::MAX_PLAINTEXT_BYTES => Ok(Plaintext(b)),
+        match decode(&text(value, name)?, limits::MAX_PLAINTEXT_BYTES).map(SecretBytes::new) {
+            Some(b) if !b.is_empty() => Ok(Plaintext(b)),
             _ => Err(ErrorCode::InvalidPlaintext.into()),
         }
     }
@@ -103,6 +100,41 @@ impl<const MAX_CHARS: usize> FromValue for Encoded<MAX_CHARS> {
         let bytes = (text.len() <= MAX_CHARS).then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
         bytes.map(Encoded).ok_or_else(|| ApiError::invalid(name, "must be base64", "必须是 base64 编码"))
     }
+}
+
+/// What is to be signed, or its digest: base64 of 1 to 4,096 bytes.
+pub struct Message(pub Vec<u8>);
+
+impl FromValue for Message {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        let text = text(value, name)?;
+        let bytes = decode(&text, limits::MAX_MESSAGE_BYTES).filter(|b| !b.is_empty());
+        bytes.map(Message).ok_or_else(|| {
+            ApiError::invalid(name, "must be base64 of 1 to 4096 bytes", "必须是 1 到 4096 字节数据的 base64 编码")
+        })
+    }
+}
+
+/// A signature to be verified. What is base64 is looked at, and wrong at worst (decision 22).
+pub struct Signature(pub Vec<u8>);
+
+impl FromValue for Signature {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        let bytes = decode(&text(value, name)?, limits::MAX_SIGNATURE_BYTES);
+        bytes.map(Signature).ok_or_else(|| {
+            let (en, zh) = ("must be base64 of a signature", "必须是签名的 base64 编码");
+            ApiError::about(ErrorCode::InvalidParameterValue, name, en, zh)
+        })
+    }
+}
+
+/// The bytes behind base64 text; none when there are more than `max`, or it is not base64. Longer text is not worth
+/// decoding.
+fn decode(text: &str, max: usize) -> Option<Vec<u8>> {
+    let bytes = (text.len() <= max.div_ceil(3) * 4).then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
+    bytes.filter(|b| b.len() <= max)
 }
 
 /// Free text of at most `MAX_BYTES` bytes.

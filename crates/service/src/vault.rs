@@ -3,8 +3,8 @@
 //! Nothing here is on the hot path: a domain key is opened once and kept.
 
 use jadeseal_root::{DomainKey, DomainRecord, Keyring, Place, Purpose, RootRecord, Seal, SealSource};
-use jadeseal_store::{Cmk, DomainRow, KeyVersion, RootRow, Store};
-use jadeseal_types::{AccountId, ApiError, SecretBytes, Suite, error::Result};
+use jadeseal_store::{Cmk, DomainRow, KeyVersion, PooledKey, RootRow, Store, StoreError};
+use jadeseal_types::{AccountId, ApiError, KeyId, SecretBytes, Suite, error::Result};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,15 +19,16 @@ pub struct Vault {
 impl Vault {
     /// Unlocks the root key versions that the store holds, or with `create` makes the first one in an empty
     /// store. An empty store is otherwise refused: it is a failed restore more often than a new deployment.
-    pub async fn unlock(store: Arc<dyn Store>, source: SealSource, create: bool) -> Result<Self> {
+    /// From now on it wraps with `suite`.
+    pub async fn unlock(store: Arc<dyn Store>, source: SealSource, create: bool, suite: Suite) -> Result<Self> {
         let rows = store.root_rows().await.map_err(ApiError::internal)?;
         let keyring = if rows.is_empty() && create {
             let seal = source.create().map_err(ApiError::internal)?;
-            let (keyring, record) = Keyring::bootstrap(seal.as_ref(), SLOT).map_err(ApiError::internal)?;
+            let (keyring, record) = Keyring::bootstrap(seal.as_ref(), SLOT, suite).map_err(ApiError::internal)?;
             store.add_root(vec![root_row(&record)]).await.map_err(ApiError::internal)?;
             keyring
         } else {
-            unlock(&source, &rows)?
+            unlock(&source, &rows, suite)?
         };
         Ok(Vault { store, source, keyring: Arc::new(keyring), domains: RwLock::default() })
     }
@@ -35,23 +36,52 @@ impl Vault {
     /// A domain key for an account that is being made. The store refuses the row if the root key was
     /// replaced in the meantime; [`Vault::refresh`] and a second try then succeed.
     pub fn new_domain(&self, account: AccountId) -> Result<(DomainKey, DomainRow)> {
-        let (key, record) = self.keyring.new_domain(account, 1, Suite::Aes256).map_err(ApiError::internal)?;
+        let (key, record) = self.keyring.new_domain(account, 1).map_err(ApiError::internal)?;
         Ok((key, domain_row(&record)))
     }
 
-    /// The newest domain key of an account, and its version.
+    /// The domain key that wraps what is new in an account: the newest, or one more where that one does not wrap with
+    /// SM4 and the deployment now may use nothing else.
     pub async fn newest(&self, account: AccountId) -> Result<Arc<DomainKey>> {
         let cached = self.domains.read().iter().filter(|((a, _), _)| *a == account).map(|((_, v), _)| *v).max();
-        match cached {
-            Some(version) => self.domain(account, version).await,
-            None => {
-                let rows = self.store.domains(account).await.map_err(ApiError::internal)?;
-                let newest = rows.iter().map(|r| r.version).max();
-                let version =
-                    newest.ok_or_else(|| ApiError::internal(format!("account {account} has no domain key")))?;
-                self.domain(account, version).await
+        let version = match cached {
+            Some(version) => version,
+            None => self.newest_stored(account).await?,
+        };
+        let newest = self.domain(account, version).await?;
+        if self.keyring.suite() == Suite::Aes256 || newest.suite() == self.keyring.suite() {
+            return Ok(newest);
+        }
+        self.next_domain(account, version).await
+    }
+
+    async fn newest_stored(&self, account: AccountId) -> Result<u32> {
+        let rows = self.store.domains(account).await.map_err(ApiError::internal)?;
+        let newest = rows.iter().map(|r| r.version).max();
+        newest.ok_or_else(|| ApiError::internal(format!("account {account} has no domain key")))
+    }
+
+    /// Makes the next domain key of an account, unless somebody else has.
+    async fn next_domain(&self, account: AccountId, newest: u32) -> Result<Arc<DomainKey>> {
+        let mut version = newest + 1;
+        // Either the version was made by somebody else, or the root key was replaced in between.
+        for _ in 0..4 {
+            let (_, record) = self.keyring.new_domain(account, version).map_err(ApiError::internal)?;
+            match self.store.add_domain(domain_row(&record)).await {
+                Ok(()) => return self.domain(account, version).await,
+                Err(StoreError::Conflict) => {
+                    self.refresh().await?;
+                    let stored = self.newest_stored(account).await?;
+                    let found = self.domain(account, stored).await?;
+                    if found.suite() == self.keyring.suite() {
+                        return Ok(found);
+                    }
+                    version = stored + 1;
+                }
+                Err(e) => return Err(ApiError::internal(e)),
             }
         }
+        Err(ApiError::internal("a domain key could not be made while the root key is being replaced"))
     }
 
     /// One version of an account's domain key.
@@ -83,6 +113,24 @@ impl Vault {
             keyring.learn(&borrowed(&seals), &records)
         });
         learning.await.map_err(ApiError::internal)?.map(drop).map_err(ApiError::internal)
+    }
+
+    /// Seals a key pair that belongs to no account yet.
+    pub async fn seal_pooled(&self, id: KeyId, material: &SecretBytes, now: u64) -> Result<PooledKey> {
+        let (root_version, wrapped) = self.keyring.seal_pooled(id, material).map_err(ApiError::internal)?;
+        let row = PooledKey { id, root_version, wrapped, create_time: now };
+        if !self.open_pooled(&row).await?.ct_eq(material.expose()) {
+            return Err(ApiError::internal("a pooled key does not open to itself"));
+        }
+        Ok(row)
+    }
+
+    /// Opens a pooled key pair.
+    pub async fn open_pooled(&self, row: &PooledKey) -> Result<SecretBytes> {
+        if !self.keyring.versions().contains(&row.root_version) {
+            self.refresh().await?;
+        }
+        self.keyring.open_pooled(row.id, row.root_version, &row.wrapped).map_err(ApiError::internal)
     }
 
     /// Opens one version of a CMK's material.
@@ -144,10 +192,10 @@ pub fn access_key_place(account: AccountId, secret_id: &str) -> Place<'_> {
 pub const SLOT: &str = "primary";
 
 /// Opens every root key version of a store.
-pub fn unlock(source: &SealSource, rows: &[RootRow]) -> Result<Keyring> {
+pub fn unlock(source: &SealSource, rows: &[RootRow], suite: Suite) -> Result<Keyring> {
     let records = records(rows);
     let seals = source.open(&records).map_err(ApiError::internal)?;
-    Keyring::unlock(&borrowed(&seals), &records).map_err(ApiError::internal)
+    Keyring::unlock(&borrowed(&seals), &records, suite).map_err(ApiError::internal)
 }
 
 fn borrowed(seals: &[Box<dyn Seal>]) -> Vec<&dyn Seal> {

@@ -107,6 +107,10 @@ pub trait Store: Send + Sync + 'static {
     /// All versions of an account's domain key, by version ascending.
     async fn domains(&self, account: AccountId) -> Result<Vec<DomainRow>>;
 
+    /// One more version of an account's domain key, stored with revision 1. `Conflict` when it exists, or
+    /// `row.root_version` is not the current root key; `NotFound` when the account does not exist.
+    async fn add_domain(&self, row: DomainRow) -> Result<()>;
+
     /// Domain keys of all accounts that are wrapped under a root key, at most `limit`.
     async fn domains_under_root(&self, root_version: u32, limit: u64) -> Result<Vec<DomainRow>>;
 
@@ -129,9 +133,20 @@ pub trait Store: Send + Sync + 'static {
     /// `Conflict` when the rows are none, name another version or one slot twice.
     async fn replace_root_slots(&self, version: u32, rows: Vec<RootRow>) -> Result<()>;
 
-    /// Forgets a root key. `Conflict` while it is current or any domain key is under it, `NotFound` when there is
-    /// none.
+    /// Forgets a root key, with the pooled pairs under it. `Conflict` while it is current or any domain key is under
+    /// it, `NotFound` when there is none.
     async fn drop_root(&self, version: u32) -> Result<()>;
+
+    // ---- key pairs made ahead of time ----
+
+    /// The pool, the oldest first.
+    async fn pooled(&self) -> Result<Vec<PooledKey>>;
+
+    /// Adds a pair. `Conflict` when the id is in use, or `root_version` is not the current root key.
+    async fn add_pooled(&self, key: PooledKey) -> Result<()>;
+
+    /// Throws pairs away; unknown ids are skipped.
+    async fn drop_pooled(&self, ids: &[KeyId]) -> Result<()>;
 
     // ---- audit records of changes ----
 

@@ -2,6 +2,12 @@
 
 /// Plaintext of Encrypt, bytes.
 pub const MAX_PLAINTEXT_BYTES: usize = 4096;
+/// Message of SignByAsymmetricKey and its like, bytes.
+pub const MAX_MESSAGE_BYTES: usize = 4096;
+/// Signature that is looked at, bytes; the longest true one is that of ML-DSA-87 with 4,627.
+pub const MAX_SIGNATURE_BYTES: usize = 8192;
+/// SM2 ciphertext of AsymmetricSm2Decrypt, bytes of ASN.1.
+pub const MAX_SM2_CIPHERTEXT_BYTES: usize = 256;
 /// Encryption context, characters of JSON text.
 pub const MAX_CONTEXT_CHARS: usize = 1024;
 /// CMK description, bytes.

@@ -18,7 +18,7 @@ pub struct Args {
     /// Loopback address to listen on; port 0 takes a free one.
     #[arg(long, env = "JADESEAL_LISTEN", default_value = config::DEFAULT_LISTEN)]
     listen: SocketAddr,
-    /// Region to serve, NAME or NAME:PROFILE (all, intl, gm); may be repeated, the first is the default.
+    /// Region to serve, NAME or NAME:PROFILE (all, intl, gm, gm-strict); may be repeated, the first is the default.
     #[arg(long, env = "JADESEAL_REGION", value_delimiter = ',', default_value = config::DEFAULT_REGION)]
     region: Vec<String>,
     /// Audit degree: os or fsync.

@@ -28,12 +28,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let (root, data_dir) = match (&args.config, args.data_dir) {
+    let (root, data_dir, suite) = match (&args.config, args.data_dir) {
         (Some(path), dir) => {
             let conf = Config::read(path)?;
-            (conf.root, dir.unwrap_or(conf.data_dir))
+            (conf.root, dir.unwrap_or(conf.data_dir), Some(conf.regions.hierarchy_suite()))
         }
-        (None, Some(dir)) => (RootConf::File(dir.join("root.key")), dir),
+        (None, Some(dir)) => (RootConf::File(dir.join("root.key")), dir, None),
         (None, None) => bail!("--config or --data-dir is needed"),
     };
     if !data_dir.join(wiring::DATABASE).exists() {
@@ -46,7 +46,7 @@ pub fn run(args: Args) -> Result<()> {
         let to = args.to.as_deref().map(root_of).transpose()?.map(|conf| wiring::seal_source(&conf));
         let store = wiring::open_store(&data_dir).await?;
         let from = wiring::seal_source(&root);
-        let report = jadeseal_service::rekey::rekey(store.as_ref(), &from, to.as_ref()).await;
+        let report = jadeseal_service::rekey::rekey(store.as_ref(), &from, to.as_ref(), suite).await;
         let closed = store.close().await;
         let report = report.map_err(|e| anyhow::anyhow!("{}", e.internal_cause().unwrap_or("unknown")));
         let report = report.context("rekey stopped; run it again to go on")?;

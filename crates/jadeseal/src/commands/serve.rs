@@ -19,7 +19,7 @@ pub struct Args {
     /// Data directory; goes before the file's.
     #[arg(long, env = "JADESEAL_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// Region to serve, NAME or NAME:PROFILE (all, intl, gm); may be repeated, the first is the default;
+    /// Region to serve, NAME or NAME:PROFILE (all, intl, gm, gm-strict); may be repeated, the first is the default;
     /// these go before all of the file's.
     #[arg(long, env = "JADESEAL_REGION", value_delimiter = ',')]
     region: Vec<String>,

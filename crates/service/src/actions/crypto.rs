@@ -1,17 +1,21 @@
 //! The data plane: encryption, decryption, data keys, random bytes.
 
-use super::{Account, Cmk, Encrypting, MakingDataKeys, OnKey, on_key};
+use super::{
+    Account, Cmk, Encrypting, MakingDataKeys, OnKey, on_key,
+    recipient::{deliver, recipient},
+    usable,
+};
 use crate::{
     action::{Access, Action, Named, Spec, Target, family},
     cx::Cx,
     docs,
     keys::KeyEntry,
-    lifecycle::{Use, allow},
+    lifecycle::Use,
     schema::{Doc, answer, object, request},
     values::{Base64, Blob, Bounded, MaybeKeyId, Plaintext, SecretBase64},
 };
 use jadeseal_auth::params::Params;
-use jadeseal_crypto::{BlobKey, Context, CryptoError, Header, Recipient, RecipientAlgorithm, RecipientError};
+use jadeseal_crypto::{BlobKey, Context, CryptoError, Header};
 use jadeseal_types::{ApiError, ErrorCode as E, KeyId, SecretBytes, error::Result, limits};
 use std::sync::Arc;
 
@@ -63,7 +67,7 @@ impl Action for Encrypt {
 /// Seals under the newest version of a key whose state has been checked.
 async fn seal(entry: &KeyEntry, context: &Context, plaintext: &[u8], cx: &Cx<'_>) -> Result<Vec<u8>> {
     let version = entry.row.current_version;
-    let key = cx.svc.keys.version(&cx.scope, entry, version).await?;
+    let key = cx.svc.keys.symmetric(&cx.scope, entry, version).await?;
     let key = key.ok_or_else(|| ApiError::internal(format!("key {} lacks version {version}", entry.row.key_id)))?;
     jadeseal_crypto::blob::seal(&key, entry.row.key_id, version, context, plaintext).map_err(ApiError::internal)
 }
@@ -78,7 +82,7 @@ pub struct Sealed {
 /// A request that names its key only inside a ciphertext.
 pub trait CarriesBlob {
     fn blob(&self) -> &[u8];
-    fn early(&self) -> Result<()> {
+    fn early(&self, _cx: &Cx<'_>) -> Result<()> {
         Ok(())
     }
 }
@@ -96,14 +100,14 @@ impl<A: CarriesBlob + Sync> Target<A> for Sealed {
     /// A malformed blob and one of a key that is unknown here give the same answer: which keys other
     /// tenants have is not to be learnt from it.
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
-        request.early()?;
+        request.early(cx)?;
         let header = Header::parse(request.blob()).map_err(|_| E::InvalidCiphertext)?;
         let entry = cx.svc.keys.find(&cx.scope, header.key_id).await?.ok_or(E::InvalidCiphertext)?;
-        allow(&entry.row, Use::Decrypt, cx.now)?;
+        usable(&entry, Use::Decrypt, cx)?;
         if header.suite != entry.row.suite {
             return Err(E::InvalidCiphertext.into());
         }
-        let key = cx.svc.keys.version(&cx.scope, &entry, header.version).await?.ok_or(E::InvalidCiphertext)?;
+        let key = cx.svc.keys.symmetric(&cx.scope, &entry, header.version).await?.ok_or(E::InvalidCiphertext)?;
         Ok(Sealed { entry, header, key })
     }
 }
@@ -141,8 +145,8 @@ impl CarriesBlob for Decrypt {
         &self.blob.0
     }
 
-    fn early(&self) -> Result<()> {
-        recipient(self.public_key.as_deref(), self.algorithm.as_deref()).map(drop)
+    fn early(&self, cx: &Cx<'_>) -> Result<()> {
+        recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx).map(drop)
     }
 }
 
@@ -157,43 +161,10 @@ impl Action for Decrypt {
     type Response = Decrypted;
 
     async fn run(self, sealed: Sealed, cx: &Cx<'_>) -> Result<Decrypted> {
-        let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref())?;
+        let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
         cx.note(sealed.entry.row.key_id);
         let plaintext = sealed.open(&self.blob.0, &self.context.unwrap_or_default())?;
-        Ok(Decrypted { key_id: sealed.entry.row.key_id, plaintext: deliver(plaintext, recipient)? })
-    }
-}
-
-/// The caller's public key, where one was given. An empty key means none, as for every optional text.
-fn recipient(pem: Option<&str>, algorithm: Option<&str>) -> Result<Option<Recipient>> {
-    let Some(pem) = pem.filter(|pem| !pem.is_empty()) else { return Ok(None) };
-    let algorithm = match algorithm {
-        None | Some("") => RecipientAlgorithm::Sm2,
-        Some(text) => RecipientAlgorithm::from_wire(text)
-            .ok_or_else(|| ApiError::invalid("EncryptionAlgorithm", "is unknown", "取值未知"))?,
-    };
-    Recipient::parse(pem, algorithm).map(Some).map_err(|e| match e {
-        RecipientError::Sm2NotYet => ApiError::with_text(
-            E::UnsupportedOperation,
-            "SM2 public keys are not supported by this release.",
-            "此版本尚不支持 SM2 公钥。",
-        ),
-        RecipientError::Mismatch => ApiError::invalid(
-            "EncryptionPublicKey",
-            "does not fit EncryptionAlgorithm",
-            "与 EncryptionAlgorithm 不匹配",
-        ),
-        _ => ApiError::invalid("EncryptionPublicKey", "is not a valid public key in PEM", "不是合法的 PEM 公钥"),
-    })
-}
-
-fn deliver(plaintext: SecretBytes, recipient: Option<Recipient>) -> Result<SecretBase64> {
-    match recipient {
-        None => Ok(SecretBase64(plaintext)),
-        Some(r) => {
-            let sealed = r.encrypt(plaintext.expose()).map_err(|_| E::EncryptionError)?;
-            Ok(SecretBase64(SecretBytes::new(sealed)))
-        }
+        Ok(Decrypted { key_id: sealed.entry.row.key_id, plaintext: deliver(plaintext, recipient, cx).await? })
     }
 }
 
@@ -252,7 +223,7 @@ impl Action for ReEncrypt {
         };
         let key_id = destination.row.key_id;
         cx.note(key_id);
-        allow(&destination.row, Use::Encrypt, cx.now)?;
+        usable(&destination, Use::Encrypt, cx)?;
         let from = self.source_context.unwrap_or_default();
         let to = self.destination_context.unwrap_or_default();
         let plaintext = source.open(&self.blob.0, &from)?;
@@ -326,12 +297,12 @@ impl Action for GenerateDataKey {
 
     async fn run(self, cmk: Cmk<MakingDataKeys>, cx: &Cx<'_>) -> Result<DataKey> {
         let len = self.length()?;
-        let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref())?;
+        let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
         let data_key = jadeseal_crypto::random::secret(len).map_err(ApiError::internal)?;
         let blob = seal(&cmk.entry, &self.context.unwrap_or_default(), data_key.expose(), cx).await?;
         Ok(DataKey {
             key_id: cmk.entry.row.key_id,
-            plaintext: deliver(data_key, recipient)?,
+            plaintext: deliver(data_key, recipient, cx).await?,
             blob: Base64(blob),
             data_key_id: None,
             tag_code: None,
@@ -345,9 +316,16 @@ impl OnKey for GenerateDataKey {
         self.key_id
     }
 
-    fn early(&self, _: u64) -> Result<()> {
+    fn early(&self, cx: &Cx<'_>) -> Result<()> {
         self.length()?;
-        recipient(self.public_key.as_deref(), self.algorithm.as_deref())?;
+        if cx.region.profile.is_strict() && self.spec.as_deref().is_some_and(|s| !s.is_empty()) {
+            return Err(ApiError::invalid(
+                "KeySpec",
+                "names AES, which the region does not allow; give NumberOfBytes instead",
+                "指定了该地域不允许的 AES，请改用 NumberOfBytes",
+            ));
+        }
+        recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
         if self.hsm_cluster.as_ref().is_some_and(|id| !id.is_empty()) {
             return Err(E::InvalidHsmClusterId.into());
         }

@@ -44,7 +44,14 @@ impl OnKey for GetParametersForImport {
         self.key_id
     }
 
-    fn early(&self, _: u64) -> Result<()> {
+    fn early(&self, cx: &Cx<'_>) -> Result<()> {
+        if cx.region.profile.is_strict() {
+            return Err(ApiError::with_text(
+                E::UnsupportedOperation,
+                "The region allows no RSA, so key material cannot be wrapped for import.",
+                "该地域不允许使用 RSA，无法包装并导入密钥材料。",
+            ));
+        }
         if WrappingAlgorithm::from_wire(&self.algorithm).is_none() {
             return Err(ApiError::invalid("WrappingAlgorithm", "is unknown", "取值未知"));
         }
@@ -69,30 +76,29 @@ impl Action for GetParametersForImport {
         let row = &cmk.entry.row;
         apply(row, Step::PrepareImport, cx.now)?;
         let domain = cx.svc.vault.newest(cx.scope.account()).await?;
-        // Making an RSA key takes a tenth of a second of pure computation.
-        let pair = tokio::task::spawn_blocking(ImportKey::generate).await.map_err(ApiError::internal)?;
-        let pair = pair.map_err(ApiError::internal)?;
-        let mut token = vec![0; TOKEN_BYTES];
-        jadeseal_crypto::random::fill(&mut token).map_err(ApiError::internal)?;
-        let private = pair.to_pkcs8().map_err(ApiError::internal)?;
         let expires = cx.now + limits::IMPORT_TOKEN_SECONDS;
-        let params = ImportParams {
-            key_id: row.key_id,
-            token_digest: jadeseal_crypto::sha256(&token),
-            algorithm: self.algorithm,
-            wrapped_private: domain.seal(&import_place(row), private.expose()).map_err(ApiError::internal)?,
-            domain_version: domain.version(),
-            expires,
-            failures: 0,
-        };
-        let answer = ImportParameters {
-            key_id: row.key_id,
-            token: Base64(token),
-            public_key: Base64(pair.public_spki()),
-            valid_to: expires,
-        };
-        cx.commit(vec![Change::PutImport(params)]).await?;
-        Ok(answer)
+        cx.commit_with_rsa_pair(|private| {
+            let pair = ImportKey::from_pkcs8(private.expose()).map_err(ApiError::internal)?;
+            let mut token = vec![0; TOKEN_BYTES];
+            jadeseal_crypto::random::fill(&mut token).map_err(ApiError::internal)?;
+            let params = ImportParams {
+                key_id: row.key_id,
+                token_digest: jadeseal_crypto::sha256(&token),
+                algorithm: self.algorithm.clone(),
+                wrapped_private: domain.seal(&import_place(row), private.expose()).map_err(ApiError::internal)?,
+                domain_version: domain.version(),
+                expires,
+                failures: 0,
+            };
+            let answer = ImportParameters {
+                key_id: row.key_id,
+                token: Base64(token),
+                public_key: Base64(pair.public_spki()),
+                valid_to: expires,
+            };
+            Ok((vec![Change::PutImport(params)], answer))
+        })
+        .await
     }
 }
 
@@ -111,9 +117,9 @@ impl OnKey for ImportKeyMaterial {
         self.key_id
     }
 
-    fn early(&self, now: u64) -> Result<()> {
+    fn early(&self, cx: &Cx<'_>) -> Result<()> {
         let valid_to = self.valid_to.unwrap_or(0);
-        if valid_to != 0 && (valid_to <= now || valid_to > limits::MAX_VALID_TO) {
+        if valid_to != 0 && (valid_to <= cx.now || valid_to > limits::MAX_VALID_TO) {
             return Err(ApiError::invalid(
                 "ValidTo",
                 "must be 0 or in the future, at most 2147443200",
@@ -185,7 +191,6 @@ impl ImportKeyMaterial {
         }
         let sealed_by = cx.svc.vault.domain(cx.scope.account(), params.domain_version).await?;
         let private = sealed_by.open(&import_place(row), &params.wrapped_private).map_err(ApiError::internal)?;
-        let pair = ImportKey::from_pkcs8(private.expose()).map_err(ApiError::internal)?;
         let algorithm = WrappingAlgorithm::from_wire(&params.algorithm)
             .ok_or_else(|| ApiError::internal("unknown wrapping algorithm in a row"))?;
         // Before decrypting, or callers that come at once would get more attempts than there are.
@@ -196,7 +201,20 @@ impl ImportKeyMaterial {
             Err(CommitError::Conflict) => return Err(E::TokenExpired.into()),
             Err(CommitError::Api(e)) => return Err(e),
         }
-        let unwrapped = pair.unwrap(algorithm, &self.material.0).ok().filter(|m| m.len() == row.suite.material_len());
+        let wrapped = self.material.0.clone();
+        let computed = cx.svc.workers.run(move || {
+            let pair = ImportKey::from_pkcs8(private.expose()).map_err(ApiError::internal)?;
+            Ok(pair.unwrap(algorithm, &wrapped).ok())
+        });
+        let unwrapped = match computed.await.flatten() {
+            Ok(unwrapped) => unwrapped.filter(|m| m.len() == row.suite.material_len()),
+            Err(e) => {
+                // Nothing has been decrypted.
+                let back = Change::ReturnImportAttempt { key_id: row.key_id, token_digest: params.token_digest };
+                cx.commit_unrecorded(vec![back]).await?;
+                return Err(e);
+            }
+        };
         Ok((unwrapped.ok_or(E::DecryptMaterialError)?, params.token_digest))
     }
 }

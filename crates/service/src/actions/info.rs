@@ -177,7 +177,24 @@ impl Action for ListAlgorithms {
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Algorithms> {
         let profile: Profile = cx.region.profile;
-        let symmetric = AlgorithmInfo { usage: KeyUsage::EncryptDecrypt, algorithm: profile.suite().wire() };
-        Ok(Algorithms { symmetric: vec![symmetric], asymmetric: Vec::new(), signing: Vec::new() })
+        let among = |usages: &[(KeyUsage, &'static str)]| {
+            let offered = usages.iter().filter(|(usage, _)| profile.offers(*usage));
+            offered.map(|(usage, algorithm)| AlgorithmInfo { usage: *usage, algorithm }).collect()
+        };
+        Ok(Algorithms {
+            symmetric: among(&[(KeyUsage::EncryptDecrypt, profile.suite().wire())]),
+            asymmetric: among(&[
+                (KeyUsage::DecryptRsa2048, "RSA_2048"),
+                (KeyUsage::DecryptSm2, "SM2"),
+                (KeyUsage::DecryptKyber, "Kyber_AES"),
+            ]),
+            signing: among(&[
+                (KeyUsage::SignSm2, "SM2"),
+                (KeyUsage::SignRsa2048, "RSA_2048"),
+                (KeyUsage::SignP256, "ECC_P256_R1"),
+                (KeyUsage::SignP384, "ECC_P384_R1"),
+                (KeyUsage::SignDilithium, "Dilithium"),
+            ]),
+        })
     }
 }

@@ -12,9 +12,10 @@ use crate::{
     vault::Vault,
 };
 use jadeseal_auth::params::Params;
+use jadeseal_crypto::PrivateKey;
 use jadeseal_store::{Change, Rotation, Tag};
 use jadeseal_types::{
-    Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, Owner, error::Result, limits,
+    Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, Owner, SecretBytes, error::Result, limits,
 };
 use std::{collections::HashSet, sync::Arc};
 
@@ -105,6 +106,22 @@ impl Action for CreateKey {
             return Err(E::UnsupportedKeyUsageInCurrentRegion.into());
         }
         let external = origin == Origin::External;
+        if external && usage != KeyUsage::EncryptDecrypt {
+            return Err(ApiError::about(
+                E::InvalidType,
+                "Type",
+                "can be 2 only for ENCRYPT_DECRYPT keys",
+                "仅 ENCRYPT_DECRYPT 密钥可为 2",
+            ));
+        }
+        if external && cx.region.profile.is_strict() {
+            return Err(ApiError::about(
+                E::InvalidType,
+                "Type",
+                "cannot be 2 in this region, which allows no RSA to wrap the material",
+                "在该地域不可为 2：不允许使用 RSA 包装密钥材料",
+            ));
+        }
         let cmk = jadeseal_store::Cmk {
             key_id: cx.svc.new_key_id()?,
             account: cx.scope.account(),
@@ -127,14 +144,6 @@ impl Action for CreateKey {
             material_digest: None,
             revision: 0,
         };
-        let version = match external {
-            true => None,
-            false => {
-                let domain = cx.svc.vault.newest(cmk.account).await?;
-                let material = jadeseal_crypto::random::secret(cmk.suite.material_len()).map_err(ApiError::internal)?;
-                Some(Vault::seal_material(&domain, &cmk, 1, &material, cx.now)?)
-            }
-        };
         cx.note(cmk.key_id);
         let answer = Created {
             key_id: cmk.key_id,
@@ -147,7 +156,28 @@ impl Action for CreateKey {
             tag_msg: "",
             hsm_cluster: String::new(),
         };
-        cx.commit(vec![Change::CreateKey { cmk, version, tags }]).await?;
+        if external {
+            cx.commit(vec![Change::CreateKey { cmk, version: None, tags }]).await?;
+            return Ok(answer);
+        }
+        let domain = cx.svc.vault.newest(cmk.account).await?;
+        let create = |material: &SecretBytes| {
+            let version = Some(Vault::seal_material(&domain, &cmk, 1, material, cx.now)?);
+            Ok(Change::CreateKey { cmk: cmk.clone(), version, tags: tags.clone() })
+        };
+        match usage {
+            KeyUsage::DecryptRsa2048 | KeyUsage::SignRsa2048 => {
+                cx.commit_with_rsa_pair(|material| Ok((vec![create(material)?], ()))).await?;
+            }
+            KeyUsage::EncryptDecrypt => {
+                let material = jadeseal_crypto::random::secret(cmk.suite.material_len()).map_err(ApiError::internal)?;
+                cx.commit(vec![create(&material)?]).await?;
+            }
+            _ => {
+                let made = cx.svc.workers.run(move || PrivateKey::generate(usage)?.material()).await?;
+                cx.commit(vec![create(&made.map_err(ApiError::internal)?)?]).await?;
+            }
+        }
         Ok(answer)
     }
 }
@@ -453,7 +483,7 @@ impl OnKey for ScheduleKeyDeletion {
         self.key_id
     }
 
-    fn early(&self, _: u64) -> Result<()> {
+    fn early(&self, _: &Cx<'_>) -> Result<()> {
         if !limits::PENDING_WINDOW_DAYS.contains(&self.days) {
             return Err(E::InvalidPendingWindowInDays.into());
         }

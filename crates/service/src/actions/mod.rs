@@ -1,11 +1,14 @@
 //! The actions, one file per family, and what they run on.
 
+pub(crate) mod asymmetric;
 pub(crate) mod crypto;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod lifecycle;
 pub(crate) mod listing;
 pub(crate) mod metadata;
+pub(crate) mod postquantum;
+pub(crate) mod recipient;
 pub(crate) mod resources;
 pub(crate) mod rotation;
 
@@ -17,7 +20,8 @@ use crate::{
     schema::object,
 };
 use jadeseal_auth::params::Params;
-use jadeseal_types::{ErrorCode, KeyId, error::Result};
+use jadeseal_crypto::PrivateKey;
+use jadeseal_types::{ApiError, ErrorCode, KeyId, error::Result};
 use std::{marker::PhantomData, sync::Arc};
 
 /// Every family of actions. What runs is what stands here.
@@ -26,6 +30,8 @@ pub const FAMILIES: &[&[Entry]] = &[
     listing::FAMILY,
     rotation::FAMILY,
     crypto::FAMILY,
+    asymmetric::FAMILY,
+    postquantum::FAMILY,
     import::FAMILY,
     resources::FAMILY,
     info::FAMILY,
@@ -65,9 +71,9 @@ pub trait OnKey {
     const PARAMETER: &'static str = "KeyId";
     /// The key.
     fn key_id(&self) -> KeyId;
-    /// Refusals that come before the key is looked for: values (`now` in Unix seconds is for those that are
-    /// times) and the member account.
-    fn early(&self, _now: u64) -> Result<()> {
+    /// Refusals that come before the key is looked for: values, what the region does not offer, and the member
+    /// account.
+    fn early(&self, _cx: &Cx<'_>) -> Result<()> {
         Ok(())
     }
 }
@@ -75,38 +81,87 @@ pub trait OnKey {
 /// What a loaded key must satisfy before an action sees it.
 pub trait Demand: Send {
     /// Refuses a key that does not.
-    fn check(entry: &KeyEntry, now: u64) -> Result<(), ErrorCode>;
+    fn check(entry: &KeyEntry, cx: &Cx<'_>) -> Result<()>;
 }
 
 /// No demand: any state.
 pub struct Known;
-/// Can make ciphertext.
-pub struct Encrypting;
-/// Can make data keys.
-pub struct MakingDataKeys;
 
 impl Demand for Known {
-    fn check(_: &KeyEntry, _: u64) -> Result<(), ErrorCode> {
+    fn check(_: &KeyEntry, _: &Cx<'_>) -> Result<()> {
         Ok(())
     }
 }
 
-impl Demand for Encrypting {
-    fn check(entry: &KeyEntry, now: u64) -> Result<(), ErrorCode> {
-        allow(&entry.row, Use::Encrypt, now)
-    }
+/// Declares demands: what the key is to be used for.
+macro_rules! demands {
+    ($($(#[$doc:meta])* $name:ident = $purpose:expr;)+) => { $(
+        $(#[$doc])*
+        pub struct $name;
+
+        impl Demand for $name {
+            fn check(entry: &KeyEntry, cx: &Cx<'_>) -> Result<()> {
+                usable(entry, $purpose, cx)
+            }
+        }
+    )+ };
 }
 
-impl Demand for MakingDataKeys {
-    fn check(entry: &KeyEntry, now: u64) -> Result<(), ErrorCode> {
-        allow(&entry.row, Use::MakeDataKey, now)
+demands! {
+    /// Can make ciphertext.
+    Encrypting = Use::Encrypt;
+    /// Can make data keys.
+    MakingDataKeys = Use::MakeDataKey;
+    /// Has a public key to show.
+    ShowingPublicKey = Use::ShowPublicKey;
+    /// Can decrypt with RSA.
+    DecryptingRsa = Use::DecryptRsa;
+    /// Can decrypt with SM2.
+    DecryptingSm2 = Use::DecryptSm2;
+    /// Can sign.
+    Signing = Use::Sign;
+    /// Can verify.
+    Verifying = Use::Verify;
+    /// Can make post-quantum ciphertext.
+    EncryptingPostQuantum = Use::EncryptPostQuantum;
+    /// Can make post-quantum signatures.
+    SigningPostQuantum = Use::SignPostQuantum;
+    /// Can verify post-quantum signatures.
+    VerifyingPostQuantum = Use::VerifyPostQuantum;
+}
+
+/// Refuses a key that its usage, its state or the region does not let be used.
+fn usable(entry: &KeyEntry, purpose: Use, cx: &Cx<'_>) -> Result<()> {
+    allow(&entry.row, purpose, cx.now)?;
+    if !cx.region.profile.permits(entry.row.usage, entry.row.suite) {
+        return Err(ErrorCode::UnsupportedKeyUsageInCurrentRegion.into());
     }
+    Ok(())
 }
 
 /// A CMK of the caller's scope that satisfies a demand.
 pub struct Cmk<D> {
     pub entry: Arc<KeyEntry>,
     demand: PhantomData<D>,
+}
+
+impl<D> Cmk<D> {
+    /// The private key of an asymmetric CMK.
+    async fn private_key(&self, cx: &Cx<'_>) -> Result<Arc<PrivateKey>> {
+        let (key_id, version) = (self.entry.row.key_id, self.entry.row.current_version);
+        let key = cx.svc.keys.asymmetric(&cx.scope, &self.entry, version).await?;
+        key.ok_or_else(|| ApiError::internal(format!("key {key_id} lacks version {version}")))
+    }
+
+    /// Computes something with the private key of an asymmetric CMK, on a thread for such work.
+    async fn compute<T: Send + 'static>(
+        &self,
+        cx: &Cx<'_>,
+        work: impl FnOnce(&PrivateKey) -> T + Send + 'static,
+    ) -> Result<T> {
+        let key = self.private_key(cx).await?;
+        cx.svc.workers.run(move || work(&key)).await
+    }
 }
 
 impl<A: OnKey + Sync, D: Demand> Target<A> for Cmk<D> {
@@ -117,9 +172,9 @@ impl<A: OnKey + Sync, D: Demand> Target<A> for Cmk<D> {
     }
 
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
-        request.early(cx.now)?;
+        request.early(cx)?;
         let entry = cx.svc.keys.get(&cx.scope, request.key_id()).await?;
-        D::check(&entry, cx.now)?;
+        D::check(&entry, cx)?;
         Ok(Cmk { entry, demand: PhantomData })
     }
 }
@@ -132,7 +187,7 @@ macro_rules! on_key {
                 self.key_id
             }
 
-            $(fn early(&self, _: u64) -> jadeseal_types::error::Result<()> {
+            $(fn early(&self, _: &crate::cx::Cx<'_>) -> jadeseal_types::error::Result<()> {
                 crate::actions::own_account_only(&self.$member)
             })?
         }

@@ -39,7 +39,7 @@ macro_rules! names_a_resource {
                 self.key_id
             }
 
-            fn early(&self, _: u64) -> Result<()> {
+            fn early(&self, _: &Cx<'_>) -> Result<()> {
                 not_empty(&self.product.0, &self.resource.0)
             }
         }

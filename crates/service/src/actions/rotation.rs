@@ -29,7 +29,7 @@ impl OnKey for EnableKeyRotation {
         self.key_id
     }
 
-    fn early(&self, _: u64) -> Result<()> {
+    fn early(&self, _: &Cx<'_>) -> Result<()> {
         if self.days.is_some_and(|days| !limits::ROTATE_DAYS.contains(&days)) {
             return Err(ApiError::about(E::InvalidParameterValue, "RotateDays", "must be 7 to 365", "必须为 7 到 365"));
         }

@@ -25,6 +25,10 @@ pub const START: u64 = 1_795_500_000;
 pub const AES: &str = "ap-guangzhou";
 /// Its second region, with SM4.
 pub const SM4: &str = "ap-beijing";
+/// A region with nothing but the GM algorithms, in [`Kms::start_strict`].
+pub const STRICT: &str = "ap-nanjing";
+/// Its third region, without the GM algorithms.
+pub const INTL: &str = "ap-singapore";
 
 pub struct Kms {
     pub dir: TempDir,
@@ -32,7 +36,11 @@ pub struct Kms {
     pub svc: Arc<Service>,
     pub store: Arc<dyn Store>,
     pub watch: ClockWatch,
+    regions: Vec<(&'static str, Profile)>,
 }
+
+const REGIONS: [(&str, Profile); 3] =
+    [(AES, Profile::All), (SM4, Profile::Gm { strict: false }), (INTL, Profile::Intl)];
 
 pub struct User {
     pub secret_id: String,
@@ -47,34 +55,49 @@ impl From<NewAccessKey> for User {
 
 impl Kms {
     pub async fn start() -> Self {
-        Self::open(tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START))).await
+        Self::open(tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START)), REGIONS.to_vec()).await
     }
 
-    async fn open(dir: TempDir, clock: Arc<ManualClock>) -> Self {
+    /// With a strict region too.
+    pub async fn start_strict() -> Self {
+        let mut kms = Self::start().await;
+        kms.become_strict();
+        kms.restart().await
+    }
+
+    /// From the next start on there is a strict region.
+    pub fn become_strict(&mut self) {
+        self.regions.push((STRICT, Profile::Gm { strict: true }));
+    }
+
+    async fn open(dir: TempDir, clock: Arc<ManualClock>, regions: Vec<(&'static str, Profile)>) -> Self {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());
         let options = Options { degree: Degree::Os, segment_bytes: 1 << 20, flush_every: Duration::from_millis(20) };
         let (log, _) = Log::open(&dir.path().join("audit"), options).unwrap();
-        let region = |name: &str, profile| RegionConf { name: Region::parse(name).unwrap(), profile };
+        let conf = regions.iter().map(|(name, profile)| {
+            let name = Region::parse(name).unwrap();
+            RegionConf { name, profile: *profile }
+        });
         let parts = Parts {
             store: store.clone(),
             seal: SealSource::File { path: dir.path().join("root.key") },
             log: Arc::new(log),
-            regions: Regions::new(vec![region(AES, Profile::All), region(SM4, Profile::Gm)]).unwrap(),
+            regions: Regions::new(conf.collect()).unwrap(),
             clock: clock.clone(),
-            limits: Limits { cached_keys: 1_000, replay_entries: 100_000 },
+            limits: Limits { cached_keys: 1_000, replay_entries: 100_000, rsa_pool: 2, ..Limits::default() },
             create: true,
         };
         let svc = Service::open(parts).await.unwrap();
-        Kms { dir, clock, svc, store, watch: ClockWatch::new(Duration::from_secs(600)) }
+        Kms { dir, clock, svc, store, watch: ClockWatch::new(Duration::from_secs(600)), regions }
     }
 
     /// Stops and starts again on the same data.
     pub async fn restart(self) -> Self {
-        let Kms { dir, clock, svc, store, .. } = self;
+        let Kms { dir, clock, svc, store, regions, .. } = self;
         svc.close().await.unwrap();
         drop((svc, store));
-        Self::open(dir, clock).await
+        Self::open(dir, clock, regions).await
     }
 
     pub async fn user(&self) -> User {

@@ -134,6 +134,21 @@ pub async fn rewrapping(store: S) {
     assert_eq!(store.count_domains_under(2).await.unwrap(), 1);
 }
 
+/// An account gets further domain keys, under the current root key only.
+pub async fn more_domains(store: S) {
+    rooted(&store).await;
+    assert_eq!(store.add_domain(domain(1, 1)).await, Err(StoreError::NotFound), "no such account");
+    store.create_account(account(1), domain(1, 1), vec![]).await.unwrap();
+    assert_eq!(store.add_domain(domain(1, 1)).await, Err(StoreError::Conflict), "it exists");
+    let second = DomainRow { version: 2, ..domain(1, 1) };
+    store.add_root(vec![root(2, "a")]).await.unwrap();
+    assert_eq!(store.add_domain(second.clone()).await, Err(StoreError::Conflict), "a retiring root key");
+    let second = DomainRow { root_version: 2, ..second };
+    store.add_domain(second.clone()).await.unwrap();
+    let stored = store.domains(AccountId(1)).await.unwrap();
+    assert_eq!(stored, [DomainRow { revision: 1, ..domain(1, 1) }, DomainRow { revision: 1, ..second }]);
+}
+
 /// A root key goes only when nothing is under it and it is not the current one.
 pub async fn drop_root_is_refused(store: S) {
     rooted(&store).await;
@@ -178,6 +193,32 @@ pub async fn account_races_rekey(store: S) {
     assert_eq!(store.root_rows().await.unwrap(), [root(8, "a")]);
     assert_eq!(store.accounts().await.unwrap().len(), 60);
     assert_eq!(store.count_domains_under(8).await.unwrap(), 60);
+}
+
+/// A pooled pair is taken once, with the commit that uses it or not at all, and goes with its root key.
+pub async fn pooled_keys(store: S) {
+    rooted(&store).await;
+    for n in 1..=4 {
+        store.add_pooled(pooled(n, 1)).await.unwrap();
+    }
+    assert_eq!(store.add_pooled(pooled(1, 1)).await, Err(StoreError::Conflict), "an id in use");
+    assert_eq!(store.add_pooled(pooled(9, 2)).await, Err(StoreError::Conflict), "not the current root key");
+    assert_eq!(store.pooled().await.unwrap(), [pooled(4, 1), pooled(3, 1), pooled(2, 1), pooled(1, 1)]);
+    let here = home();
+    let taking = |n: u32, key_n: u32| {
+        let create = Change::CreateKey { cmk: key(&here, key_n), version: Some(version(key_n, 1)), tags: vec![] };
+        Commit { changes: vec![Change::TakePooled(id(n)), create], outbox: None }
+    };
+    store.commit(&here, taking(2, 20)).await.unwrap();
+    assert_eq!(store.commit(&here, taking(2, 21)).await, Err(StoreError::Conflict), "taken");
+    assert_eq!(store.key(&here, id(21)).await.unwrap(), None);
+    assert_eq!(store.commit(&here, taking(3, 20)).await, Err(StoreError::Conflict), "the key id is in use");
+    assert_eq!(store.pooled().await.unwrap(), [pooled(4, 1), pooled(3, 1), pooled(1, 1)], "a failed commit takes none");
+    store.drop_pooled(&[id(4), id(99)]).await.unwrap();
+    store.add_root(vec![root(2, "a")]).await.unwrap();
+    store.add_pooled(pooled(5, 2)).await.unwrap();
+    store.drop_root(1).await.unwrap();
+    assert_eq!(store.pooled().await.unwrap(), [pooled(5, 2)]);
 }
 
 /// Audit records wait, in order, until they are done with; their ids do not come back.

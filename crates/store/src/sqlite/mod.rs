@@ -256,6 +256,10 @@ impl Store for SqliteStore {
         self.read(move |c| system::domains(c, account)).await
     }
 
+    async fn add_domain(&self, row: DomainRow) -> Result<()> {
+        self.write(move |c| system::add_domain(c, &row)).await
+    }
+
     async fn domains_under_root(&self, root_version: u32, limit: u64) -> Result<Vec<DomainRow>> {
         self.read(move |c| system::domains_under_root(c, root_version, limit)).await
     }
@@ -282,6 +286,19 @@ impl Store for SqliteStore {
 
     async fn drop_root(&self, version: u32) -> Result<()> {
         self.write_call(true, move |c| system::drop_root(c, version)).await
+    }
+
+    async fn pooled(&self) -> Result<Vec<PooledKey>> {
+        self.read(system::pooled).await
+    }
+
+    async fn add_pooled(&self, key: PooledKey) -> Result<()> {
+        self.write(move |c| system::add_pooled(c, &key)).await
+    }
+
+    async fn drop_pooled(&self, ids: &[KeyId]) -> Result<()> {
+        let ids = ids.to_vec();
+        self.write_call(true, move |c| system::drop_pooled(c, &ids)).await
     }
 
     async fn outbox_pending(&self) -> Result<Vec<(u64, Vec<u8>)>> {

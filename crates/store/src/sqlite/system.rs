@@ -4,7 +4,7 @@ use super::keys::all;
 use super::rows::{self, bound, num, sql_id};
 use crate::error::{Result, StoreError};
 use crate::model::*;
-use jadeseal_types::{AccountId, SecretId};
+use jadeseal_types::{AccountId, KeyId, SecretId};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashSet;
 
@@ -32,11 +32,22 @@ pub(super) fn create_account(
         "INSERT INTO account (account, app_id, name, create_time) VALUES (?1, ?2, ?3, ?4)",
         params![sql_id(account.account.0), sql_id(account.app_id.0), account.name, num(account.create_time)?],
     )?;
+    insert_domain(conn, domain)?;
+    access_keys.iter().try_for_each(|row| insert_access_key(conn, row))
+}
+
+pub(super) fn add_domain(conn: &Connection, row: &DomainRow) -> Result<()> {
+    require_current(conn, row.root_version)?;
+    account(conn, row.account)?.ok_or(StoreError::NotFound)?;
+    insert_domain(conn, row)
+}
+
+fn insert_domain(conn: &Connection, row: &DomainRow) -> Result<()> {
     conn.execute(
         "INSERT INTO domain (account, version, root_version, wrapped, revision) VALUES (?1, ?2, ?3, ?4, 1)",
-        params![sql_id(domain.account.0), domain.version, domain.root_version, domain.wrapped],
+        params![sql_id(row.account.0), row.version, row.root_version, row.wrapped],
     )?;
-    access_keys.iter().try_for_each(|row| insert_access_key(conn, row))
+    Ok(())
 }
 
 pub(super) fn access_key(conn: &Connection, secret_id: &SecretId) -> Result<Option<AccessKeyRow>> {
@@ -157,7 +168,34 @@ pub(super) fn drop_root(conn: &Connection, version: u32) -> Result<()> {
     if state == RootState::Current || count_domains_under(conn, version)? > 0 {
         return Err(StoreError::Conflict);
     }
+    conn.execute("DELETE FROM pooled_key WHERE root_version = ?1", [version])?;
     conn.execute("DELETE FROM root WHERE version = ?1", [version])?;
+    Ok(())
+}
+
+pub(super) fn pooled(conn: &Connection) -> Result<Vec<PooledKey>> {
+    all(conn, "SELECT id, root_version, wrapped, create_time FROM pooled_key ORDER BY create_time, id", [], |r| {
+        Ok(PooledKey {
+            id: rows::key_id(r, 0)?,
+            root_version: r.get(1)?,
+            wrapped: r.get(2)?,
+            create_time: rows::count(r, 3)?,
+        })
+    })
+}
+
+pub(super) fn add_pooled(conn: &Connection, key: &PooledKey) -> Result<()> {
+    require_current(conn, key.root_version)?;
+    conn.execute(
+        "INSERT INTO pooled_key (id, root_version, wrapped, create_time) VALUES (?1, ?2, ?3, ?4)",
+        params![key.id.as_bytes(), key.root_version, key.wrapped, num(key.create_time)?],
+    )?;
+    Ok(())
+}
+
+pub(super) fn drop_pooled(conn: &Connection, ids: &[KeyId]) -> Result<()> {
+    let mut drop = conn.prepare_cached("DELETE FROM pooled_key WHERE id = ?1")?;
+    ids.iter().try_for_each(|id| drop.execute([id.as_bytes()]).map(|_| ()))?;
     Ok(())
 }
 

@@ -1,0 +1,205 @@
+//! Post-quantum keys: ML-KEM-1024 with AES-256-GCM (`Kyber_AES`) and ML-DSA-87 (`Dilithium`).
+
+use super::{
+    Cmk, EncryptingPostQuantum, OnKey, SigningPostQuantum, VerifyingPostQuantum,
+    asymmetric::{Signed, Verified},
+    on_key,
+    recipient::{deliver, recipient},
+    usable,
+};
+use crate::{
+    action::{Access, Action, Named, Spec, Target, family},
+    cx::Cx,
+    docs,
+    keys::KeyEntry,
+    lifecycle::Use,
+    schema::{Doc, answer, request},
+    values::{Base64, Blob, Message, Plaintext, SecretBase64, Signature},
+};
+use jadeseal_auth::params::Params;
+use jadeseal_crypto::{CryptoError, PrivateKey, pq};
+use jadeseal_types::{ApiError, ErrorCode as E, KeyId, error::Result};
+use std::sync::Arc;
+
+family![PostQuantumCryptoEncrypt, PostQuantumCryptoDecrypt, PostQuantumCryptoSign, PostQuantumCryptoVerify];
+
+request! {
+    /// Encrypts up to 4 KiB with a post-quantum key.
+    PostQuantumCryptoEncrypt {
+        required key_id: KeyId = "KeyId", docs::KEY_ID;
+        required plaintext: Plaintext = "PlainText", Doc("Base64 of 1 to 4096 bytes.", "1 到 4096 字节数据的 base64。");
+    }
+}
+
+answer! {
+    /// What a post-quantum key encrypted.
+    PostQuantumEncrypted {
+        blob: Base64 = "CiphertextBlob", docs::BLOB;
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+    }
+}
+
+on_key!(PostQuantumCryptoEncrypt, PostQuantumCryptoSign, PostQuantumCryptoVerify);
+
+impl Action for PostQuantumCryptoEncrypt {
+    const SPEC: Spec = Spec {
+        name: "PostQuantumCryptoEncrypt",
+        access: Access::Use,
+        errors: &[
+            E::InvalidKeyId,
+            E::InvalidPlaintext,
+            E::CmkNotFound,
+            E::CmkDisabled,
+            E::CmkArchived,
+            E::UnsupportedKeyUsageInCurrentRegion,
+        ],
+        doc: Doc("Encrypts up to 4096 bytes with a Kyber_AES CMK.", "使用后量子主密钥加密最多 4096 字节的数据。"),
+    };
+    type On = Cmk<EncryptingPostQuantum>;
+    type Response = PostQuantumEncrypted;
+
+    async fn run(self, cmk: Cmk<EncryptingPostQuantum>, cx: &Cx<'_>) -> Result<PostQuantumEncrypted> {
+        let (key_id, version) = (self.key_id, cmk.entry.row.current_version);
+        let plaintext = self.plaintext.0;
+        let blob = cmk.compute(cx, move |key| match key {
+            PrivateKey::MlKem(key) => pq::seal(key, key_id, version, plaintext.expose()),
+            _ => Err(CryptoError::Invalid),
+        });
+        Ok(PostQuantumEncrypted { blob: Base64(blob.await?.map_err(ApiError::internal)?), key_id })
+    }
+}
+
+request! {
+    /// Decrypts what PostQuantumCryptoEncrypt made.
+    PostQuantumCryptoDecrypt {
+        required blob: Blob = "CiphertextBlob", docs::BLOB;
+        optional public_key: String = "EncryptionPublicKey", docs::RECIPIENT_KEY;
+        optional algorithm: String = "EncryptionAlgorithm", docs::RECIPIENT_ALGORITHM;
+    }
+}
+
+answer! {
+    /// What a post-quantum key decrypted.
+    PostQuantumDecrypted {
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+        plaintext: SecretBase64 = "PlainText", docs::PLAINTEXT;
+    }
+}
+
+/// A post-quantum ciphertext whose key has been found in the caller's scope and may decrypt.
+pub struct PostQuantumSealed {
+    entry: Arc<KeyEntry>,
+    key: Arc<PrivateKey>,
+}
+
+impl Target<PostQuantumCryptoDecrypt> for PostQuantumSealed {
+    const ON_KEYS: bool = true;
+
+    fn named(params: &Params<'_>) -> Named {
+        let header = Blob::peek(params.get("CiphertextBlob")).and_then(|blob| pq::header(&blob).ok());
+        Named::Keys(header.map(|(key_id, _)| key_id).into_iter().collect())
+    }
+
+    /// As for symmetric ciphertext, a malformed blob and one of an unknown key give the same answer.
+    async fn load(request: &PostQuantumCryptoDecrypt, cx: &Cx<'_>) -> Result<Self> {
+        recipient(request.public_key.as_deref(), request.algorithm.as_deref(), cx)?;
+        let (key_id, version) = pq::header(&request.blob.0).map_err(|_| E::InvalidCiphertext)?;
+        let entry = cx.svc.keys.find(&cx.scope, key_id).await?.ok_or(E::InvalidCiphertext)?;
+        usable(&entry, Use::DecryptPostQuantum, cx)?;
+        let key = cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?.ok_or(E::InvalidCiphertext)?;
+        Ok(PostQuantumSealed { entry, key })
+    }
+}
+
+impl Action for PostQuantumCryptoDecrypt {
+    const SPEC: Spec = Spec {
+        name: "PostQuantumCryptoDecrypt",
+        access: Access::Use,
+        errors: &[
+            E::EncryptionError,
+            E::InvalidCiphertext,
+            E::CmkNotFound,
+            E::CmkDisabled,
+            E::UnsupportedKeyUsageInCurrentRegion,
+        ],
+        doc: Doc("Decrypts what PostQuantumCryptoEncrypt made.", "解密后量子密文。"),
+    };
+    type On = PostQuantumSealed;
+    type Response = PostQuantumDecrypted;
+
+    async fn run(self, sealed: PostQuantumSealed, cx: &Cx<'_>) -> Result<PostQuantumDecrypted> {
+        let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
+        let key_id = sealed.entry.row.key_id;
+        cx.note(key_id);
+        let opened = cx.svc.workers.run(move || match &*sealed.key {
+            PrivateKey::MlKem(key) => pq::open(key, &self.blob.0),
+            _ => Err(CryptoError::Invalid),
+        });
+        let plaintext = opened.await?.map_err(|e| match e {
+            CryptoError::Invalid => E::InvalidCiphertext.into(),
+            CryptoError::Unavailable(_) => ApiError::internal(e),
+        })?;
+        Ok(PostQuantumDecrypted { key_id, plaintext: deliver(plaintext, recipient, cx).await? })
+    }
+}
+
+request! {
+    /// Signs with a post-quantum key.
+    PostQuantumCryptoSign {
+        required message: Message = "Message", docs::MESSAGE;
+        required key_id: KeyId = "KeyId", docs::KEY_ID;
+    }
+}
+
+impl Action for PostQuantumCryptoSign {
+    const SPEC: Spec = Spec {
+        name: "PostQuantumCryptoSign",
+        access: Access::Use,
+        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkStateNotSupport, E::UnsupportedKeyUsageInCurrentRegion],
+        doc: Doc("Signs up to 4096 bytes with a Dilithium CMK.", "使用后量子主密钥签名。"),
+    };
+    type On = Cmk<SigningPostQuantum>;
+    type Response = Signed;
+
+    async fn run(self, cmk: Cmk<SigningPostQuantum>, cx: &Cx<'_>) -> Result<Signed> {
+        let signature = cmk.compute(cx, move |key| match key {
+            PrivateKey::MlDsa(key) => key.sign(&self.message.0),
+            _ => Err(CryptoError::Invalid),
+        });
+        Ok(Signed { signature: Base64(signature.await?.map_err(ApiError::internal)?) })
+    }
+}
+
+request! {
+    /// Verifies a signature of a post-quantum key.
+    PostQuantumCryptoVerify {
+        required key_id: KeyId = "KeyId", docs::KEY_ID;
+        required signature: Signature = "SignatureValue", docs::SIGNATURE;
+        required message: Message = "Message", docs::MESSAGE;
+    }
+}
+
+impl Action for PostQuantumCryptoVerify {
+    const SPEC: Spec = Spec {
+        name: "PostQuantumCryptoVerify",
+        access: Access::Use,
+        errors: &[
+            E::InvalidParameterValue,
+            E::InvalidKeyId,
+            E::CmkNotFound,
+            E::CmkStateNotSupport,
+            E::UnsupportedKeyUsageInCurrentRegion,
+        ],
+        doc: Doc("Verifies a signature of a Dilithium CMK.", "验证后量子签名。"),
+    };
+    type On = Cmk<VerifyingPostQuantum>;
+    type Response = Verified;
+
+    async fn run(self, cmk: Cmk<VerifyingPostQuantum>, cx: &Cx<'_>) -> Result<Verified> {
+        let valid = cmk.compute(cx, move |key| match key {
+            PrivateKey::MlDsa(key) => key.verify(&self.message.0, &self.signature.0),
+            _ => Err(CryptoError::Invalid),
+        });
+        Ok(Verified { valid: valid.await?.map_err(ApiError::internal)? })
+    }
+}
