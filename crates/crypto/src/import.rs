@@ -2,9 +2,7 @@
 //! the material to its public half.
 
 use crate::CryptoError;
-use crate::rsa::{self, Padding};
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
-use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
+use crate::rsa::{Padding, Pair};
 use jadeseal_types::SecretBytes;
 
 /// How the user wrapped the material.
@@ -24,11 +22,7 @@ impl WrappingAlgorithm {
 
     /// The API's spelling.
     pub const fn wire(self) -> &'static str {
-        match self {
-            Self::RsaPkcs1 => "RSAES_PKCS1_V1_5",
-            Self::RsaOaepSha1 => "RSAES_OAEP_SHA_1",
-            Self::RsaOaepSha256 => "RSAES_OAEP_SHA_256",
-        }
+        self.padding().wire()
     }
 
     /// Reads the API's spelling, case-sensitively.
@@ -36,7 +30,7 @@ impl WrappingAlgorithm {
         Self::ALL.iter().copied().find(|a| a.wire() == text)
     }
 
-    fn padding(self) -> Padding {
+    const fn padding(self) -> Padding {
         match self {
             Self::RsaPkcs1 => Padding::Pkcs1,
             Self::RsaOaepSha1 => Padding::OaepSha1,
@@ -46,10 +40,7 @@ impl WrappingAlgorithm {
 }
 
 /// An RSA-2048 pair to which key material is wrapped.
-pub struct ImportKey {
-    private: PrivateDecryptingKey,
-    public_spki: Vec<u8>,
-}
+pub struct ImportKey(Pair);
 
 impl ImportKey {
     /// Makes a new pair. Takes about a tenth of a second of processor time.
@@ -57,9 +48,7 @@ impl ImportKey {
     /// # Errors
     /// [`CryptoError::Unavailable`] when the library fails.
     pub fn generate() -> Result<Self, CryptoError> {
-        let private =
-            PrivateDecryptingKey::generate(KeySize::Rsa2048).map_err(|_| CryptoError::Unavailable("RSA key"))?;
-        Self::new(private)
+        Pair::generate().map(ImportKey)
     }
 
     /// The private key as PKCS#8 version 1 (RFC 5208) in DER.
@@ -67,8 +56,7 @@ impl ImportKey {
     /// # Errors
     /// [`CryptoError::Unavailable`] when the library fails.
     pub fn to_pkcs8(&self) -> Result<SecretBytes, CryptoError> {
-        let der: Pkcs8V1Der<'_> = self.private.as_der().map_err(|_| CryptoError::Unavailable("RSA key export"))?;
-        Ok(SecretBytes::copy_from(der.as_ref()))
+        self.0.to_pkcs8()
     }
 
     /// Reads what [`ImportKey::to_pkcs8`] wrote.
@@ -76,20 +64,17 @@ impl ImportKey {
     /// # Errors
     /// [`CryptoError::Invalid`] for anything but an RSA-2048 private key.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, CryptoError> {
-        let private = PrivateDecryptingKey::from_pkcs8(der).map_err(|_| CryptoError::Invalid)?;
-        if private.key_size_bits() != rsa::BITS {
-            return Err(CryptoError::Invalid);
-        }
-        Self::new(private)
+        Pair::from_pkcs8(der).map(ImportKey)
     }
 
     /// The public key as SubjectPublicKeyInfo (RFC 5280) in DER.
     pub fn public_spki(&self) -> Vec<u8> {
-        self.public_spki.clone()
+        self.0.public_spki().to_vec()
     }
 
     /// Decrypts wrapped material; the caller checks its length, and answers a wrong length exactly
-    /// as it answers this error.
+    /// as it answers this error. Wrong padding is an error also with PKCS#1 v1.5: implicit rejection, as
+    /// [`RsaKey`](crate::rsa::RsaKey) does it, would hand out random bytes as the user's key.
     ///
     /// The caller bounds the number of failures for one key: with PKCS#1 v1.5, success and failure
     /// themselves are an oracle when they can be asked without end.
@@ -97,12 +82,6 @@ impl ImportKey {
     /// # Errors
     /// [`CryptoError::Invalid`] for every fault alike.
     pub fn unwrap(&self, alg: WrappingAlgorithm, ciphertext: &[u8]) -> Result<SecretBytes, CryptoError> {
-        rsa::decrypt(&self.private, alg.padding(), ciphertext)
-    }
-
-    fn new(private: PrivateDecryptingKey) -> Result<Self, CryptoError> {
-        let spki: PublicKeyX509Der<'_> =
-            private.public_key().as_der().map_err(|_| CryptoError::Unavailable("RSA key export"))?;
-        Ok(ImportKey { public_spki: spki.as_ref().to_vec(), private })
+        self.0.decrypt(alg.padding(), ciphertext)
     }
 }

@@ -11,6 +11,8 @@
 //! | [`context`] | the encryption context and its canonical encoding |
 //! | [`wrap`] | how each level of the key hierarchy seals the next one |
 //! | [`recipient`] | results encrypted to a caller's public key |
+//! | [`rsa`], [`ec`], [`mldsa`] | decryption and signing keys |
+//! | [`mlkem`], [`pq`] | post-quantum encryption keys and their ciphertext blob |
 //! | [`import`] | wrapping keys for imported key material |
 //! | [`random`] | random bytes |
 //! | [`sm4`] | the SM4 block cipher in constant time |
@@ -20,13 +22,17 @@ pub mod asymmetric;
 pub mod blob;
 pub mod context;
 mod digest;
+pub mod ec;
 mod envelope;
 mod error;
 pub mod import;
 mod kdf;
+pub mod mldsa;
+pub mod mlkem;
+pub mod pq;
 pub mod random;
 pub mod recipient;
-mod rsa;
+pub mod rsa;
 pub mod sm4;
 pub mod wrap;
 
@@ -38,7 +44,11 @@ mod wycheproof_tests;
 pub use blob::{BlobKey, Header};
 pub use context::{Context, ContextError};
 pub use digest::{hmac_sha256, sha256};
+pub use ec::{Curve, EcKey};
 pub use error::CryptoError;
 pub use import::{ImportKey, WrappingAlgorithm};
+pub use mldsa::MlDsaKey;
+pub use mlkem::MlKemKey;
 pub use recipient::{Recipient, RecipientAlgorithm, RecipientError};
+pub use rsa::{RsaKey, RsaScheme};
 pub use wrap::{WrapKey, parent_version, place};
