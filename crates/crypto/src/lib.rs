@@ -13,12 +13,14 @@
 //! | [`recipient`] | results encrypted to a caller's public key |
 //! | [`import`] | wrapping keys for imported key material |
 //! | [`random`] | random bytes |
+//! | [`sm2`] | SM2 signatures and encryption |
 //! | [`sm4`] | the SM4 block cipher in constant time |
 
 mod aead;
 pub mod asymmetric;
 pub mod blob;
 pub mod context;
+mod der;
 mod digest;
 mod envelope;
 mod error;
@@ -27,6 +29,7 @@ mod kdf;
 pub mod random;
 pub mod recipient;
 mod rsa;
+pub mod sm2;
 pub mod sm4;
 pub mod wrap;
 
@@ -41,4 +44,5 @@ pub use digest::{hmac_sha256, sha256};
 pub use error::CryptoError;
 pub use import::{ImportKey, WrappingAlgorithm};
 pub use recipient::{Recipient, RecipientAlgorithm, RecipientError};
+pub use sm2::{Sm2Key, Sm2PublicKey, Sm2Signature};
 pub use wrap::{WrapKey, parent_version, place};
