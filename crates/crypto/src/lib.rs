@@ -15,12 +15,14 @@
 //! | [`mlkem`], [`pq`] | post-quantum encryption keys and their ciphertext blob |
 //! | [`import`] | wrapping keys for imported key material |
 //! | [`random`] | random bytes |
+//! | [`sm2`] | SM2 signatures and encryption |
 //! | [`sm4`] | the SM4 block cipher in constant time |
 
 mod aead;
 pub mod asymmetric;
 pub mod blob;
 pub mod context;
+mod der;
 mod digest;
 pub mod ec;
 mod envelope;
@@ -30,9 +32,11 @@ mod kdf;
 pub mod mldsa;
 pub mod mlkem;
 pub mod pq;
+mod private_key;
 pub mod random;
 pub mod recipient;
 pub mod rsa;
+pub mod sm2;
 pub mod sm4;
 pub mod wrap;
 
@@ -49,6 +53,8 @@ pub use error::CryptoError;
 pub use import::{ImportKey, WrappingAlgorithm};
 pub use mldsa::MlDsaKey;
 pub use mlkem::MlKemKey;
+pub use private_key::{PrivateKey, SignatureScheme};
 pub use recipient::{Recipient, RecipientAlgorithm, RecipientError};
 pub use rsa::{RsaKey, RsaScheme};
+pub use sm2::{Sm2Key, Sm2PublicKey, Sm2Signature};
 pub use wrap::{WrapKey, parent_version, place};

@@ -61,10 +61,12 @@ impl SignatureScheme {
 
 /// An opened private key with its public half. Everything that a call needs has been worked out when it was opened.
 pub enum PrivateKey {
-    /// RSA-2048.
-    Rsa(RsaKey),
-    /// ECDSA on P-256 or P-384.
-    Ec(EcKey),
+    /// RSA-2048. Boxed: it is eight times as large as the others.
+    Rsa(Box<RsaKey>),
+    /// ECDSA on P-256.
+    P256(EcKey),
+    /// ECDSA on P-384.
+    P384(EcKey),
     /// SM2.
     Sm2(Sm2Key),
     /// ML-KEM-1024.
@@ -82,10 +84,10 @@ impl PrivateKey {
     pub fn generate(usage: KeyUsage) -> Result<Self, CryptoError> {
         Ok(match usage {
             KeyUsage::EncryptDecrypt => return Err(NOT_ASYMMETRIC),
-            KeyUsage::DecryptRsa2048 | KeyUsage::SignRsa2048 => Self::Rsa(RsaKey::generate()?),
+            KeyUsage::DecryptRsa2048 | KeyUsage::SignRsa2048 => Self::Rsa(Box::new(RsaKey::generate()?)),
             KeyUsage::DecryptSm2 | KeyUsage::SignSm2 => Self::Sm2(Sm2Key::generate()?),
-            KeyUsage::SignP256 => Self::Ec(EcKey::generate(Curve::P256)?),
-            KeyUsage::SignP384 => Self::Ec(EcKey::generate(Curve::P384)?),
+            KeyUsage::SignP256 => Self::P256(EcKey::generate(Curve::P256)?),
+            KeyUsage::SignP384 => Self::P384(EcKey::generate(Curve::P384)?),
             KeyUsage::DecryptKyber => Self::MlKem(MlKemKey::generate()?),
             KeyUsage::SignDilithium => Self::MlDsa(MlDsaKey::generate()?),
         })
@@ -99,10 +101,10 @@ impl PrivateKey {
         let bytes = material.expose();
         Ok(match usage {
             KeyUsage::EncryptDecrypt => return Err(NOT_ASYMMETRIC),
-            KeyUsage::DecryptRsa2048 | KeyUsage::SignRsa2048 => Self::Rsa(RsaKey::from_pkcs8(bytes)?),
+            KeyUsage::DecryptRsa2048 | KeyUsage::SignRsa2048 => Self::Rsa(Box::new(RsaKey::from_pkcs8(bytes)?)),
             KeyUsage::DecryptSm2 | KeyUsage::SignSm2 => Self::Sm2(Sm2Key::from_scalar(bytes)?),
-            KeyUsage::SignP256 => Self::Ec(EcKey::from_pkcs8(Curve::P256, bytes)?),
-            KeyUsage::SignP384 => Self::Ec(EcKey::from_pkcs8(Curve::P384, bytes)?),
+            KeyUsage::SignP256 => Self::P256(EcKey::from_pkcs8(Curve::P256, bytes)?),
+            KeyUsage::SignP384 => Self::P384(EcKey::from_pkcs8(Curve::P384, bytes)?),
             KeyUsage::DecryptKyber => Self::MlKem(MlKemKey::from_bytes(bytes)?),
             KeyUsage::SignDilithium => Self::MlDsa(MlDsaKey::from_seed(bytes)?),
         })
@@ -115,7 +117,7 @@ impl PrivateKey {
     pub fn material(&self) -> Result<SecretBytes, CryptoError> {
         match self {
             Self::Rsa(key) => key.to_pkcs8(),
-            Self::Ec(key) => key.to_pkcs8(),
+            Self::P256(key) | Self::P384(key) => key.to_pkcs8(),
             Self::Sm2(key) => Ok(key.to_scalar()),
             Self::MlKem(key) => key.to_bytes(),
             Self::MlDsa(key) => Ok(SecretBytes::copy_from(key.seed().expose())),
@@ -126,7 +128,7 @@ impl PrivateKey {
     pub fn public_spki(&self) -> &[u8] {
         match self {
             Self::Rsa(key) => key.public_spki(),
-            Self::Ec(key) => key.public_spki(),
+            Self::P256(key) | Self::P384(key) => key.public_spki(),
             Self::Sm2(key) => key.public_spki(),
             Self::MlKem(key) => key.public_spki(),
             Self::MlDsa(key) => key.public_spki(),
@@ -142,8 +144,8 @@ impl PrivateKey {
         match (self, scheme) {
             (Self::Rsa(key), SignatureScheme::RsaPss) => key.sign(RsaScheme::PssSha256, input),
             (Self::Rsa(key), SignatureScheme::RsaPkcs1) => key.sign(RsaScheme::Pkcs1Sha256, input),
-            (Self::Ec(key), SignatureScheme::EcdsaP256) if key.curve() == Curve::P256 => key.sign(input),
-            (Self::Ec(key), SignatureScheme::EcdsaP384) if key.curve() == Curve::P384 => key.sign(input),
+            (Self::P256(key), SignatureScheme::EcdsaP256) => key.sign(input),
+            (Self::P384(key), SignatureScheme::EcdsaP384) => key.sign(input),
             (Self::Sm2(key), SignatureScheme::Sm2) => Ok(key.sign(input)?.to_der()),
             (Self::Sm2(key), SignatureScheme::Sm2Raw) => Ok(key.sign(input)?.to_raw().to_vec()),
             _ => Err(CryptoError::Invalid),
@@ -159,8 +161,8 @@ impl PrivateKey {
         match (self, scheme) {
             (Self::Rsa(key), SignatureScheme::RsaPss) => key.verify(RsaScheme::PssSha256, input, signature),
             (Self::Rsa(key), SignatureScheme::RsaPkcs1) => key.verify(RsaScheme::Pkcs1Sha256, input, signature),
-            (Self::Ec(key), SignatureScheme::EcdsaP256) if key.curve() == Curve::P256 => key.verify(input, signature),
-            (Self::Ec(key), SignatureScheme::EcdsaP384) if key.curve() == Curve::P384 => key.verify(input, signature),
+            (Self::P256(key), SignatureScheme::EcdsaP256) => key.verify(input, signature),
+            (Self::P384(key), SignatureScheme::EcdsaP384) => key.verify(input, signature),
             (Self::Sm2(key), SignatureScheme::Sm2 | SignatureScheme::Sm2Raw) => key.verify(input, signature),
             _ => Err(CryptoError::Invalid),
         }

@@ -1,8 +1,9 @@
 //! Results encrypted to a public key that the caller sends along (`EncryptionPublicKey`,
-//! `EncryptionAlgorithm`). RSA-2048; the names of SM2 are known, the algorithm is not there yet.
+//! `EncryptionAlgorithm`): RSA-2048 or SM2.
 
-use crate::CryptoError;
 use crate::rsa::{self, Padding};
+use crate::sm2::{self, Sm2PublicKey};
+use crate::{CryptoError, der};
 use aws_lc_rs::rsa::PublicEncryptingKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,15 +35,13 @@ pub enum RecipientError {
     /// Neither PEM nor base64 of a SubjectPublicKeyInfo.
     #[error("the public key is malformed")]
     Malformed,
-    /// The key is of another kind than the algorithm.
+    /// The key is of another kind than the algorithm; for SM2 that includes a key on another curve,
+    /// which is a sound key of its own kind.
     #[error("the public key does not fit the algorithm")]
     Mismatch,
     /// An RSA key of another size than 2,048 bits.
     #[error("the RSA key does not have 2048 bits")]
     KeySize,
-    /// SM2 is not available yet.
-    #[error("SM2 is not available yet")]
-    Sm2NotYet,
 }
 
 impl RecipientAlgorithm {
@@ -61,26 +60,26 @@ impl RecipientAlgorithm {
         }
     }
 
+    /// True for the algorithms of a strict GM region.
+    pub const fn is_gm(self) -> bool {
+        matches!(self, Self::Sm2 | Self::Sm2Asn1)
+    }
+
     /// Reads the API's spelling, case-sensitively.
     pub fn from_wire(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|a| a.wire() == text)
-    }
-
-    fn padding(self) -> Option<Padding> {
-        match self {
-            Self::Sm2 | Self::Sm2Asn1 => None,
-            Self::RsaPkcs1 => Some(Padding::Pkcs1),
-            Self::RsaOaepSha1 => Some(Padding::OaepSha1),
-            Self::RsaOaepSha256 => Some(Padding::OaepSha256),
-        }
     }
 }
 
 /// A caller's public key with the algorithm to use.
 #[derive(Debug)]
-pub struct Recipient {
-    key: PublicEncryptingKey,
-    padding: Padding,
+pub struct Recipient(Key);
+
+#[derive(Debug)]
+enum Key {
+    Rsa(PublicEncryptingKey, Padding),
+    Sm2(Sm2PublicKey),
+    Sm2Asn1(Sm2PublicKey),
 }
 
 impl Recipient {
@@ -92,33 +91,43 @@ impl Recipient {
     pub fn parse(pem: &str, alg: RecipientAlgorithm) -> Result<Recipient, RecipientError> {
         let der = decode(pem)?;
         let kind = key_kind(&der).ok_or(RecipientError::Malformed)?;
-        let padding = match (alg.padding(), kind) {
-            (Some(padding), Kind::Rsa) => padding,
-            (None, Kind::Ec) => return Err(RecipientError::Sm2NotYet),
-            _ => return Err(RecipientError::Mismatch),
+        let rsa = |padding| match kind {
+            Kind::Rsa => Ok(Key::Rsa(rsa_key(&der)?, padding)),
+            Kind::Sm2 | Kind::Other => Err(RecipientError::Mismatch),
         };
-        let key = PublicEncryptingKey::from_der(&der).map_err(|_| match rsa_modulus_bits(&der) {
-            Some(bits) if bits != rsa::BITS => RecipientError::KeySize,
-            _ => RecipientError::Malformed,
-        })?;
-        if key.key_size_bits() != rsa::BITS {
-            return Err(RecipientError::KeySize);
-        }
-        Ok(Recipient { key, padding })
+        let sm2 = || match kind {
+            Kind::Sm2 => Sm2PublicKey::from_spki(&der).map_err(|_| RecipientError::Malformed),
+            Kind::Rsa | Kind::Other => Err(RecipientError::Mismatch),
+        };
+        Ok(Recipient(match alg {
+            RecipientAlgorithm::Sm2 => Key::Sm2(sm2()?),
+            RecipientAlgorithm::Sm2Asn1 => Key::Sm2Asn1(sm2()?),
+            RecipientAlgorithm::RsaPkcs1 => rsa(Padding::Pkcs1)?,
+            RecipientAlgorithm::RsaOaepSha1 => rsa(Padding::OaepSha1)?,
+            RecipientAlgorithm::RsaOaepSha256 => rsa(Padding::OaepSha256)?,
+        }))
     }
 
     /// Longest secret that [`Recipient::encrypt`] takes, bytes.
     pub fn max_len(&self) -> usize {
-        self.padding.max_message()
+        match &self.0 {
+            Key::Rsa(_, padding) => padding.max_message(),
+            Key::Sm2(_) | Key::Sm2Asn1(_) => sm2::MAX_MESSAGE,
+        }
     }
 
-    /// Encrypts a secret of at most [`Recipient::max_len`] bytes; the result has 256.
+    /// Encrypts a secret of at most [`Recipient::max_len`] bytes, which with SM2 is not empty. The result
+    /// has 256 bytes with RSA, 96 more than the secret with SM2, and up to 112 more with SM2 in ASN.1.
     ///
     /// # Errors
-    /// [`CryptoError::Invalid`] for a longer secret, [`CryptoError::Unavailable`] when the library
-    /// fails.
+    /// [`CryptoError::Invalid`] for a secret of another length, [`CryptoError::Unavailable`] when the
+    /// library or the generator fails.
     pub fn encrypt(&self, secret: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        rsa::encrypt(&self.key, self.padding, secret)
+        match &self.0 {
+            Key::Rsa(key, padding) => rsa::encrypt(key, *padding, secret),
+            Key::Sm2(key) => key.encrypt_raw(secret),
+            Key::Sm2Asn1(key) => key.encrypt_asn1(secret),
+        }
     }
 }
 
@@ -135,51 +144,42 @@ fn decode(pem: &str) -> Result<Vec<u8>, RecipientError> {
     STANDARD.decode(body).map_err(|_| RecipientError::Malformed)
 }
 
+/// An RSA key of the one accepted size.
+fn rsa_key(der: &[u8]) -> Result<PublicEncryptingKey, RecipientError> {
+    let key = PublicEncryptingKey::from_der(der).map_err(|_| match rsa_modulus_bits(der) {
+        Some(bits) if bits != rsa::BITS => RecipientError::KeySize,
+        _ => RecipientError::Malformed,
+    })?;
+    if key.key_size_bits() == rsa::BITS { Ok(key) } else { Err(RecipientError::KeySize) }
+}
+
+#[derive(Clone, Copy)]
 enum Kind {
     Rsa,
-    Ec,
+    Sm2,
     Other,
 }
 
 /// `rsaEncryption`, 1.2.840.113549.1.1.1.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-/// `id-ecPublicKey`, 1.2.840.10045.2.1; SM2 keys carry it with their own curve.
-const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-
-const SEQUENCE: u8 = 0x30;
-const OBJECT_ID: u8 = 0x06;
-const BIT_STRING: u8 = 0x03;
-const INTEGER: u8 = 0x02;
 
 /// The algorithm of a SubjectPublicKeyInfo, so that a wrong pair is told from a broken key.
-fn key_kind(der: &[u8]) -> Option<Kind> {
-    let (spki, []) = element(der, SEQUENCE)? else { return None };
-    let (algorithm, _) = element(spki, SEQUENCE)?;
-    Some(match element(algorithm, OBJECT_ID)?.0 {
+fn key_kind(spki: &[u8]) -> Option<Kind> {
+    let (algorithm, _) = der::element(der::whole(spki, der::SEQUENCE)?, der::SEQUENCE)?;
+    let (name, parameters) = der::element(algorithm, der::OBJECT_ID)?;
+    Some(match name {
         RSA => Kind::Rsa,
-        EC => Kind::Ec,
+        sm2::EC if der::whole(parameters, der::OBJECT_ID) == Some(sm2::CURVE) => Kind::Sm2,
         _ => Kind::Other,
     })
 }
 
 /// Bits of the modulus of an RSA key that the library refused.
-fn rsa_modulus_bits(der: &[u8]) -> Option<usize> {
-    let (_, key) = element(element(der, SEQUENCE)?.0, SEQUENCE)?;
-    let key = element(key, BIT_STRING)?.0.strip_prefix(&[0])?;
-    let modulus = element(element(key, SEQUENCE)?.0, INTEGER)?.0;
+fn rsa_modulus_bits(spki: &[u8]) -> Option<usize> {
+    let (_, key) = der::element(der::whole(spki, der::SEQUENCE)?, der::SEQUENCE)?;
+    let key = der::element(key, der::BIT_STRING)?.0.strip_prefix(&[0])?;
+    let modulus = der::element(der::element(key, der::SEQUENCE)?.0, der::INTEGER)?.0;
     let first = modulus.iter().position(|b| *b != 0)?;
     let significant = modulus.get(first..)?;
     Some(significant.len() * 8 - significant.first()?.leading_zeros() as usize)
-}
-
-/// Contents of one DER element (X.690) of at most 64 KiB and what follows it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, first], rest) = der.split_first_chunk::<2>()?;
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81 => rest.split_first().map(|(n, r)| (usize::from(*n), r))?,
-        0x82 => rest.split_first_chunk::<2>().map(|(n, r)| (usize::from(u16::from_be_bytes(*n)), r))?,
-        _ => return None,
-    };
-    if found == tag { rest.split_at_checked(len) } else { None }
 }

@@ -54,18 +54,19 @@ fn keys_are_read_in_all_usual_dresses() {
     }
 }
 
-/// An SM2 key's SubjectPublicKeyInfo; only its algorithm is looked at.
+/// An SM2 key's SubjectPublicKeyInfo up to the point.
 const SM2_HEAD: &[u8] =
     b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x81\x1c\xcf\x55\x01\x82\x2d\x03\x42\0";
 
 #[test]
 fn a_wrong_pair_is_told_from_a_broken_key() {
     let rsa = pem(&KEY.public_spki(), 64, "\n");
+    // Of kind SM2, and broken: the point is not on the curve.
     let sm2 = pem(&[SM2_HEAD, &[4; 65]].concat(), 64, "\n");
     let parse = |text: &str, alg| Recipient::parse(text, alg).err();
     for alg in [RecipientAlgorithm::Sm2, RecipientAlgorithm::Sm2Asn1] {
         assert_eq!(parse(&rsa, alg), Some(RecipientError::Mismatch));
-        assert_eq!(parse(&sm2, alg), Some(RecipientError::Sm2NotYet));
+        assert_eq!(parse(&sm2, alg), Some(RecipientError::Malformed));
     }
     assert_eq!(parse(&sm2, RecipientAlgorithm::RsaPkcs1), Some(RecipientError::Mismatch));
     let der = KEY.public_spki();

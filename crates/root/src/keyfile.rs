@@ -89,8 +89,8 @@ pub(crate) fn is_text(bytes: &SecretBytes) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jadeseal_types::Suite;
     use crate::seal::Seal;
+    use jadeseal_types::Suite;
     use std::{
         fs,
         os::unix::fs::{PermissionsExt, symlink},

@@ -162,7 +162,8 @@ impl Keyring {
     /// Wraps a key pair that belongs to no account yet, under the current root key; returns that key's version.
     pub fn seal_pooled(&self, id: KeyId, secret: &SecretBytes) -> Result<(u32, Vec<u8>), RootError> {
         let version = self.current();
-        let wrapped = self.root(version)?.wrap.of(self.suite).seal(version, &pooled_place(id, version), secret.expose());
+        let wrapped =
+            self.root(version)?.wrap.of(self.suite).seal(version, &pooled_place(id, version), secret.expose());
         Ok((version, wrapped.map_err(|_| RootError::Crypto("wrapping a pooled key failed"))?))
     }
 

@@ -132,8 +132,8 @@ fn decode(params: &[u8]) -> Result<(Cost, [u8; SALT_BYTES]), RootError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jadeseal_types::Suite;
     use crate::seal::Seal;
+    use jadeseal_types::Suite;
 
     const CHEAP: Cost = Cost { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
 

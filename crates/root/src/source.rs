@@ -180,7 +180,11 @@ mod tests {
         ] {
             let seals = source(from.clone()).open_with(std::slice::from_ref(&record), &env).unwrap();
             let refs: Vec<&dyn Seal> = seals.iter().map(|s| &**s).collect();
-            assert_eq!(Keyring::unlock(&refs, std::slice::from_ref(&record), Suite::Aes256).unwrap().current(), 1, "{from:?}");
+            assert_eq!(
+                Keyring::unlock(&refs, std::slice::from_ref(&record), Suite::Aes256).unwrap().current(),
+                1,
+                "{from:?}"
+            );
         }
         let missing = source(PassphraseFrom::Env("NONE".into())).open_with(&[record], &env).err();
         assert!(matches!(missing, Some(RootError::Malformed { .. })));

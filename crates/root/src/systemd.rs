@@ -55,8 +55,8 @@ fn path(name: &str, directory: Option<OsString>) -> Result<PathBuf, RootError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jadeseal_types::Suite;
     use crate::seal::Seal;
+    use jadeseal_types::Suite;
     use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
     fn put(dir: &Path, name: &str, bytes: &[u8], mode: u32) {

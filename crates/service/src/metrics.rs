@@ -168,7 +168,7 @@ impl Service {
         m.audit_lag.set(whole(self.journal.log().lag().records));
         m.audit_index.set(whole(self.journal.log().next_index()));
         m.replay_overflow.set(whole(self.replay.overflows()));
-        m.rsa_pool.set(whole(self.pool.len() as u64));
+        m.rsa_pool.set(whole(self.pool.ready() as u64));
         m.workers_waiting.set(whole(self.workers.waiting() as u64));
         let mut out = String::with_capacity(16 * 1024);
         if encode(&mut out, &m.registry).is_err() {

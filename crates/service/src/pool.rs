@@ -48,7 +48,7 @@ impl RsaPool {
     }
 
     /// Pairs that are ready.
-    pub fn len(&self) -> usize {
+    pub fn ready(&self) -> usize {
         self.waiting.lock().len()
     }
 
@@ -100,7 +100,7 @@ pub async fn fill(svc: Arc<Service>, mut stop: watch::Receiver<bool>) {
     loop {
         let pool = &svc.pool;
         let step = async {
-            if pool.len() >= pool.target {
+            if pool.ready() >= pool.target {
                 pool.taken.notified().await;
                 return;
             }

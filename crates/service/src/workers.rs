@@ -58,8 +58,7 @@ struct Queue {
 impl Workers {
     /// Starts the threads.
     pub fn start(limits: WorkerLimits) -> io::Result<Self> {
-        let shared =
-            Arc::new(Shared { queue: Mutex::default(), more: Condvar::new(), capacity: limits.queue.max(1) });
+        let shared = Arc::new(Shared { queue: Mutex::default(), more: Condvar::new(), capacity: limits.queue.max(1) });
         let threads = (0..limits.threads.max(1)).map(|_| {
             let shared = shared.clone();
             std::thread::Builder::new().name("asymmetric".into()).spawn(move || shared.run())

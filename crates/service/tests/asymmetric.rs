@@ -3,8 +3,10 @@
 mod support;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jadeseal_crypto::wrap::suite;
 use jadeseal_crypto::{Recipient, RecipientAlgorithm};
 use jadeseal_service::pool;
+use jadeseal_types::{AccountId, KeyId, Suite};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use support::{AES, INTL, Kms, SM4, STRICT, User, code};
@@ -98,7 +100,8 @@ async fn signatures_of_every_algorithm_verify() {
         let key = create(&kms, &user, usage).await;
         for algorithm in *algorithms {
             for (kind, message) in [("RAW", MESSAGE.to_vec()), ("DIGEST", vec![7; *digest_len])] {
-                let base = json!({ "KeyId": key, "Algorithm": algorithm, "MessageType": kind, "Message": b64(&message) });
+                let base =
+                    json!({ "KeyId": key, "Algorithm": algorithm, "MessageType": kind, "Message": b64(&message) });
                 let with = |name: &str, value: Value| {
                     let mut params = base.clone();
                     params[name] = value;
@@ -124,9 +127,7 @@ async fn signatures_of_every_algorithm_verify() {
                 let no_base64 = with("SignatureValue", "!".into());
                 assert_eq!(kms.err(&user, "VerifyByAsymmetricKey", no_base64).await, "InvalidParameterValue");
             }
-            let sign = |kind: &str, message: &[u8]| {
-                json!({ "KeyId": key, "Algorithm": algorithm, "MessageType": kind, "Message": b64(message) })
-            };
+            let sign = |kind: &str, message: &[u8]| json!({ "KeyId": key, "Algorithm": algorithm, "MessageType": kind, "Message": b64(message) });
             for (kind, length, fine) in [
                 ("RAW", 1, true),
                 ("RAW", 4096, true),
@@ -226,10 +227,8 @@ async fn results_are_encrypted_to_public_keys_of_callers() {
     let kms = Kms::start().await;
     let user = kms.user().await;
     // The caller's keys are CMKs here, so that the service can decrypt for him.
-    let (sm2, rsa) = (
-        create(&kms, &user, "ASYMMETRIC_DECRYPT_SM2").await,
-        create(&kms, &user, "ASYMMETRIC_DECRYPT_RSA_2048").await,
-    );
+    let (sm2, rsa) =
+        (create(&kms, &user, "ASYMMETRIC_DECRYPT_SM2").await, create(&kms, &user, "ASYMMETRIC_DECRYPT_RSA_2048").await);
     let (sm2_pem, rsa_pem) = (pem_of(&kms, &user, &sm2).await, pem_of(&kms, &user, &rsa).await);
     let key = kms.create(&user, "symmetric").await;
     let kyber = create(&kms, &user, "ASYMMETRIC_DECRYPT_KYBER_AES").await;
@@ -255,7 +254,9 @@ async fn results_are_encrypted_to_public_keys_of_callers() {
         ] {
             let answer = kms.ok(&user, action, with(params)).await;
             let opened = match algorithm.starts_with("SM2") {
-                true => kms.ok(&user, "AsymmetricSm2Decrypt", json!({ "KeyId": sm2, "Ciphertext": answer[member] })).await,
+                true => {
+                    kms.ok(&user, "AsymmetricSm2Decrypt", json!({ "KeyId": sm2, "Ciphertext": answer[member] })).await
+                }
                 false => {
                     let params = json!({ "KeyId": rsa, "Ciphertext": answer[member], "Algorithm": algorithm });
                     kms.ok(&user, "AsymmetricRsaDecrypt", params).await
@@ -311,19 +312,16 @@ async fn post_quantum_keys_encrypt_and_sign() {
     for wrong in ["", "!", &b64(&bytes[..100])] {
         assert_eq!(kms.err(&user, "PostQuantumCryptoDecrypt", open(wrong)).await, invalid);
     }
-    for wrong in [json!({ "KeyId": kyber, "PlainText": "" }), json!({ "KeyId": kyber, "PlainText": b64(vec![9; 4097]) })] {
-        assert_eq!(
-            kms.err(&user, "PostQuantumCryptoEncrypt", wrong).await,
-            "InvalidParameterValue.InvalidPlaintext"
-        );
+    for wrong in
+        [json!({ "KeyId": kyber, "PlainText": "" }), json!({ "KeyId": kyber, "PlainText": b64(vec![9; 4097]) })]
+    {
+        assert_eq!(kms.err(&user, "PostQuantumCryptoEncrypt", wrong).await, "InvalidParameterValue.InvalidPlaintext");
     }
 
     let dilithium = create(&kms, &user, "ASYMMETRIC_SIGN_VERIFY_DILITHIUM").await;
     let sign = json!({ "KeyId": dilithium, "Message": b64(MESSAGE) });
     let signature = kms.ok(&user, "PostQuantumCryptoSign", sign.clone()).await["Signature"].clone();
-    let verify = |message: &[u8], signature: Value| {
-        json!({ "KeyId": dilithium, "Message": b64(message), "SignatureValue": signature })
-    };
+    let verify = |message: &[u8], signature: Value| json!({ "KeyId": dilithium, "Message": b64(message), "SignatureValue": signature });
     let good = kms.ok(&user, "PostQuantumCryptoVerify", verify(MESSAGE, signature.clone())).await;
     assert_eq!(good["SignatureValid"], true);
     for wrong in [verify(b"other", signature.clone()), verify(MESSAGE, b64("short").into())] {
@@ -500,6 +498,79 @@ async fn a_strict_region_uses_nothing_but_gm() {
         assert_eq!(code(&answer), "InvalidParameter");
     }
     assert!(call("GenerateDataKey", data_key(json!({ "n": 16 }))).await["Plaintext"].is_string());
+}
+
+/// The suites that wrap what is stored: root key, domain keys and one CMK's material.
+async fn wrapping_suites(kms: &Kms, account: AccountId, key: KeyId) -> (Suite, Vec<Suite>, Suite) {
+    let root = kms.store.root_rows().await.unwrap().pop().unwrap();
+    let domains = kms.store.domains(account).await.unwrap();
+    let domains = domains.iter().map(|d| suite(&d.wrapped).unwrap()).collect();
+    let rows = kms.store.all_keys_meta(None, 1_000).await.unwrap();
+    let row = rows.iter().find(|row| row.key_id == key).unwrap();
+    let version = kms.store.versions(&row.scope(), key).await.unwrap().pop().unwrap();
+    (suite(&root.wrapped).unwrap(), domains, suite(&version.wrapped).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_becomes_strict_wraps_with_sm4_from_then_on() {
+    let mut kms = Kms::start().await;
+    let made = kms.svc.create_account("test").await.unwrap();
+    let account = made.account;
+    let user: User = made.into();
+    let create = async |kms: &Kms, region: &str, alias: &str| {
+        let made = kms.call_in(&user, region, "CreateKey", json!({ "Alias": alias })).await;
+        KeyId::parse(made["KeyId"].as_str().unwrap()).unwrap()
+    };
+    let old = create(&kms, AES, "old").await;
+    let blob = kms.encrypt(&user, &old.to_string(), &b64("secret")).await;
+    let (aes, sm4) = (Suite::Aes256, Suite::Sm4);
+    assert_eq!(wrapping_suites(&kms, account, old).await, (aes, vec![aes], aes));
+    kms.become_strict();
+    let kms = kms.restart().await;
+    // The account gets a domain key that wraps with SM4, itself wrapped with SM4.
+    let new = create(&kms, STRICT, "new").await;
+    assert_eq!(wrapping_suites(&kms, account, new).await, (aes, vec![aes, sm4], sm4));
+    create(&kms, STRICT, "another").await;
+    assert_eq!(kms.store.domains(account).await.unwrap().len(), 2, "one is enough");
+    let source = jadeseal_root::SealSource::File { path: kms.dir.path().join("root.key") };
+    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(sm4)).await.unwrap();
+    assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
+    // All of it opens, before and after a restart; a rekey without a configuration stays with SM4.
+    for restarted in [false, true] {
+        let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;
+        assert_eq!(opened["Plaintext"].as_str(), Some(&*b64("secret")), "{restarted}");
+    }
+    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, None).await.unwrap();
+    let kms = kms.restart().await;
+    assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
+    let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;
+    assert_eq!(opened["Plaintext"].as_str(), Some(&*b64("secret")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_becomes_strict_keeps_its_other_keys_unused() {
+    let mut kms = Kms::start().await;
+    let user = kms.user().await;
+    let key = kms.create(&user, "k").await;
+    let blob = kms.encrypt(&user, &key, &b64("secret")).await;
+    let ecc = create(&kms, &user, "ASYMMETRIC_SIGN_VERIFY_ECC").await;
+    kms.turn_strict(AES);
+    let kms = kms.restart().await;
+    let refused = "UnsupportedOperation.UnsupportedKeyUsageInCurrentRegion";
+    for (action, params) in [
+        ("Encrypt", json!({ "KeyId": key, "Plaintext": b64("x") })),
+        ("Decrypt", json!({ "CiphertextBlob": blob })),
+        ("ReEncrypt", json!({ "CiphertextBlob": blob })),
+        ("GenerateDataKey", json!({ "KeyId": key, "NumberOfBytes": 16 })),
+        ("GetPublicKey", json!({ "KeyId": ecc })),
+        ("SignByAsymmetricKey", json!({ "KeyId": ecc, "Algorithm": "ECC_P256_R1", "Message": b64(MESSAGE) })),
+    ] {
+        assert_eq!(kms.err(&user, action, params).await, refused, "{action}");
+    }
+    for key in [&key, &ecc] {
+        assert_eq!(kms.state(&user, key).await, "Enabled");
+        kms.ok(&user, "DisableKey", json!({ "KeyId": key })).await;
+    }
 }
 
 /// Runs the job that fills the pool until it holds `count` pairs.

@@ -336,7 +336,9 @@ async fn the_root_of_trust_moves_to_another_file_also_behind_an_interrupted_reke
     // An interrupted plain rekey: the new version is stored, nothing is re-wrapped yet.
     let rows = kms.store.root_rows().await.unwrap();
     let seals = old.open(&[record(&rows[0])]).unwrap();
-    let keyring = jadeseal_root::Keyring::unlock(&[seals[0].as_ref()], &[record(&rows[0])], Suite::Aes256).unwrap();
+    let keyring =
+        jadeseal_root::Keyring::unlock(&[seals[0].as_ref()], &[record(&rows[0])], jadeseal_types::Suite::Aes256)
+            .unwrap();
     let next = keyring.add_version(seals[0].as_ref(), "primary").unwrap();
     let next = jadeseal_store::RootRow { version: next.version, wrapped: next.wrapped, ..rows[0].clone() };
     kms.store.add_root(vec![next]).await.unwrap();

@@ -275,12 +275,7 @@ impl Action for VerifyByAsymmetricKey {
     }
 }
 
-fn verify(
-    key: &PrivateKey,
-    signable: Signable,
-    message: &Message,
-    signature: &Signature,
-) -> Result<bool, CryptoError> {
+fn verify(key: &PrivateKey, signable: Signable, message: &Message, signature: &Signature) -> Result<bool, CryptoError> {
     key.verify(signable.scheme, signable.input(message), &signature.0)
 }
 

@@ -161,7 +161,7 @@ impl Action for CreateKey {
             return Ok(answer);
         }
         let domain = cx.svc.vault.newest(cmk.account).await?;
-        let create = |material: &SecretBytes| {
+        let create = |material: &SecretBytes| -> Result<Change> {
             let version = Some(Vault::seal_material(&domain, &cmk, 1, material, cx.now)?);
             Ok(Change::CreateKey { cmk: cmk.clone(), version, tags: tags.clone() })
         };

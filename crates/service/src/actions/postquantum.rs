@@ -1,7 +1,7 @@
 //! Post-quantum keys: ML-KEM-1024 with AES-256-GCM (`Kyber_AES`) and ML-DSA-87 (`Dilithium`).
 
 use super::{
-    Cmk, EncryptingPostQuantum, OnKey, SigningPostQuantum, VerifyingPostQuantum,
+    Cmk, EncryptingPostQuantum, SigningPostQuantum, VerifyingPostQuantum,
     asymmetric::{Signed, Verified},
     on_key,
     recipient::{deliver, recipient},

@@ -70,6 +70,15 @@ impl Kms {
         self.regions.push((STRICT, Profile::Gm { strict: true }));
     }
 
+    /// From the next start on a region is strict.
+    pub fn turn_strict(&mut self, region: &str) {
+        for (name, profile) in &mut self.regions {
+            if *name == region {
+                *profile = Profile::Gm { strict: true };
+            }
+        }
+    }
+
     async fn open(dir: TempDir, clock: Arc<ManualClock>, regions: Vec<(&'static str, Profile)>) -> Self {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());

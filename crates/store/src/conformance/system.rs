@@ -212,7 +212,7 @@ pub async fn pooled_keys(store: S) {
     store.commit(&here, taking(2, 20)).await.unwrap();
     assert_eq!(store.commit(&here, taking(2, 21)).await, Err(StoreError::Conflict), "taken");
     assert_eq!(store.key(&here, id(21)).await.unwrap(), None);
-    assert_eq!(store.commit(&here, taking(3, 20)).await, Err(StoreError::Conflict), "the key id is in use");
+    assert_eq!(store.commit(&here, taking(3, 20)).await, Err(StoreError::AliasTaken));
     assert_eq!(store.pooled().await.unwrap(), [pooled(4, 1), pooled(3, 1), pooled(1, 1)], "a failed commit takes none");
     store.drop_pooled(&[id(4), id(99)]).await.unwrap();
     store.add_root(vec![root(2, "a")]).await.unwrap();

@@ -79,7 +79,10 @@ async fn an_older_schema_is_brought_forward() {
     create(&store, &here, [key(&here, 1)]).await;
     store.close().await.unwrap();
     let path = dir.path().join("db");
-    Connection::open(&path).unwrap().execute_batch("DROP TABLE pooled_key; UPDATE schema_version SET version = 1").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("DROP TABLE pooled_key; UPDATE schema_version SET version = 1")
+        .unwrap();
     let store = SqliteStore::open(&path, Options::default()).unwrap();
     assert_eq!(store.schema_version().await.unwrap(), 2);
     assert!(store.key(&here, id(1)).await.unwrap().is_some());
