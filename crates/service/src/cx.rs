@@ -313,12 +313,17 @@ async fn commit_now(
             _ => None,
         })
         .collect();
+    let named: Vec<KeyId> = changes.iter().filter_map(Change::key_id).collect();
     let committed = match svc.store.commit(scope, Commit { changes, outbox: record.map(<[u8]>::to_vec) }).await {
         Ok(committed) => committed,
         Err(StoreError::Conflict) => return Err(CommitError::Conflict),
         Err(StoreError::AliasTaken) => return Err(CommitError::Api(ErrorCode::AliasAlreadyExists.into())),
         Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
-        Err(e) => return Err(CommitError::Api(ApiError::internal(e))),
+        Err(e) => {
+            // It may have happened all the same, where only the store's answer was lost: look again.
+            named.iter().for_each(|id| svc.keys.forget(*id));
+            return Err(CommitError::Api(ApiError::internal(e)));
+        }
     };
     svc.keys.apply(&committed.keys, &destroyed);
     if let (Some(id), Some(record)) = (committed.outbox_id, record) {

@@ -402,6 +402,22 @@ pub enum Change {
 }
 
 impl Change {
+    /// The key that the change is about.
+    pub fn key_id(&self) -> Option<KeyId> {
+        match self {
+            Change::CreateKey { cmk, .. } | Change::UpdateKey { cmk } => Some(cmk.key_id),
+            Change::AddVersion(version) => Some(version.key_id),
+            Change::PutImport(import) => Some(import.key_id),
+            Change::Bind(binding) => Some(binding.key_id),
+            Change::DropVersions(key_id) | Change::DropImport(key_id) => Some(*key_id),
+            Change::DestroyKey { key_id, .. }
+            | Change::TakeImportAttempt { key_id, .. }
+            | Change::ReturnImportAttempt { key_id, .. }
+            | Change::Unbind { key_id, .. } => Some(*key_id),
+            Change::TakePooled(_) => None,
+        }
+    }
+
     /// Whether it takes away wrapped secrets. A store must not keep them readable anywhere in its files, such as
     /// in free pages or a log, for more than some seconds.
     pub fn destroys(&self) -> bool {

@@ -1,6 +1,8 @@
 //! A whole service in a temporary directory, a clock that tests move, and signed requests.
 #![allow(dead_code)]
 
+pub mod faults;
+
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue};
 use jadeseal_audit::{Degree, Log, Options};
@@ -35,6 +37,8 @@ pub struct Kms {
     pub clock: Arc<ManualClock>,
     pub svc: Arc<Service>,
     pub store: Arc<dyn Store>,
+    /// What the service's store does wrong; nothing unless a test says so.
+    pub faults: Arc<faults::Faults>,
     pub watch: ClockWatch,
     regions: Vec<(&'static str, Profile)>,
 }
@@ -88,8 +92,9 @@ impl Kms {
             let name = Region::parse(name).unwrap();
             RegionConf { name, profile: *profile }
         });
+        let faults = Arc::new(faults::Faults::default());
         let parts = Parts {
-            store: store.clone(),
+            store: Arc::new(faults::FaultyStore::new(store.clone(), faults.clone())),
             seal: SealSource::File { path: dir.path().join("root.key") },
             log: Arc::new(log),
             regions: Regions::new(conf.collect()).unwrap(),
@@ -98,7 +103,7 @@ impl Kms {
             create: true,
         };
         let svc = Service::open(parts).await.unwrap();
-        Kms { dir, clock, svc, store, watch: ClockWatch::new(Duration::from_secs(600)), regions }
+        Kms { dir, clock, svc, store, faults, watch: ClockWatch::new(Duration::from_secs(600)), regions }
     }
 
     /// Stops and starts again on the same data.

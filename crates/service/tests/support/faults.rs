@@ -1,0 +1,120 @@
+//! A store that fails when it is told to.
+
+use async_trait::async_trait;
+use jadeseal_store::*;
+use jadeseal_types::{AccountId, KeyId, KeyState, SecretId};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// What the next commit does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It does not happen: the disk is full.
+    Refused,
+    /// It does not happen: somebody else was faster, it seems.
+    Conflict,
+    /// It happens, but the answer is lost on the way.
+    AnswerLost,
+}
+
+/// Faults to come.
+#[derive(Default)]
+pub struct Faults(Mutex<Option<Fault>>);
+
+impl Faults {
+    /// Spoils the next commit.
+    pub fn next_commit(&self, fault: Fault) {
+        *self.0.lock() = Some(fault);
+    }
+
+    /// Forgets a fault that has not struck; true when there was one.
+    pub fn clear(&self) -> bool {
+        self.0.lock().take().is_some()
+    }
+}
+
+/// The store itself, with faults.
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Arc<Faults>,
+}
+
+impl FaultyStore {
+    pub fn new(inner: Arc<dyn Store>, faults: Arc<Faults>) -> Self {
+        FaultyStore { inner, faults }
+    }
+
+    async fn spoiled(&self, scope: &Scope, commit: Commit) -> Result<Committed> {
+        // Not held across the await.
+        let fault = self.faults.0.lock().take();
+        match fault {
+            None => self.inner.commit(scope, commit).await,
+            Some(Fault::Refused) => Err(StoreError::Full("on purpose".into())),
+            Some(Fault::Conflict) => Err(StoreError::Conflict),
+            Some(Fault::AnswerLost) => {
+                self.inner.commit(scope, commit).await?;
+                Err(StoreError::Unavailable("the answer was lost, on purpose".into()))
+            }
+        }
+    }
+}
+
+/// Everything but commits goes to the store as it is.
+macro_rules! pass_on {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)+) => {
+        #[async_trait]
+        impl Store for FaultyStore {
+            async fn commit(&self, scope: &Scope, commit: Commit) -> Result<Committed> {
+                self.spoiled(scope, commit).await
+            }
+
+            $(async fn $name(&self, $($arg: $ty),*) -> Result<$out> {
+                self.inner.$name($($arg),*).await
+            })+
+        }
+    };
+}
+
+pass_on! {
+    fn key(scope: &Scope, key_id: KeyId) -> Option<Cmk>;
+    fn keys(scope: &Scope, key_ids: &[KeyId]) -> Vec<Option<Cmk>>;
+    fn versions(scope: &Scope, key_id: KeyId) -> Vec<KeyVersion>;
+    fn version(scope: &Scope, key_id: KeyId, version: u32) -> Option<KeyVersion>;
+    fn list(scope: &Scope, query: KeyQuery) -> Page<Cmk>;
+    fn list_ids(scope: &Scope, query: KeyQuery) -> Page<KeyId>;
+    fn import_params(scope: &Scope, key_id: KeyId) -> Option<ImportParams>;
+    fn bindings(scope: &Scope, key_id: KeyId) -> Vec<Binding>;
+    fn tags(scope: &Scope, key_id: KeyId) -> Vec<Tag>;
+    fn count_own(scope: &Scope) -> u64;
+    fn due_deletions(now: u64, limit: u64) -> Vec<Cmk>;
+    fn due_expiries(now: u64, limit: u64) -> Vec<Cmk>;
+    fn due_rotations(now: u64, limit: u64) -> Vec<Cmk>;
+    fn drop_expired_imports(now: u64, limit: u64) -> u64;
+    fn all_keys_meta(after: Option<KeyId>, limit: u64) -> Vec<Cmk>;
+    fn counts_by_state() -> Vec<(KeyState, u64)>;
+    fn accounts() -> Vec<AccountRow>;
+    fn account(account: AccountId) -> Option<AccountRow>;
+    fn create_account(account: AccountRow, domain: DomainRow, access_keys: Vec<AccessKeyRow>) -> ();
+    fn access_key(secret_id: &SecretId) -> Option<AccessKeyRow>;
+    fn put_access_key(row: AccessKeyRow) -> ();
+    fn touch_access_keys(used: &[(SecretId, u64)]) -> ();
+    fn domains(account: AccountId) -> Vec<DomainRow>;
+    fn add_domain(row: DomainRow) -> ();
+    fn domains_under_root(root_version: u32, limit: u64) -> Vec<DomainRow>;
+    fn count_domains_under(root_version: u32) -> u64;
+    fn rewrap_domain(row: DomainRow) -> ();
+    fn root_rows() -> Vec<RootRow>;
+    fn add_root(rows: Vec<RootRow>) -> ();
+    fn replace_root_slots(version: u32, rows: Vec<RootRow>) -> ();
+    fn drop_root(version: u32) -> ();
+    fn pooled() -> Vec<PooledKey>;
+    fn add_pooled(key: PooledKey) -> ();
+    fn drop_pooled(ids: &[KeyId]) -> ();
+    fn outbox_pending() -> Vec<(u64, Vec<u8>)>;
+    fn outbox_done(ids: &[u64]) -> ();
+    fn meta_get(key: &str) -> Option<Vec<u8>>;
+    fn meta_put(key: &str, value: &[u8]) -> ();
+    fn schema_version() -> u32;
+    fn ping() -> ();
+    fn close() -> ();
+}
