@@ -55,8 +55,7 @@ fn rsa_pkcs1_decryption() {
             }
         }
     }
-    assert_eq!((exact, synthetic + no_number), (42, 25));
-    assert!(no_number <= 6);
+    assert_eq!((exact, synthetic, no_number), (42, 19, 6));
 }
 
 fn oaep(name: rsa_oaep::TestName, padding: Padding) -> usize {
@@ -177,7 +176,7 @@ fn ml_kem_1024() {
         }
         decapsulated += 1;
     }
-    assert!(decapsulated >= 180, "{decapsulated}");
+    assert_eq!(decapsulated, 182);
 
     let keys = ml_kem(TestName::MlKem1024KeyGenSeed);
     for test in &keys {
@@ -235,8 +234,7 @@ fn ml_dsa_87_verification() {
             }
         }
     }
-    assert_eq!(compared + with_context, 241);
-    assert!(compared >= 200, "{compared}");
+    assert_eq!((compared, with_context), (234, 7));
 }
 
 #[test]
@@ -259,5 +257,5 @@ fn ml_dsa_87_keys_from_seeds() {
             }
         }
     }
-    assert!(keys >= 35 && signatures >= 40, "{keys} {signatures}");
+    assert_eq!((keys, signatures), (39, 71));
 }
