@@ -3,7 +3,7 @@
 
 use crate::dudect::{LIMIT, compare, measure};
 use jadeseal_crypto::rsa::{Padding, implicit_rejection};
-use jadeseal_crypto::{RsaKey, random};
+use jadeseal_crypto::{ImportKey, RsaKey, WrappingAlgorithm, random};
 use std::cell::RefCell;
 
 const NAMES: [&str; 4] = ["good padding", "bad first byte", "no separator", "short padding"];
@@ -18,18 +18,29 @@ fn nonzero(len: usize) -> Vec<u8> {
     out
 }
 
-/// A block of one class. Every message has 32 bytes; in the others it has the length of the synthetic
-/// one, which is secret from nobody.
+/// A block of one class. The message of a good block is of any length, evenly, as the synthetic message of
+/// a bad one is: the length of the answer is no secret, and copying a longer one takes longer.
 fn block(class: usize) -> [u8; SIZE] {
     let mut block: [u8; SIZE] = nonzero(SIZE).try_into().unwrap();
     block[..2].copy_from_slice(&[0, 2]);
+    let separator = SIZE - 1 - below(246);
     match class {
-        0 => block[SIZE - 33] = 0,
-        1 => (block[0], block[SIZE - 33]) = (1, 0),
+        0 => block[separator] = 0,
+        1 => (block[0], block[separator]) = (1, 0),
         2 => (),
         _ => block[5] = 0,
     }
     block
+}
+
+/// A number, evenly, below a bound of at most 256.
+fn below(bound: usize) -> usize {
+    loop {
+        let drawn = usize::from(random::secret(1).unwrap().expose()[0]);
+        if drawn < bound {
+            return drawn;
+        }
+    }
 }
 
 /// A ring of inputs made beforehand, each used again and again, so that making them costs nothing.
@@ -58,7 +69,7 @@ fn samples(default: usize) -> usize {
 fn after_the_private_operation() {
     // One key derivation key per block, as each ciphertext has its own.
     let ring =
-        Ring::new(512, |class| (<[u8; 32]>::try_from(random::secret(32).unwrap().expose()).unwrap(), block(class)));
+        Ring::new(2048, |class| (<[u8; 32]>::try_from(random::secret(32).unwrap().expose()).unwrap(), block(class)));
     let classes = measure(
         &NAMES,
         samples(100_000),
@@ -72,12 +83,14 @@ fn after_the_private_operation() {
 #[ignore = "takes minutes; runs with the soaks"]
 fn the_whole_decryption() {
     let key = RsaKey::generate().unwrap();
+    let import = ImportKey::from_pkcs8(key.to_pkcs8().unwrap().expose()).unwrap();
     let public = Public::of(&key);
-    let ring = Ring::new(64, |class| public.raise(&block(class)));
+    let ring = Ring::new(512, |class| public.raise(&block(class)));
     // The blocks are what they are meant to be.
     for class in 0..NAMES.len() {
-        let message = key.decrypt(Padding::Pkcs1, &ring.next(class)).unwrap();
-        assert!(class != 0 || message.len() == 32);
+        let text = ring.next(class);
+        let unwrapped = import.unwrap(WrappingAlgorithm::RsaPkcs1, &text);
+        assert_eq!(unwrapped.is_ok_and(|m| m.ct_eq(key.decrypt(Padding::Pkcs1, &text).unwrap().expose())), class == 0);
     }
     let classes =
         measure(&NAMES, samples(100_000), |class| ring.next(class), |text| key.decrypt(Padding::Pkcs1, text).unwrap());

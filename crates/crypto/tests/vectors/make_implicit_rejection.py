@@ -3,7 +3,8 @@
 
 The answers come from OpenSSL (3.2 or newer), as it is bundled with the Python package `cryptography`,
 which is told nothing but key and ciphertext. The ciphertexts are made here: an encoded block of any form
-is raised to the public exponent.
+is raised to the public exponent. Of the file as it is committed, the Rust crate `rsa` 0.10.0 gives the
+same 212 answers.
 
     python3 make_implicit_rejection.py > rsa_implicit_rejection.json
 """
