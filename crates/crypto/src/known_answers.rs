@@ -1,6 +1,6 @@
 //! The formats against `tests/vectors/blob_v1.json`, which a second implementation wrote.
 
-use crate::{BlobKey, Context, Header, WrapKey, blob, parent_version, place, wrap};
+use crate::{BlobKey, Context, Header, MlKemKey, WrapKey, blob, parent_version, place, pq, wrap};
 use data_encoding::HEXLOWER;
 use jadeseal_types::{KeyId, SecretBytes, Suite};
 use serde_json::Value;
@@ -61,6 +61,28 @@ fn wraps_open_and_are_made_byte_for_byte() {
         assert!(key.open(&wrapped, &place).unwrap().ct_eq(&secret));
         let made = key.seal_with_salt(version, &place, &secret, &salt).unwrap();
         assert_eq!(HEXLOWER.encode(&made), v["wrapped"].as_str().unwrap());
+    }
+}
+
+#[test]
+fn pq_blobs_open_and_are_made_byte_for_byte() {
+    let vectors = file("pq_blobs");
+    assert_eq!(vectors.len(), 3);
+    for v in &vectors {
+        let key = MlKemKey::from_bytes(&hex(&v["decapsulation_key"])).unwrap();
+        let key_id = KeyId::parse(v["key_id"].as_str().unwrap()).unwrap();
+        let (text, sealed) = (hex(&v["plaintext"]), hex(&v["blob"]));
+        let (salt, version) = (hex(&v["salt"]).try_into().unwrap(), version(&v["version"]));
+
+        assert_eq!(pq::header(&sealed).unwrap(), (key_id, version));
+        assert_eq!(sealed.len(), text.len() + pq::OVERHEAD);
+        assert!(pq::open(&key, &sealed).unwrap().ct_eq(&text));
+        let secret = key.decapsulate(&sealed[24..24 + 1568]).unwrap();
+        assert_eq!(secret.expose()[..], hex(&v["shared_secret"]));
+        let made = pq::seal_with(&secret, &sealed[24..24 + 1568], key_id, version, &salt, &text).unwrap();
+        assert_eq!(HEXLOWER.encode(&made), v["blob"].as_str().unwrap());
+        // The ciphertext blob of Encrypt does not know the suite.
+        assert!(Header::parse(&sealed).is_err());
     }
 }
 

@@ -44,8 +44,9 @@ impl RsaScheme {
     }
 }
 
-/// An RSA-2048 private key, ready for decryption and for signing. Opening one costs a small part of one
-/// private operation; keep it for more than one.
+/// An RSA-2048 private key, ready for decryption and for signing. Opening one costs about as much as two
+/// private operations, since the library checks the numbers for each use; a call costs nothing of that
+/// again, so keep it.
 pub struct RsaKey {
     pair: Pair,
     signer: KeyPair,

@@ -106,7 +106,9 @@ impl Pair {
         if private.key_size_bits() != BITS {
             return Err(CryptoError::Invalid);
         }
-        Self::new(private)
+        // The library also takes a key without its public exponent, which it would use without blinding;
+        // such a key has no public half to be written.
+        Self::new(private).map_err(|_| CryptoError::Invalid)
     }
 
     fn new(private: PrivateDecryptingKey) -> Result<Self, CryptoError> {

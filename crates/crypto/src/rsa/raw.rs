@@ -101,6 +101,7 @@ mod tests {
     use super::*;
     use crate::ec::{Curve, EcKey};
     use crate::rsa::{Padding, RsaKey, RsaPublicKey};
+    use crate::{CryptoError, ImportKey};
     use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
     use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
 
@@ -143,6 +144,26 @@ mod tests {
         for len in 0..der.len() {
             assert!(RawKey::from_pkcs8(&der.expose()[..len]).is_none());
         }
+    }
+
+    #[test]
+    fn a_key_without_its_public_exponent_is_refused() {
+        let key = RawKey::from_pkcs8(RsaKey::generate().unwrap().to_pkcs8().unwrap().expose()).unwrap();
+        let element = |tag: u8, body: &[u8]| {
+            let len = (body.len() as u16).to_be_bytes();
+            [&[tag, 0x82, len[0], len[1]], body].concat()
+        };
+        let number = |bytes: &[u8]| element(2, &[&[0], bytes].concat());
+        let d = key.exponent().unwrap();
+        let skip = d.expose().iter().take_while(|b| **b == 0).count();
+        let d = if d.expose()[skip] < 0x80 { element(2, &d.expose()[skip..]) } else { number(&d.expose()[skip..]) };
+        let zero = [2, 1, 0];
+        let numbers = [&zero[..], &number(&key.modulus().unwrap()), &zero, &d, &zero, &zero, &zero, &zero, &zero];
+        let head = b"\x02\x01\x00\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+        let der = element(0x30, &[&head[..], &element(4, &element(0x30, &numbers.concat()))].concat());
+        assert!(PrivateDecryptingKey::from_pkcs8(&der).is_ok());
+        assert!(matches!(RsaKey::from_pkcs8(&der), Err(CryptoError::Invalid)));
+        assert!(matches!(ImportKey::from_pkcs8(&der), Err(CryptoError::Invalid)));
     }
 
     #[test]

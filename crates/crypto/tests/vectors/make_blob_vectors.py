@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes blob_v1.json: known answers for the ciphertext blob and the wrapped secret.
+"""Writes blob_v1.json: known answers for the ciphertext blobs and the wrapped secret.
 
 A second implementation of docs/formats.md that shares no code with the server. AES-GCM, HMAC-SHA-256
 and the SP 800-108 derivation come from the Python package `cryptography`; SM3, HMAC-SM3, SM4 and GCM
 over it are written out below from GB/T 32905, GB/T 32907 and SP 800-38D and checked against the
-standards' own examples and RFC 8998 before anything is written.
+standards' own examples and RFC 8998 before anything is written. ML-KEM-1024 comes from the package
+`kyber-py`, in pure Python.
 
     python3 make_blob_vectors.py > blob_v1.json
 """
@@ -17,6 +18,7 @@ import sys
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
+from kyber_py.ml_kem import ML_KEM_1024
 
 M32 = 0xFFFFFFFF
 
@@ -223,7 +225,29 @@ def wraps():
             }
 
 
+def pq_blobs():
+    for i, length in enumerate((0, 32, 300)):
+        d, z, m = (filler(f"ML-KEM {part} {i}", 32) for part in "dzm")
+        public, private = ML_KEM_1024._keygen_internal(d, z)
+        secret, kem_text = ML_KEM_1024._encaps_internal(public, m)
+        salt, text = filler(f"salt ML-KEM {i}", 32), filler(f"text ML-KEM {i}", length)
+        version = (1, 2, 0xFFFFFFFF)[i]
+        header = b"JS\1\3" + bytes.fromhex(KEY_ID.replace("-", "")) + struct.pack(">I", version) + kem_text
+        blob, message_key, _ = envelope(1, secret, b"jadeseal/kem01", header, salt, b"", text)
+        yield {
+            "decapsulation_key": private.hex(),
+            "key_id": KEY_ID,
+            "version": version,
+            "shared_secret": secret.hex(),
+            "salt": salt.hex(),
+            "plaintext": text.hex(),
+            "message_key": message_key.hex(),
+            "blob": blob.hex(),
+        }
+
+
 self_check()
 source = "made by make_blob_vectors.py from docs/formats.md; all byte strings in hexadecimal"
-json.dump({"source": source, "blobs": list(blobs()), "wraps": list(wraps())}, sys.stdout, indent=1, ensure_ascii=True)
+lists = {"blobs": list(blobs()), "wraps": list(wraps()), "pq_blobs": list(pq_blobs())}
+json.dump({"source": source} | lists, sys.stdout, indent=1, ensure_ascii=True)
 print()
