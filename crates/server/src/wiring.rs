@@ -110,6 +110,9 @@ pub fn seal_source(conf: &RootConf) -> SealSource {
     }
 }
 
+/// When the first RSA keys are made ahead, after the start.
+const POOL_DELAY: Duration = Duration::from_secs(10);
+
 /// File name of the embedded store in its data directory.
 pub const DATABASE: &str = "jadeseal.db";
 
@@ -206,7 +209,7 @@ impl Opened {
             Some(files) => Some(Acceptor::open(files).map_err(|e| StartError::new("TLS", e))?),
         };
         let (jobs_stop, jobs_stopped) = watch::channel(false);
-        let filling = tokio::spawn(pool::fill(self.service.clone(), jobs_stopped.clone()));
+        let filling = tokio::spawn(pool::fill(self.service.clone(), POOL_DELAY, jobs_stopped.clone()));
         let jobs = tokio::spawn(jobs::run(self.service.clone(), self.config.deletion_settle, jobs_stopped));
         let warming = tokio::spawn({
             let service = self.service.clone();

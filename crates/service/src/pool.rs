@@ -95,8 +95,14 @@ impl RsaPool {
     }
 }
 
-/// Keeps the pool full until `stop` turns true.
-pub async fn fill(svc: Arc<Service>, mut stop: watch::Receiver<bool>) {
+/// Keeps the pool full until `stop` turns true. It begins after `delay`, or as soon as a pair is asked for: a
+/// start has better things to do, and many a process ends before anybody wants an RSA key.
+pub async fn fill(svc: Arc<Service>, delay: Duration, mut stop: watch::Receiver<bool>) {
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        () = svc.pool.taken.notified() => {}
+        changed = stop.changed() => if changed.is_err() || *stop.borrow() { return },
+    }
     loop {
         let pool = &svc.pool;
         let step = async {

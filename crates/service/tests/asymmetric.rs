@@ -576,7 +576,7 @@ async fn a_region_that_becomes_strict_keeps_its_other_keys_unused() {
 /// Runs the job that fills the pool until it holds `count` pairs.
 async fn fill(kms: &Kms, count: usize) {
     let (stop, stopped) = watch::channel(false);
-    let job = tokio::spawn(pool::fill(kms.svc.clone(), stopped));
+    let job = tokio::spawn(pool::fill(kms.svc.clone(), std::time::Duration::ZERO, stopped));
     while kms.store.pooled().await.unwrap().len() < count {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
