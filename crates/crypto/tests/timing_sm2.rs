@@ -12,9 +12,12 @@ use std::time::Instant;
 /// Measurements of both classes together.
 const SAMPLES: usize = 200_000;
 /// The same for decryption, which takes three times as long.
-const SAMPLES_DECRYPT: usize = 120_000;
-/// Inputs of each class. The fixed class too is a pool of as many copies, so that the caches see the same.
+const SAMPLES_DECRYPT: usize = 100_000;
+/// Inputs at a time, as many as a byte counts, and measurements with them before new ones are made. With
+/// the same inputs throughout, their places in memory and the lengths of their numbers would count as a difference
+/// of the classes.
 const POOL: usize = 256;
+const ROUND: usize = 1024;
 /// dudect's bound for "definitely not constant time".
 const LIMIT: f64 = 10.0;
 
@@ -28,25 +31,25 @@ fn key() -> Sm2Key {
     Sm2Key::generate().unwrap()
 }
 
-fn copy(key: &Sm2Key) -> Sm2Key {
-    Sm2Key::from_scalar(key.to_scalar().expose()).unwrap()
-}
-
 /// The largest |t| over crops of the slowest measurements, in which interrupts are, between inputs made
-/// with false and with true. They are made in turns, so that the places of both in memory are alike:
-/// where one class lay behind the other, that alone was seen.
+/// with false and with true. Chance decides which class an input belongs to, so that neither lies in
+/// better places of the memory: places alone make a difference of nanoseconds.
 fn largest_t<T>(samples: usize, make: impl Fn(bool) -> T, run: impl Fn(&T)) -> f64 {
-    let pool: Vec<[T; 2]> = (0..POOL).map(|_| [make(false), make(true)]).collect();
     let mut times = [Vec::with_capacity(samples), Vec::with_capacity(samples)];
-    for i in 0..samples + samples / 20 {
-        let [class, at] = bytes::<2>().map(usize::from);
-        let input = &pool[at][class & 1];
-        let start = Instant::now();
-        run(black_box(input));
-        let time = start.elapsed().as_nanos() as f64;
-        // The first ones warm up.
-        if i >= samples / 20 {
-            times[class & 1].push(time);
+    for round in 0..=samples / ROUND {
+        let pool: [(bool, T); POOL] = std::array::from_fn(|_| {
+            let class = bytes::<1>()[0] & 1 == 1;
+            (class, make(class))
+        });
+        for _ in 0..ROUND {
+            let (class, input) = &pool[usize::from(bytes::<1>()[0])];
+            let start = Instant::now();
+            run(black_box(input));
+            let time = start.elapsed().as_nanos() as f64;
+            // The first round warms up.
+            if round > 0 {
+                times[usize::from(*class)].push(time);
+            }
         }
     }
     let mut all = times.concat();
@@ -88,37 +91,36 @@ fn decrypt(key: &Sm2Key, ciphertext: &[u8]) {
 #[ignore = "takes two minutes and an idle machine"]
 fn time_does_not_depend_on_secrets() {
     let one = key();
+    let scalar = one.to_scalar();
+    // Equal work for both classes, so that their memory looks alike.
+    let one_or_random = |random| {
+        let fresh = random::secret(32).unwrap();
+        Sm2Key::from_scalar(if random { fresh.expose() } else { scalar.expose() }).unwrap()
+    };
     let mut worst = Vec::new();
     let mut report = |name: &'static str, t: f64| {
         println!("{name:<44} |t| = {t:.2}");
         worst.push((name, t));
     };
+    let sign = |(key, e): &(Sm2Key, [u8; 32])| {
+        let _ = black_box(key.sign(Input::Digest(e)));
+    };
 
-    // The measurement itself: one more block to hash is seen.
+    // The measurement itself: one more block to hash is seen, no difference is none.
     let control = largest_t(
         SAMPLES / 10,
-        |longer| (copy(&one), vec![1u8; if longer { 80 } else { 16 }]),
+        |longer| (one_or_random(false), vec![1u8; if longer { 80 } else { 16 }]),
         |(key, message)| {
             let _ = black_box(key.sign(Input::Message(message)));
         },
     );
     println!("{:<44} |t| = {control:.2}", "control: a longer message");
     assert!(control > LIMIT);
+    report("control: random keys and digests twice", largest_t(SAMPLES, |_| (one_or_random(true), bytes()), sign));
 
-    // Both classes make both kinds of key, one of which is dropped: see `largest_t`.
-    let one_or_random = |random| {
-        let pair = [copy(&one), key()];
-        copy(&pair[usize::from(random)])
-    };
     report(
         "sign: one key and digest, random ones",
-        largest_t(
-            SAMPLES,
-            |random| (one_or_random(random), if random { bytes() } else { [7; 32] }),
-            |(key, e)| {
-                let _ = black_box(key.sign(Input::Digest(e)));
-            },
-        ),
+        largest_t(SAMPLES, |random| (one_or_random(random), if random { bytes() } else { [7; 32] }), sign),
     );
     report(
         "decrypt: one key, random keys",

@@ -60,7 +60,8 @@ pub(super) fn sign(secret: &Secret, e: &[u8; LEN]) -> Result<Sm2Signature, Crypt
 
 /// Signs e with the nonce k, unless the standard asks for another nonce.
 pub(super) fn sign_with(secret: &Secret, e: &[u8; LEN], k: &Scalar) -> Option<Sm2Signature> {
-    let point = ProjectivePoint::mul_by_generator(k).to_affine();
+    // Wiped before it is divided out: the third coordinate tells of k.
+    let point = Zeroizing::new(ProjectivePoint::mul_by_generator(k)).to_affine();
     let r = reduce(e) + reduce(&point.x().into());
     let r_plus_k = Zeroizing::new(r + *k);
     // (k - r d)/(1 + d) = (r + k)/(1 + d) - r
