@@ -9,6 +9,7 @@ pub mod config;
 pub mod context;
 pub mod key_material;
 pub mod recipient;
+pub mod sm2;
 pub mod wrap;
 
 /// A target's body: takes any bytes, panics when an assertion fails.
@@ -26,5 +27,6 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("json", jadeseal_auth::fuzz::json),
     ("key_material", key_material::run),
     ("recipient", recipient::run),
+    ("sm2", sm2::run),
     ("wrap", wrap::run),
 ];

@@ -92,4 +92,17 @@ macro_rules! targets {
     };
 }
 
-targets!(audit_recovery, authorization, blob, config, context, form, http_request, json, key_material, recipient, wrap);
+targets!(
+    audit_recovery,
+    authorization,
+    blob,
+    config,
+    context,
+    form,
+    http_request,
+    json,
+    key_material,
+    recipient,
+    sm2,
+    wrap
+);

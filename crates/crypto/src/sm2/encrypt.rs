@@ -39,13 +39,13 @@ pub(super) fn encrypt(key: &AffinePoint, message: &[u8]) -> Result<Vec<u8>, Cryp
 /// Encrypts with the nonce k, unless the key stream comes out as zeros and would show the message.
 pub(super) fn encrypt_with(key: &AffinePoint, message: &[u8], k: &Scalar) -> Option<Vec<u8>> {
     // Both points share one inversion.
-    let points = [ProjectivePoint::mul_by_generator(k), ProjectivePoint::from(key) * k];
-    let [c1, mut product] = ProjectivePoint::batch_normalize(&points);
-    let shared = coordinates(&product);
-    product.zeroize();
+    let points = Zeroizing::new([ProjectivePoint::mul_by_generator(k), ProjectivePoint::from(key) * k]);
+    let points = Zeroizing::new(ProjectivePoint::batch_normalize(&*points));
+    let [c1, product] = &*points;
+    let shared = coordinates(product);
 
     let mut raw = Vec::with_capacity(RAW_HEAD + message.len());
-    raw.extend_from_slice(&coordinates(&c1)[..]);
+    raw.extend_from_slice(&coordinates(c1)[..]);
     raw.extend_from_slice(&hash(&shared, message));
     raw.extend_from_slice(message);
     if apply_key_stream(&shared, &mut raw[RAW_HEAD..]) == 0 {
@@ -74,9 +74,8 @@ pub(super) fn raw_to_asn1(raw: &[u8]) -> Vec<u8> {
 /// form and C1, which the sender knows, decide where it ends early.
 pub(super) fn decrypt(d: &Scalar, ciphertext: &[u8]) -> Result<SecretBytes, CryptoError> {
     let (c1, c3, c2) = read(ciphertext).ok_or(CryptoError::Invalid)?;
-    let mut product = (ProjectivePoint::from(c1) * d).to_affine();
-    let shared = coordinates(&product);
-    product.zeroize();
+    let product = Zeroizing::new(ProjectivePoint::from(c1) * d);
+    let shared = coordinates(&Zeroizing::new(product.to_affine()));
 
     let mut message = SecretBytes::copy_from(c2);
     let stream = apply_key_stream(&shared, message.expose_mut());

@@ -4,7 +4,7 @@ use super::{LEN, Secret, TRIES, read_scalar};
 use crate::{CryptoError, der, random};
 use ::sm2::elliptic_curve::Curve;
 use ::sm2::elliptic_curve::group::Group;
-use ::sm2::elliptic_curve::ops::{MulByGeneratorVartime, MulVartime, Reduce};
+use ::sm2::elliptic_curve::ops::{MulByGeneratorVartime, Reduce};
 use ::sm2::elliptic_curve::point::AffineCoordinates;
 use ::sm2::{AffinePoint, ProjectivePoint, Scalar, Sm2, U256};
 use rfc6979::KGenerator;
@@ -60,7 +60,8 @@ pub(super) fn sign(secret: &Secret, e: &[u8; LEN]) -> Result<Sm2Signature, Crypt
 
 /// Signs e with the nonce k, unless the standard asks for another nonce.
 pub(super) fn sign_with(secret: &Secret, e: &[u8; LEN], k: &Scalar) -> Option<Sm2Signature> {
-    let point = ProjectivePoint::mul_by_generator(k).to_affine();
+    // Wiped before it is divided out: the third coordinate tells of k.
+    let point = Zeroizing::new(ProjectivePoint::mul_by_generator(k)).to_affine();
     let r = reduce(e) + reduce(&point.x().into());
     let r_plus_k = Zeroizing::new(r + *k);
     // (k - r d)/(1 + d) = (r + k)/(1 + d) - r
@@ -73,7 +74,7 @@ pub(super) fn sign_with(secret: &Secret, e: &[u8; LEN], k: &Scalar) -> Option<Sm
 pub(super) fn verify(point: &AffinePoint, e: &[u8; LEN], signature: &[u8]) -> bool {
     let Some((r, s)) = read_der(signature).or_else(|| read_raw(signature)) else { return false };
     let t = r + s;
-    let sum = ProjectivePoint::mul_by_generator_vartime(&s) + ProjectivePoint::from(point).mul_vartime(&t);
+    let sum = ProjectivePoint::mul_by_generator_and_mul_add_vartime(&s, &t, &ProjectivePoint::from(point));
     let degenerate = t.is_zero() | sum.is_identity();
     !bool::from(degenerate) && r == reduce(e) + reduce(&sum.to_affine().x().into())
 }

@@ -125,3 +125,20 @@ fn a_key_stream_of_zeros_is_refused_both_ways() {
         assert!(key.decrypt(&key.public.encrypt_asn1(b"m").unwrap()).unwrap().ct_eq(b"m"));
     }
 }
+
+#[test]
+fn what_gmssl_made() {
+    let file: serde_json::Value = serde_json::from_str(include_str!("../../tests/vectors/sm2_gmssl.json")).unwrap();
+    let vectors = file["vectors"].as_array().unwrap();
+    assert_eq!(vectors.len(), 48);
+    for v in vectors {
+        let field = |name: &str| data_encoding::HEXLOWER.decode(v[name].as_str().unwrap().as_bytes()).unwrap();
+        let key = Sm2Key::from_scalar(&field("private")).unwrap();
+        let (message, e, signature) = (field("message"), field("e"), field("signature"));
+        assert_eq!(key.public.coordinates(), field("public"));
+        assert_eq!(key.digest(Input::Message(&message)).unwrap()[..], e);
+        assert_eq!(key.verify(Input::Digest(&e), &signature), Ok(true));
+        assert_eq!(key.verify(Input::Message(&message), &signature), Ok(true));
+        assert!(key.decrypt(&raw_to_asn1(&field("c1c3c2"))).unwrap().ct_eq(&message));
+    }
+}
