@@ -28,6 +28,9 @@ pub struct Options {
     /// Numbers of connections
     #[arg(long, value_delimiter = ',', default_values_t = [16, 64])]
     connections: Vec<usize>,
+    /// Operations of Jadeseal to measure
+    #[arg(long, value_delimiter = ',', default_values_t = OPERATIONS.map(str::to_owned))]
+    operations: Vec<String>,
     /// OpenBao's server (default: `bao` on the path or in .venv/bin)
     #[arg(long)]
     openbao: Option<PathBuf>,
@@ -48,6 +51,8 @@ impl Options {
     }
 }
 
+/// What can be measured.
+const OPERATIONS: [&str; 6] = ["Encrypt", "Decrypt", "GenerateDataKey", "DescribeKey", "ListKeyDetail", "CreateKey"];
 /// Keys that the operations spread over.
 const KEYS: usize = 100;
 /// Length of the plaintexts, bytes.
@@ -129,11 +134,12 @@ impl Peers {
         for store in &self.jadeseal {
             let who = format!("Jadeseal, audit {}", store.degree);
             let server = &store.server;
-            for what in ["Encrypt", "Decrypt", "GenerateDataKey", "DescribeKey", "ListKeyDetail"] {
+            let wanted = |what: &str| options.operations.iter().any(|o| o == what);
+            for what in OPERATIONS.into_iter().filter(|what| *what != "CreateKey" && wanted(what)) {
                 let requests = store.requests(what, count, round)?;
                 run(&who, what, &server.process, server.address(), requests, connections)?;
             }
-            if connections == options.connections[0] {
+            if connections == options.connections[0] && wanted("CreateKey") {
                 let stem = format!("r{round}");
                 let body = |n: usize| format!(r#"{{"Alias":"{stem}-{n}"}}"#);
                 let requests = server.own_bodies("CreateKey", count.min(10_000), body);

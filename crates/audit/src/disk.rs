@@ -24,6 +24,11 @@ impl Disk {
         file.write_all_at(bytes, offset)
     }
 
+    /// Cuts the file at `len`.
+    pub fn cut(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
     /// `fdatasync`.
     pub fn flush(&self, file: &File) -> io::Result<()> {
         #[cfg(test)]
@@ -93,6 +98,7 @@ pub(crate) mod faults {
         hold_flush: bool,
         flushes: u64,
         full: bool,
+        reservations: u64,
         /// Bytes of the next write that reach the file before it fails.
         short_write: Option<usize>,
     }
@@ -122,6 +128,11 @@ pub(crate) mod faults {
             self.state.lock().flushes
         }
 
+        /// Reservations begun so far.
+        pub fn reservations(&self) -> u64 {
+            self.state.lock().reservations
+        }
+
         pub fn before_flush(&self) -> io::Result<()> {
             let mut state = self.state.lock();
             state.flushes += 1;
@@ -130,7 +141,9 @@ pub(crate) mod faults {
         }
 
         pub fn before_reserve(&self) -> io::Result<()> {
-            if self.state.lock().full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+            let mut state = self.state.lock();
+            state.reservations += 1;
+            if state.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
         }
 
         pub fn before_write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -12,6 +12,7 @@ use std::{
     cell::RefCell,
     collections::HashSet,
     fs::File,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -85,6 +86,9 @@ impl Log {
                 first: end.first,
                 next: end.next,
                 offset: end.offset,
+                zeroed: end.zeroed,
+                pending: Vec::new(),
+                pending_records: 0,
                 bytes: 0,
                 flushed: end.next,
                 flushed_bytes: 0,
@@ -92,7 +96,8 @@ impl Log {
                 flushing_since: None,
                 flush_now: false,
                 crowd: 0,
-                gather_until: None,
+                gathering: None,
+                wakes_at: None,
                 spare: Spare::Pending,
                 sealing: None,
                 waiters: Vec::new(),
@@ -134,28 +139,19 @@ impl Log {
             if index >= state.next {
                 return Err(AuditError::NoSuchRecord(index));
             }
-            let (done, waiting) = oneshot::channel();
-            state.waiters.push(Waiter { index, done });
-            if state.crowd_is_here() {
-                state.flush_now = true;
-                self.shared.wake.notify_one();
-            } else if state.gather_until.is_none() {
-                state.gather_until = Some(Instant::now() + GATHER);
-                self.shared.wake.notify_one();
-            }
-            waiting
+            self.shared.wait_for_flush(&mut state, index)
         };
-        // The flusher drops the waiters only when it gives up.
-        waiting.await.map_err(|_| AuditError::Poisoned)
+        outcome(waiting).await
     }
 
-    /// Appends, and waits as far as [`Options::degree`] says.
+    /// Appends, and waits as far as [`Options::degree`] says. In degree `fsync` the record stays in memory until
+    /// the flush that the answer waits for: it is written together with the others of that flush.
     pub async fn append_for_answer(&self, record_json: &[u8]) -> Result<u64, AuditError> {
-        let index = self.append(record_json)?;
-        if self.shared.options.degree == Degree::Fsync {
-            self.flushed(index).await?;
+        if self.shared.options.degree == Degree::Os {
+            return self.append(record_json);
         }
-        Ok(index)
+        let (index, waiting) = self.shared.append_pending(record_json)?;
+        outcome(waiting).await.map(|()| index)
     }
 
     /// Index of the last record on stable storage.
@@ -214,6 +210,12 @@ impl Log {
     }
 }
 
+/// How a flush ended for somebody who waited for it.
+async fn outcome(waiting: oneshot::Receiver<Result<(), AuditError>>) -> Result<(), AuditError> {
+    // The flusher drops the waiters only when it gives up.
+    waiting.await.map_err(|_| AuditError::Poisoned)?
+}
+
 impl Drop for Log {
     fn drop(&mut self) {
         if let Err(e) = self.close() {
@@ -239,9 +241,15 @@ pub(crate) struct State {
     pub first: u64,
     /// Index of the next record.
     pub next: u64,
-    /// Where it goes.
+    /// End of what is written.
     pub offset: u64,
-    /// Bytes of lines written since the log was opened.
+    /// Up to here the file has been written, from `offset` on with zeros.
+    pub zeroed: u64,
+    /// Lines that go to `offset` with the next write, whoever makes it.
+    pub pending: Vec<u8>,
+    /// Their number; the last records before `next`.
+    pub pending_records: u64,
+    /// Bytes of lines appended since the log was opened.
     pub bytes: u64,
     /// Records below this index are on stable storage.
     pub flushed: u64,
@@ -252,10 +260,12 @@ pub(crate) struct State {
     pub flushing_since: Option<Instant>,
     /// Enough wait.
     pub flush_now: bool,
-    /// How many waited for the flush before: so many are likely to come again.
+    /// How many waited when the flush before ended, for it or for the next one: so many are likely to come again.
     pub crowd: usize,
-    /// Until when a flush waits for the crowd.
-    pub gather_until: Option<Instant>,
+    /// Set while a flush waits for the crowd.
+    pub gathering: Option<Gathering>,
+    /// When the flusher wakes by itself, while it sleeps.
+    pub wakes_at: Option<Instant>,
     pub spare: Spare,
     /// The segment before, until it is flushed and the current one has its final name.
     pub sealing: Option<Sealing>,
@@ -285,20 +295,42 @@ pub(crate) struct Sealing {
 
 pub(crate) struct Waiter {
     pub index: u64,
-    pub done: oneshot::Sender<()>,
+    pub done: oneshot::Sender<Result<(), AuditError>>,
 }
 
-/// How long a flush waits for as many callers as the one before had. A flush costs the same for one as
-/// for many, so a short wait saves more time than it takes; a caller on his own never waits.
-pub(crate) const GATHER: Duration = Duration::from_micros(500);
+/// A flush that waits for as many callers as were there when the one before ended. A flush costs the same for one
+/// as for many, so a short wait saves more time than it takes; a caller on his own never waits.
+pub(crate) struct Gathering {
+    pub since: Instant,
+    /// When the last caller came.
+    pub last: Instant,
+}
+
+impl Gathering {
+    /// When it is over, whoever is missing.
+    pub fn due(&self) -> Instant {
+        (self.since + GATHER).min(self.last + GAP)
+    }
+}
+
+/// Longest time for which a flush waits for callers that keep coming.
+const GATHER: Duration = Duration::from_millis(1);
+/// How long it waits for the next of them: time for an answer to go out and for the caller's next request.
+pub(crate) const GAP: Duration = Duration::from_micros(200);
 
 /// How far a full segment may grow while the flusher is still busy making the next one, bytes.
 const OVERSHOOT: u64 = 64 << 20;
 
 impl State {
-    /// True when as many wait as the flush before had, or one where it had none.
+    /// True when as many wait as are likely to come, or one where none is.
     pub fn crowd_is_here(&self) -> bool {
         self.waiters.len() >= self.crowd.max(1)
+    }
+
+    /// Refuses all further work; dropping the waiters tells them.
+    pub fn poison(&mut self) {
+        self.poisoned = true;
+        self.waiters.clear();
     }
 
     pub fn usable(&self) -> Result<(), AuditError> {
@@ -310,44 +342,153 @@ impl State {
     }
 }
 
+/// Where a line goes.
+enum Place {
+    Here,
+    NextSegment,
+}
+
 impl Shared {
+    /// Appends a line and, before it, what is pending; the operating system has both when this returns.
     fn append_line(&self, line: &[u8]) -> Result<u64, AuditError> {
         let mut state = self.state.lock();
-        state.usable()?;
-        let room = self.options.segment_bytes.saturating_sub(state.offset) >= line.len() as u64;
-        if room || state.next == state.first {
-            self.write(&mut state, line)?;
-        } else {
-            match &state.spare {
-                Spare::Ready(_) => self.write_to_next(&mut state, line)?,
-                Spare::Pending if state.offset < self.options.segment_bytes.saturating_add(OVERSHOOT) => {
-                    self.write(&mut state, line)?;
-                }
-                Spare::Pending | Spare::Failed(_) => return Err(AuditError::Full),
-            }
+        match self.place(&state, line.len())? {
+            Place::Here => self.write(&mut state, line)?,
+            Place::NextSegment => self.write_to_next(&mut state, line)?,
         }
-        let index = state.next;
-        state.next += 1;
-        state.bytes += line.len() as u64;
-        if state.dirty_since.is_none() {
-            state.dirty_since = Some(Instant::now());
-            self.wake.notify_one();
-        }
-        Ok(index)
+        Ok(self.appended(&mut state, line.len()))
     }
 
-    /// Writes at the end. A failed write leaves the end where it was: the next one overwrites what
-    /// this one left, and what still sticks out is cut when the segment is sealed or recovered.
+    /// Appends a record that is written when the flush begins that the caller waits for.
+    fn append_pending(
+        &self,
+        record_json: &[u8],
+    ) -> Result<(u64, oneshot::Receiver<Result<(), AuditError>>), AuditError> {
+        let mut state = self.state.lock();
+        let index = match self.place(&state, segment::line_len(record_json))? {
+            Place::Here => {
+                let before = state.pending.len();
+                segment::push_line(&mut state.pending, record_json)?;
+                state.pending_records += 1;
+                let len = state.pending.len() - before;
+                self.appended(&mut state, len)
+            }
+            Place::NextSegment => {
+                let mut line = Vec::new();
+                segment::push_line(&mut line, record_json)?;
+                self.write_to_next(&mut state, &line)?;
+                self.appended(&mut state, line.len())
+            }
+        };
+        Ok((index, self.wait_for_flush(&mut state, index)))
+    }
+
+    fn place(&self, state: &State, len: usize) -> Result<Place, AuditError> {
+        state.usable()?;
+        let end = state.offset + state.pending.len() as u64;
+        let room = self.options.segment_bytes.saturating_sub(end) >= len as u64;
+        if room || state.next == state.first {
+            return Ok(Place::Here);
+        }
+        match &state.spare {
+            Spare::Ready(_) => Ok(Place::NextSegment),
+            Spare::Pending if end < self.options.segment_bytes.saturating_add(OVERSHOOT) => Ok(Place::Here),
+            Spare::Pending | Spare::Failed(_) => Err(AuditError::Full),
+        }
+    }
+
+    /// Counts a record that has found its place; returns its index.
+    fn appended(&self, state: &mut State, len: usize) -> u64 {
+        let index = state.next;
+        state.next += 1;
+        state.bytes += len as u64;
+        if state.dirty_since.is_none() {
+            let now = Instant::now();
+            state.dirty_since = Some(now);
+            self.wake_by(state, now + self.options.flush_every);
+        }
+        index
+    }
+
+    fn wait_for_flush(&self, state: &mut State, index: u64) -> oneshot::Receiver<Result<(), AuditError>> {
+        let (done, waiting) = oneshot::channel();
+        state.waiters.push(Waiter { index, done });
+        if state.crowd_is_here() {
+            state.flush_now = true;
+            self.wake.notify_one();
+        } else {
+            let now = Instant::now();
+            match &mut state.gathering {
+                Some(gathering) => gathering.last = now,
+                None => {
+                    let gathering = Gathering { since: now, last: now };
+                    self.wake_by(state, gathering.due());
+                    state.gathering = Some(gathering);
+                }
+            }
+        }
+        waiting
+    }
+
+    /// Wakes the flusher unless it wakes early enough by itself.
+    fn wake_by(&self, state: &State, due: Instant) {
+        if state.wakes_at.is_none_or(|at| at > due) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Writes what is pending.
+    pub fn write_pending(&self, state: &mut State) -> Result<(), AuditError> {
+        if state.pending.is_empty() { Ok(()) } else { self.write(state, b"") }
+    }
+
+    /// Writes what is pending and `line` behind it, in one write. When it fails, nobody of them has been
+    /// written, and those who wait for what was pending are told.
     fn write(&self, state: &mut State, line: &[u8]) -> Result<(), AuditError> {
-        let wrote = self.disk.write_at(&state.file, line, state.offset);
-        wrote.map_err(|e| self.write_failed(state.first, e))?;
-        state.offset += line.len() as u64;
+        let wrote = if state.pending.is_empty() {
+            self.disk.write_at(&state.file, line, state.offset)
+        } else {
+            state.pending.extend_from_slice(line);
+            self.disk.write_at(&state.file, &state.pending, state.offset)
+        };
+        let pending = state.pending.len() - if state.pending.is_empty() { 0 } else { line.len() };
+        if let Err(e) = wrote {
+            self.take_back(state, pending as u64, &e);
+            return Err(self.write_failed(state.first, e));
+        }
+        state.offset += (pending + line.len()) as u64;
+        state.pending.clear();
+        state.pending_records = 0;
         Ok(())
     }
 
-    /// Goes on in the spare segment: its header and first record are one write, so that a file
-    /// without records means nothing was lost.
+    /// After a failed write: refuses those whose records it held, and cuts what it left, lest a whole line of a
+    /// refused group be found behind lines that are written over it.
+    fn take_back(&self, state: &mut State, pending: u64, error: &io::Error) {
+        state.next -= state.pending_records;
+        state.bytes -= pending;
+        state.pending.clear();
+        state.pending_records = 0;
+        let written = state.next;
+        for waiter in state.waiters.extract_if(.., |w| w.index >= written) {
+            let same = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            // A caller that has gone away does not mind.
+            waiter.done.send(Err(self.write_failed(state.first, same))).unwrap_or_default();
+        }
+        match self.disk.cut(&state.file, state.offset) {
+            Ok(()) => state.zeroed = state.offset,
+            Err(e) => {
+                tracing::error!(error = %e, "what a failed write left in the audit log cannot be cut");
+                state.poison();
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    /// Goes on in the spare segment, once all before is written: its header and first record are one write, so
+    /// that a file without records means nothing was lost.
     fn write_to_next(&self, state: &mut State, line: &[u8]) -> Result<(), AuditError> {
+        self.write_pending(state)?;
         let Spare::Ready(file) = &state.spare else { return Err(AuditError::Full) };
         let mut start = segment::header(state.next).into_bytes();
         start.extend_from_slice(line);
@@ -357,13 +498,28 @@ impl Shared {
             state.sealing = Some(Sealing { file: full, len: state.offset, next_first: state.next });
             state.first = state.next;
             state.offset = start.len() as u64;
+            state.zeroed = state.offset;
             state.flush_now = true;
             self.wake.notify_one();
         }
         Ok(())
     }
 
-    fn write_failed(&self, first: u64, error: std::io::Error) -> AuditError {
+    /// Writes the next of `zeros` into the room behind the end, when little of it is left. A flush of bytes that
+    /// lie in blocks written before changes neither the file's length nor its map of blocks, and so needs no
+    /// commit of the file system's journal: half the price. That it fails is no harm.
+    pub fn zero_ahead(&self, state: &mut State, zeros: &[u8]) {
+        let start = state.zeroed.max(state.offset);
+        let end = (start + zeros.len() as u64).min(self.options.segment_bytes);
+        if state.zeroed < state.offset + zeros.len() as u64 / 4
+            && let Some(zeros) = end.checked_sub(start).and_then(|len| zeros.get(..usize::try_from(len).ok()?))
+            && self.disk.write_at(&state.file, zeros, start).is_ok()
+        {
+            state.zeroed = end;
+        }
+    }
+
+    fn write_failed(&self, first: u64, error: io::Error) -> AuditError {
         if is_full(&error) {
             return AuditError::Full;
         }

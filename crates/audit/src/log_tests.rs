@@ -344,7 +344,7 @@ fn a_failed_flush_poisons_the_log_for_good() {
 }
 
 #[test]
-fn a_short_write_is_overwritten() {
+fn a_short_write_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     {
         let (log, _) = open(dir.path(), Options::default());
@@ -358,8 +358,7 @@ fn a_short_write_is_overwritten() {
         assert!(matches!(log.append(&json(1)), Err(AuditError::Full)));
     }
     let (_log, recovery) = open(dir.path(), Options::default());
-    assert_eq!(recovery.records, 2);
-    assert!(recovery.cut_bytes > 0);
+    assert_eq!((recovery.records, recovery.cut_bytes), (2, 0));
     assert_eq!(records(dir.path()), [json(0), b"{}".to_vec()]);
 }
 
@@ -367,7 +366,8 @@ fn a_short_write_is_overwritten() {
 fn without_room_for_the_next_segment_the_log_is_full_until_there_is() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = open(dir.path(), small(2000));
-    eventually("the spare is made", || dir.path().join(NEXT).exists());
+    // The second reservation is the spare's.
+    eventually("the spare is made", || log.faults().reservations() == 2);
     log.faults().set_full(true);
     let mut written = 0;
     while log.append(&json(written)).is_ok() {
@@ -398,4 +398,165 @@ fn request_ids_of_the_last_segments_are_found() {
     let asked: HashSet<_> = [id(0), id(48), id(49), id(50), String::new()].into();
     assert_eq!(log.contains_request_ids(&asked).unwrap(), [id(48), id(49)].into());
     assert_eq!(log.contains_request_ids(&HashSet::new()).unwrap(), HashSet::new());
+}
+
+fn fsync() -> Options {
+    Options { degree: Degree::Fsync, flush_every: Duration::from_secs(3600), ..Options::default() }
+}
+
+/// A log in degree `fsync` in which nothing is flushed until `hold_flushes(false)`, because a first flush is under
+/// way, and a runtime for those who wait.
+fn held(dir: &Path, options: Options) -> (Arc<Log>, tokio::runtime::Runtime, Answer) {
+    let (log, _) = open(dir, options);
+    let log = Arc::new(log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    log.faults().hold_flushes(true);
+    let first = answer(&log, &runtime, 0);
+    eventually("the first flush begins", || log.faults().flushes() == 1);
+    (log, runtime, first)
+}
+
+type Answer = tokio::task::JoinHandle<Result<u64, AuditError>>;
+
+/// Asks for an answer and returns once its record has its index.
+fn answer(log: &Arc<Log>, runtime: &tokio::runtime::Runtime, n: u64) -> Answer {
+    let (index, waiter) = (log.next_index(), log.clone());
+    let answer = runtime.spawn(async move { waiter.append_for_answer(&json(n)).await });
+    eventually("the record has its index", || log.next_index() > index);
+    answer
+}
+
+/// What a kill at this moment would leave.
+fn on_disk(dir: &Path) -> Vec<Vec<u8>> {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let (log, recovery) = open(copy.path(), Options::default());
+    assert_eq!((recovery.cut_bytes, recovery.cut_records), (0, 0));
+    drop(log);
+    records(copy.path())
+}
+
+#[test]
+fn an_append_takes_what_is_pending_with_it_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, runtime, first) = held(dir.path(), fsync());
+    let pending: Vec<_> = (1..4).map(|n| answer(&log, &runtime, n)).collect();
+    assert_eq!(on_disk(dir.path()), [json(0)], "pending records are in memory only");
+    assert_eq!(log.append(&json(4)).unwrap(), 4);
+    assert_eq!(on_disk(dir.path()), (0..5).map(json).collect::<Vec<_>>());
+    assert!(pending.iter().all(|p| !p.is_finished()), "written is not flushed");
+    let last = answer(&log, &runtime, 5);
+    log.faults().hold_flushes(false);
+    for (n, answer) in [first].into_iter().chain(pending).zip(0..) {
+        assert_eq!(runtime.block_on(n).unwrap().unwrap(), answer);
+    }
+    assert_eq!(runtime.block_on(last).unwrap().unwrap(), 5);
+    drop(log);
+    assert_eq!(records(dir.path()), (0..6).map(json).collect::<Vec<_>>());
+}
+
+/// Whichever write it is that fails half way: all whose records it held are refused, and the log goes on.
+#[test]
+fn a_group_write_that_fails_refuses_the_whole_group_and_no_other() {
+    for by_append in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, runtime, first) = held(dir.path(), fsync());
+        let group: Vec<_> = (1..5).map(|n| answer(&log, &runtime, n)).collect();
+        // Two whole lines and a piece of the third come through.
+        log.faults().short_write(2 * (json(0).len() + 10) + 30);
+        if by_append {
+            assert!(matches!(log.append(&json(5)), Err(AuditError::Full)));
+        }
+        log.faults().hold_flushes(false);
+        assert_eq!(runtime.block_on(first).unwrap().unwrap(), 0);
+        for refused in group {
+            assert!(matches!(runtime.block_on(refused).unwrap(), Err(AuditError::Full)));
+        }
+        assert_eq!((log.next_index(), log.flushed_through(), log.lag().bytes), (1, Some(0), 0));
+        assert_eq!(on_disk(dir.path()), [json(0)], "nothing of a refused group is found");
+        assert!(log.healthy());
+        // Shorter than what was cut.
+        assert_eq!(log.append(b"{}").unwrap(), 1);
+        assert_eq!(runtime.block_on(answer(&log, &runtime, 6)).unwrap().unwrap(), 2);
+        drop(log);
+        assert_eq!(records(dir.path()), [json(0), b"{}".to_vec(), json(6)]);
+    }
+}
+
+#[test]
+fn pending_records_stay_before_the_roll_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 600, ..fsync() };
+    let (log, runtime, first) = held(dir.path(), options.clone());
+    eventually("the spare is made", || dir.path().join(NEXT).exists());
+    let mut answers = vec![first];
+    // More than the rest of the first segment; the second cannot be named while the flush is held.
+    answers.extend((1..8).map(|n| answer(&log, &runtime, n)));
+    assert!(fs::metadata(dir.path().join(NEXT)).unwrap().len() > 0);
+    log.faults().hold_flushes(false);
+    for (n, answer) in answers.into_iter().enumerate() {
+        assert_eq!(runtime.block_on(answer).unwrap().unwrap(), n as u64);
+    }
+    for n in 8..100 {
+        assert_eq!(runtime.block_on(answer(&log, &runtime, n)).unwrap().unwrap(), n);
+    }
+    assert_eq!(on_disk(dir.path()), (0..100).map(json).collect::<Vec<_>>());
+    drop(log);
+    assert!(segment::list(dir.path()).unwrap().len() > 5);
+    assert_eq!(records(dir.path()), (0..100).map(json).collect::<Vec<_>>());
+    assert_eq!(open(dir.path(), options).1.records, 100);
+}
+
+#[test]
+fn a_failed_flush_of_a_group_poisons_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, runtime, first) = held(dir.path(), fsync());
+    let group: Vec<_> = (1..5).map(|n| answer(&log, &runtime, n)).collect();
+    log.faults().fail_next_flush();
+    log.faults().hold_flushes(false);
+    for refused in [first].into_iter().chain(group) {
+        assert!(matches!(runtime.block_on(refused).unwrap(), Err(AuditError::Poisoned)));
+    }
+    assert!(log.poisoned() && matches!(log.append(&json(9)), Err(AuditError::Poisoned)));
+}
+
+/// Degree `fsync` keeps zeros behind the end; degree `os` does not.
+#[test]
+fn the_room_behind_the_end_is_zeros_until_the_log_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = segment::path(dir.path(), 0);
+    let (log, _) = open(dir.path(), fsync());
+    block_on(log.append_for_answer(&json(0))).unwrap();
+    let whole = segment::header(0).len() + json(0).len() + 10;
+    let bytes = fs::read(&file).unwrap();
+    assert!(bytes.len() > whole + 100_000 && bytes[whole..].iter().all(|&c| c == 0));
+    assert_eq!(verify(dir.path()).unwrap(), crate::Verified { segments: 1, records: 1, torn_bytes: 0 });
+    // Closed: its lines. Killed: the zeros stay and count for nothing, whatever the degree of the next start.
+    drop(log);
+    assert_eq!(fs::read(&file).unwrap(), &bytes[..whole]);
+    for options in [Options::default(), fsync(), Options::default()] {
+        fs::write(&file, &bytes).unwrap();
+        let (log, recovery) = open(dir.path(), options);
+        assert_eq!(recovery, Recovery { records: 1, ..Recovery::default() });
+        assert_eq!(log.append(&json(1)).unwrap(), 1);
+        drop(log);
+        assert_eq!(records(dir.path()), [json(0), json(1)]);
+    }
+    // A torn line before the zeros is cut, and with it they are; a whole one behind them lies behind a hole.
+    let mut torn = bytes.clone();
+    torn[whole..whole + 15].copy_from_slice(b"0123abcd {\"torn");
+    fs::write(&file, &torn).unwrap();
+    let wanted = Recovery { records: 1, cut_bytes: 15, ..Recovery::default() };
+    assert_eq!(verify(dir.path()).unwrap().torn_bytes, 15);
+    assert_eq!(open(dir.path(), fsync()).1, wanted);
+    let mut holed = bytes;
+    holed.truncate(whole + 70_000);
+    holed.push(b'\n');
+    segment::push_line(&mut holed, &json(2)).unwrap();
+    fs::write(&file, &holed).unwrap();
+    let (_log, recovery) = open(dir.path(), fsync());
+    assert_eq!((recovery.records, recovery.cut_records, recovery.set_aside.len()), (1, 1, 1));
 }

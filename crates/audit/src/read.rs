@@ -43,7 +43,7 @@ pub fn for_each_record(dir: &Path, mut visit: impl FnMut(u64, &[u8])) -> Result<
                 if let Some(bad) = scan.bad.as_ref().filter(|_| scan.good_after_bad > 0) {
                     return Err(AuditError::corrupt(path, bad.line, "the record does not match its checksum"));
                 }
-                all.torn_bytes = scan.len - scan.good_end;
+                all.torn_bytes = scan.torn();
             }
         }
         all.segments += 1;

@@ -164,10 +164,14 @@ fn member(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// A name: letters, digits and `._:-`; anything else becomes `?`.
 fn push_name(out: &mut Vec<u8>, text: &str, max: usize) {
-    out.extend(text.chars().take(max).map(|c| match c {
-        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | ':' | '-' => c as u8,
+    let name = |c: u8| match c {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b':' | b'-' => c,
         _ => b'?',
-    }));
+    };
+    match text.as_bytes().get(..max).unwrap_or(text.as_bytes()) {
+        ascii if ascii.is_ascii() => out.extend(ascii.iter().map(|&c| name(c))),
+        _ => out.extend(text.chars().take(max).map(|c| name(u8::try_from(c).unwrap_or(b'?')))),
+    }
 }
 
 /// Free text: printable ASCII, with `"` and `\` escaped; anything else becomes `?`, so that a

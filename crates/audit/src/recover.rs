@@ -33,6 +33,8 @@ pub(crate) struct End {
     pub next: u64,
     /// Where that one goes.
     pub offset: u64,
+    /// Length of the file: from `offset` on it holds zeros.
+    pub zeroed: u64,
 }
 
 /// Finds the end. The last two segments are read in full, of the others the header: a log of years
@@ -63,7 +65,8 @@ pub(crate) fn recover(dir: &Path) -> Result<(End, Recovery), AuditError> {
     // Records of a killed process may still be in the operating system's memory only.
     file.sync_all().map_err(|e| AuditError::io("flush", &path, e))?;
     report.records = next;
-    Ok((End { file, first, next, offset }, report))
+    let zeroed = file.metadata().map_err(|e| AuditError::io("look at", &path, e))?.len();
+    Ok((End { file, first, next, offset, zeroed }, report))
 }
 
 /// The first segment of an empty log. It too is made under another name, so that no named segment
@@ -80,7 +83,8 @@ fn create_first(dir: &Path) -> Result<End, AuditError> {
         Ok(file)
     };
     let file = make().map_err(|e| AuditError::io("create", &path, e))?;
-    Ok(End { file, first: 0, next: 0, offset: header.len() as u64 })
+    let len = header.len() as u64;
+    Ok(End { file, first: 0, next: 0, offset: len, zeroed: len })
 }
 
 fn check_header(dir: &Path, first: u64) -> Result<(), AuditError> {
@@ -132,7 +136,7 @@ fn cut_tail(path: &Path, scan: &Scan, next: u64, report: &mut Recovery) -> Resul
         report.set_aside.push(aside);
         report.cut_records += scan.good_after_bad;
     }
-    report.cut_bytes += scan.len - scan.good_end;
+    report.cut_bytes += scan.torn();
     disk::open(path)
         .and_then(|f| {
             f.set_len(scan.good_end)?;
@@ -170,7 +174,7 @@ fn adopt_next(dir: &Path, next: u64, report: &mut Recovery) -> Result<Option<(u6
     };
     if scan.records == 0 && scan.good_after_bad == 0 {
         // Empty, or its first record was never complete. The flusher makes it anew.
-        report.cut_bytes += scan.len;
+        report.cut_bytes += scan.len - scan.unused;
         return Ok(None);
     }
     if scan.first != Some(next) {

@@ -31,13 +31,19 @@ pub(crate) fn header(first: u64) -> String {
     format!("#jadeseal-audit v1 first={first}\n")
 }
 
+/// Length of the line of a record.
+pub(crate) fn line_len(json: &[u8]) -> usize {
+    json.len() + LINE_OVERHEAD
+}
+
 /// Writes one line: eight hexadecimal digits of the CRC-32C of the JSON, a space, the JSON, a line
 /// end. Refuses what the format cannot carry.
 pub(crate) fn push_line(out: &mut Vec<u8>, json: &[u8]) -> Result<(), AuditError> {
     if json.is_empty() || json.len() > MAX_RECORD_BYTES {
         return Err(AuditError::BadRecord("empty or too long"));
     }
-    if json.iter().any(|&c| c < 0x20) {
+    // Without a way out in between, the compiler looks at many bytes at once.
+    if json.iter().fold(false, |bad, &c| bad | (c < 0x20)) {
         return Err(AuditError::BadRecord("holds control characters"));
     }
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -82,6 +88,15 @@ pub(crate) struct Scan {
     pub good_after_bad: u64,
     /// Length of the file in bytes.
     pub len: u64,
+    /// Bytes at its end that are NUL: room that the writer has prepared and not used.
+    pub unused: u64,
+}
+
+impl Scan {
+    /// Bytes between the last good record before the first bad line and the unused rest.
+    pub fn torn(&self) -> u64 {
+        (self.len - self.unused).saturating_sub(self.good_end)
+    }
 }
 
 /// The first bad line of a segment.
@@ -102,14 +117,17 @@ pub(crate) fn scan(path: &Path, mut visit: impl FnMut(u64, &[u8])) -> Result<Sca
     let mut found = Scan::default();
     let mut line = Vec::with_capacity(1024);
     let mut number = 0;
+    let mut zeros_from = None;
     loop {
         line.clear();
         let n = next_chunk(&mut reader, &mut line).map_err(failed)?;
         if n == 0 {
             return Ok(found);
         }
-        number += 1;
         found.len += n as u64;
+        let used = line.iter().rposition(|&c| c != 0).map_or(0, |last| last + 1);
+        found.unused = (line.len() - used) as u64 + if used == 0 { found.unused } else { 0 };
+        number += 1;
         if number == 1 {
             found.first = parse_header(&line);
             match found.first {
@@ -117,6 +135,14 @@ pub(crate) fn scan(path: &Path, mut visit: impl FnMut(u64, &[u8])) -> Result<Sca
                 None => found.bad = Some(Bad { line: 1, hole: line.contains(&0) }),
             }
             continue;
+        }
+        if used == 0 && found.bad.is_none() {
+            // The unused rest, or a hole if anything follows.
+            zeros_from.get_or_insert(number);
+            continue;
+        }
+        if let Some(line) = zeros_from.take() {
+            found.bad = Some(Bad { line, hole: true });
         }
         match (parse_line(&line), &found.bad) {
             (Some(json), None) => {

@@ -88,15 +88,19 @@ fn is_date(text: &str) -> bool {
 
 /// Lower-case header names, none twice, `content-type` and `host` among them, at most 64.
 fn are_signable(list: &str) -> bool {
-    let names = || list.split(';');
     let token = |name: &str| {
         !name.is_empty() && name.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'))
     };
-    names().take(MAX_SIGNED_HEADERS + 1).count() <= MAX_SIGNED_HEADERS
-        && names().all(token)
-        && names().enumerate().all(|(i, name)| names().take(i).all(|earlier| earlier != name))
-        && names().any(|n| n == "content-type")
-        && names().any(|n| n == "host")
+    let mut names = [""; MAX_SIGNED_HEADERS];
+    for (count, name) in list.split(';').enumerate() {
+        let Some((earlier, rest)) = names.split_at_mut_checked(count) else { return false };
+        let Some(slot) = rest.first_mut() else { return false };
+        if !token(name) || earlier.contains(&name) {
+            return false;
+        }
+        *slot = name;
+    }
+    names.contains(&"content-type") && names.contains(&"host")
 }
 
 fn signature_bytes(hex: &str) -> Option<[u8; 32]> {

@@ -135,3 +135,19 @@ fn places_never_encode_alike() {
         assert_eq!(places.iter().position(|b| a == b), Some(i));
     }
 }
+
+#[test]
+fn a_new_secret_opens_again_and_shares_nothing_with_its_salt() {
+    for suite in [Suite::Aes256, Suite::Sm4] {
+        let key = key(suite);
+        for len in [1, 16, 32, 1024] {
+            let make = || blob::seal_new(&key, id(), 1, &Context::default(), len).unwrap();
+            let ((secret, sealed), (other, other_sealed)) = (make(), make());
+            let opened = blob::open(&key, &sealed, &Context::default()).unwrap();
+            assert_eq!((opened.expose(), secret.len()), (secret.expose(), len));
+            assert_ne!(sealed[24..56], other_sealed[24..56]);
+            assert!(len == 1 || !secret.ct_eq(other.expose()));
+            assert!(len < 16 || !sealed.windows(len.min(32)).any(|w| w == &secret.expose()[..len.min(32)]));
+        }
+    }
+}

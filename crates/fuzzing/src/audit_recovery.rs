@@ -11,6 +11,8 @@ enum Piece<'a> {
     Line(&'a [u8]),
     Header(u8),
     Record,
+    /// What a writer in degree `fsync` has prepared ahead of itself.
+    Zeros(u8),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -18,6 +20,7 @@ struct Directory<'a> {
     first: Vec<Piece<'a>>,
     second: Option<(u8, Vec<Piece<'a>>)>,
     next: Option<Vec<Piece<'a>>>,
+    fsync: bool,
 }
 
 const RECORD: &[u8] = br#"{"v":1,"request_id":"f73b7a61-8ff9-41f0-9c5b-525400b3a4a6"}"#;
@@ -34,7 +37,8 @@ pub fn run(data: &[u8]) {
     if let Some(pieces) = &given.next {
         write(&dir.path().join("audit-next.log"), pieces);
     }
-    let options = || Options { degree: Degree::Os, segment_bytes: 4096, flush_every: Duration::from_secs(60) };
+    let degree = if given.fsync { Degree::Fsync } else { Degree::Os };
+    let options = || Options { degree, segment_bytes: 4096, flush_every: Duration::from_secs(60) };
     let Ok((log, recovery)) = Log::open(dir.path(), options()) else { return };
     assert_eq!(log.next_index(), recovery.records);
     let index = log.append(RECORD).expect("an open log takes a record");
@@ -60,6 +64,7 @@ fn write(path: &Path, pieces: &[Piece]) {
             Piece::Line(json) => line(&mut file, json),
             Piece::Header(first) => writeln!(file, "#jadeseal-audit v1 first={first}"),
             Piece::Record => line(&mut file, RECORD),
+            Piece::Zeros(pages) => file.write_all(&vec![0; 4096 * usize::from(*pages % 40)]),
         }
         .expect("a write");
     }

@@ -226,7 +226,8 @@ const CLOSING_GRACE: Duration = Duration::from_secs(5);
 struct Activity {
     opened: Instant,
     in_flight: AtomicUsize,
-    /// When a request last came or went, milliseconds since `opened`; 0 before the first one.
+    /// When a request last went, milliseconds since `opened`; 0 before the first one. While one is in flight nobody
+    /// asks.
     last: AtomicU64,
 }
 
@@ -264,7 +265,6 @@ struct Busy(Arc<Activity>);
 impl Busy {
     fn new(activity: Arc<Activity>) -> Self {
         activity.in_flight.fetch_add(1, Ordering::AcqRel);
-        activity.touch();
         Busy(activity)
     }
 }

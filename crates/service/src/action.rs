@@ -3,10 +3,12 @@
 use crate::{
     cx::Cx,
     schema::{Doc, Field, Request, Response},
+    values::Wire,
 };
 pub use jadeseal_audit::Access;
 use jadeseal_auth::params::{Params, Value};
 use jadeseal_types::{ApiError, ErrorCode, KeyId, error::Result};
+use serde::Serialize as _;
 use std::{future::Future, pin::Pin};
 use zeroize::Zeroize as _;
 
@@ -124,9 +126,9 @@ async fn run<A: Action>(params: Params<'_>, cx: &Cx<'_>) -> Result<Members> {
     let request = A::parse(params)?;
     let on = A::On::load(&request, cx).await?;
     let response = request.run(on, cx).await?;
-    let mut out = Members(Vec::with_capacity(512));
+    let mut out = Members(Vec::with_capacity(768));
     out.0.extend_from_slice(ENVELOPE);
-    serde_json::to_writer(&mut out, &response).map_err(ApiError::internal)?;
+    response.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Wire)).map_err(ApiError::internal)?;
     // The pipeline closes the envelope; what it appends must not move the bytes either.
     out.reserve(128);
     Ok(out)

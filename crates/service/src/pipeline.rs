@@ -42,7 +42,6 @@ impl Service {
                 (lang, self.admit(parts, decoded, entry, &mut pending).await)
             }
         };
-        let request_id = pending.draft.request_id().to_owned();
         let outcome = match outcome {
             Ok(members) => self.record(&mut pending, None).await.map(|()| members),
             Err(error) => {
@@ -52,6 +51,7 @@ impl Service {
             }
         };
         self.metrics.observe(pending.action(), outcome.as_ref().err().map(ApiError::code), started.elapsed());
+        let request_id = std::mem::take(&mut pending.draft.facts_mut().request_id);
         let body = match outcome {
             Ok(members) => members.close(&request_id),
             Err(error) => {
@@ -90,7 +90,8 @@ impl Service {
         }
         pending.entry = Some(entry);
         pending.draft.facts_mut().access = entry.spec.access;
-        let now = self.clock.now();
+        // One moment for all of a request, its record included.
+        let now = pending.draft.facts_mut().time_micros / 1_000_000;
         let caller = self.authenticate(parts, &decoded, now, pending.source).await?;
         {
             let facts = pending.draft.facts_mut();

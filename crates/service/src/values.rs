@@ -5,6 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jadeseal_auth::params::Value;
 use jadeseal_crypto::Context;
 use jadeseal_types::{Alias, ApiError, ErrorCode, KeyId, SecretBytes, error::Result, limits};
+use std::io;
 use zeroize::Zeroizing;
 
 fn text<'a>(value: Value<'a>, name: &str) -> Result<std::borrow::Cow<'a, str>> {
@@ -152,12 +153,28 @@ impl<const MAX_BYTES: usize> FromValue for Bounded<MAX_BYTES> {
     }
 }
 
-/// Public bytes in an answer, as base64.
+/// JSON as the API writes it: bytes are base64 text.
+pub struct Wire;
+
+impl serde_json::ser::Formatter for Wire {
+    fn write_byte_array<W: ?Sized + io::Write>(&mut self, out: &mut W, bytes: &[u8]) -> io::Result<()> {
+        // Straight into the answer: such text has nothing to escape, and no copy of it is left to wipe but this.
+        let mut text = Zeroizing::new([0; 256]);
+        out.write_all(b"\"")?;
+        for part in bytes.chunks(192) {
+            let len = STANDARD.encode_slice(part, &mut text[..]).map_err(io::Error::other)?;
+            out.write_all(text.get(..len).unwrap_or_default())?;
+        }
+        out.write_all(b"\"")
+    }
+}
+
+/// Public bytes in an answer, as base64; see [`Wire`].
 pub struct Base64(pub Vec<u8>);
 
 impl serde::Serialize for Base64 {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(&self.0))
+        serializer.serialize_bytes(&self.0)
     }
 }
 
@@ -165,15 +182,33 @@ impl ToWire for Base64 {
     const TYPE: Type = Type::String;
 }
 
-/// Secret bytes in an answer, as base64. The intermediate text is wiped.
+/// Secret bytes in an answer, as base64; see [`Wire`].
 pub struct SecretBase64(pub SecretBytes);
 
 impl serde::Serialize for SecretBase64 {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&Zeroizing::new(STANDARD.encode(self.0.expose())))
+        serializer.serialize_bytes(self.0.expose())
     }
 }
 
 impl ToWire for SecretBase64 {
     const TYPE: Type = Type::String;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Serialize as _;
+
+    #[test]
+    fn bytes_are_written_as_base64_whatever_their_length() {
+        for len in (0..20).chain(185..200).chain([384, 1000, 5000]) {
+            let bytes: Vec<u8> = (0..len).map(|n| (n * 7 % 256) as u8).collect();
+            let mut out = Vec::new();
+            let value = (Base64(bytes.clone()), Some(SecretBase64(SecretBytes::copy_from(&bytes))), "a\"b");
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Wire)).unwrap();
+            let text = STANDARD.encode(&bytes);
+            assert_eq!(String::from_utf8(out).unwrap(), format!(r#"["{text}","{text}","a\"b"]"#));
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::{
     values::{Base64, Blob, Bounded, MaybeKeyId, Plaintext, SecretBase64},
 };
 use jadeseal_auth::params::Params;
-use jadeseal_crypto::{BlobKey, Context, CryptoError, Header};
+use jadeseal_crypto::{BlobKey, Context, CryptoError, Header, blob};
 use jadeseal_types::{ApiError, ErrorCode as E, KeyId, SecretBytes, error::Result, limits};
 use std::sync::Arc;
 
@@ -64,12 +64,18 @@ impl Action for Encrypt {
     }
 }
 
-/// Seals under the newest version of a key whose state has been checked.
-async fn seal(entry: &KeyEntry, context: &Context, plaintext: &[u8], cx: &Cx<'_>) -> Result<Vec<u8>> {
+/// The newest version of a key whose state has been checked, with its number.
+async fn newest(entry: &KeyEntry, cx: &Cx<'_>) -> Result<(Arc<BlobKey>, u32)> {
     let version = entry.row.current_version;
     let key = cx.svc.keys.symmetric(&cx.scope, entry, version).await?;
     let key = key.ok_or_else(|| ApiError::internal(format!("key {} lacks version {version}", entry.row.key_id)))?;
-    jadeseal_crypto::blob::seal(&key, entry.row.key_id, version, context, plaintext).map_err(ApiError::internal)
+    Ok((key, version))
+}
+
+/// Seals under the newest version of a key whose state has been checked.
+async fn seal(entry: &KeyEntry, context: &Context, plaintext: &[u8], cx: &Cx<'_>) -> Result<Vec<u8>> {
+    let (key, version) = newest(entry, cx).await?;
+    blob::seal(&key, entry.row.key_id, version, context, plaintext).map_err(ApiError::internal)
 }
 
 /// A ciphertext whose key has been found in the caller's scope and may decrypt.
@@ -114,7 +120,7 @@ impl<A: CarriesBlob + Sync> Target<A> for Sealed {
 
 impl Sealed {
     fn open(&self, blob: &[u8], context: &Context) -> Result<SecretBytes> {
-        jadeseal_crypto::blob::open(&self.key, blob, context).map_err(|e| match e {
+        blob::open(&self.key, blob, context).map_err(|e| match e {
             CryptoError::Invalid => E::InvalidCiphertext.into(),
             // Not the caller's ciphertext is broken but something of ours.
             CryptoError::Unavailable(_) => ApiError::internal(e),
@@ -298,8 +304,10 @@ impl Action for GenerateDataKey {
     async fn run(self, cmk: Cmk<MakingDataKeys>, cx: &Cx<'_>) -> Result<DataKey> {
         let len = self.length()?;
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
-        let data_key = jadeseal_crypto::random::secret(len).map_err(ApiError::internal)?;
-        let blob = seal(&cmk.entry, &self.context.unwrap_or_default(), data_key.expose(), cx).await?;
+        let (key, version) = newest(&cmk.entry, cx).await?;
+        let context = self.context.unwrap_or_default();
+        let (data_key, blob) =
+            blob::seal_new(&key, cmk.entry.row.key_id, version, &context, len).map_err(ApiError::internal)?;
         Ok(DataKey {
             key_id: cmk.entry.row.key_id,
             plaintext: deliver(data_key, recipient, cx).await?,
