@@ -391,11 +391,15 @@ fn request_ids_of_the_last_segments_are_found() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = open(dir.path(), small(1000));
     for n in 0..50 {
-        log.append(&json(n)).unwrap();
+        let mut record = json(n);
+        record.pop();
+        // Of the last ones, one has failed.
+        record.extend_from_slice(if n == 47 { br#","code":"InternalError"}"# } else { br#","code":""}"# });
+        log.append(&record).unwrap();
         block_on(log.flushed(n)).unwrap();
     }
     let id = |n: u64| format!("id-{n:08}");
-    let asked: HashSet<_> = [id(0), id(48), id(49), id(50), String::new()].into();
+    let asked: HashSet<_> = [id(0), id(47), id(48), id(49), id(50), String::new()].into();
     assert_eq!(log.contains_request_ids(&asked).unwrap(), [id(48), id(49)].into());
     assert_eq!(log.contains_request_ids(&HashSet::new()).unwrap(), HashSet::new());
 }

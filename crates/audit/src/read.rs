@@ -2,7 +2,7 @@
 
 use crate::{
     error::AuditError,
-    record::request_id_of,
+    record::{is_success, request_id_of},
     recover::{check_first, sealed},
     segment::{self, NEXT},
 };
@@ -59,8 +59,9 @@ pub fn for_each_record(dir: &Path, mut visit: impl FnMut(u64, &[u8])) -> Result<
     Ok(all)
 }
 
-/// Which of these request ids have a record in the last two segments. Asked at start, before the
-/// records of committed state changes are appended again, so that none is doubled.
+/// Which of these request ids have a record of success in the last two segments. Asked at start, before the
+/// records of committed state changes are appended again, so that none is doubled. A record of failure does not
+/// count: the caller of a change got an error where the store's answer was lost, and yet it was committed.
 pub fn contains_request_ids(dir: &Path, ids: &HashSet<String>) -> Result<HashSet<String>, AuditError> {
     let mut found = HashSet::new();
     if ids.is_empty() {
@@ -68,7 +69,7 @@ pub fn contains_request_ids(dir: &Path, ids: &HashSet<String>) -> Result<HashSet
     }
     let mut look = |path: &Path| {
         segment::scan(path, |_, json| {
-            if let Some(id) = request_id_of(json).filter(|id| ids.contains(*id)) {
+            if let Some(id) = request_id_of(json).filter(|id| ids.contains(*id) && is_success(json)) {
                 found.insert(id.to_owned());
             }
         })

@@ -158,6 +158,11 @@ pub(crate) fn request_id_of(json: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.get(..end)?).ok()
 }
 
+/// True for the record of a request that succeeded.
+pub(crate) fn is_success(json: &[u8]) -> bool {
+    json.ends_with(br#""code":""}"#)
+}
+
 fn member(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
@@ -385,6 +390,7 @@ mod tests {
         let id = SecretId::parse("a").unwrap();
         let line = encoded(&sample(&[], &id));
         assert_eq!(request_id_of(line.as_bytes()), Some("f73b7a61-8ff9-11f0-9c5b-525400b3a4a6"));
+        assert!(is_success(line.as_bytes()));
         for end in 0..line.len().min(90) {
             request_id_of(&line.as_bytes()[..end]);
         }

@@ -456,3 +456,21 @@ async fn a_clock_that_was_ahead_does_not_lock_rotation() {
     kms.clock.jump_to(START + 10);
     kms.ok(&user, "RotateKey", json!({ "KeyId": key })).await;
 }
+
+#[tokio::test]
+async fn a_change_whose_answer_was_lost_is_on_record() {
+    use support::faults::Fault;
+    let kms = Kms::start().await;
+    let user = kms.user().await;
+    let key = kms.create(&user, "k").await;
+    kms.faults.next_commit(Fault::AnswerLost);
+    let answer = kms.call(&user, "DisableKey", json!({ "KeyId": key })).await;
+    assert_eq!(code(&answer), "InternalError");
+    assert_eq!(kms.state(&user, &key).await, "Disabled", "the cache does not say otherwise");
+    let kms = kms.restart().await;
+    let log = kms.audit();
+    let id = answer["RequestId"].as_str().unwrap();
+    let of_request: Vec<_> = log.lines().filter(|line| line.contains(id)).collect();
+    assert_eq!(of_request.len(), 2, "what the caller was told, and what happened: {of_request:?}");
+    assert!(of_request[0].contains(r#""code":"InternalError""#) && of_request[1].contains(r#""code":"""#));
+}
