@@ -249,7 +249,11 @@ fn keys_that_cannot_receive_with_sm2() {
         assert_eq!(Recipient::parse(p256, alg).err(), Some(RecipientError::Mismatch));
         assert_eq!(Recipient::parse(&pem(&off), alg).err(), Some(RecipientError::Malformed));
     }
-    for alg in [RecipientAlgorithm::RsaPkcs1, RecipientAlgorithm::RsaOaepSha1, RecipientAlgorithm::RsaOaepSha256] {
+    for alg in [
+        RecipientAlgorithm::Rsa(Padding::Pkcs1),
+        RecipientAlgorithm::Rsa(Padding::OaepSha1),
+        RecipientAlgorithm::Rsa(Padding::OaepSha256),
+    ] {
         assert_eq!(Recipient::parse(&pem(KEY.public_spki()), alg).err(), Some(RecipientError::Mismatch));
     }
 }

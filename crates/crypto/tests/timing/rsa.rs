@@ -3,7 +3,7 @@
 
 use crate::dudect::{LIMIT, compare, measure};
 use jadeseal_crypto::rsa::{Padding, implicit_rejection};
-use jadeseal_crypto::{ImportKey, RsaKey, WrappingAlgorithm, random};
+use jadeseal_crypto::{ImportKey, RsaKey, random};
 use std::cell::RefCell;
 
 const NAMES: [&str; 4] = ["good padding", "bad first byte", "no separator", "short padding"];
@@ -89,7 +89,7 @@ fn the_whole_decryption() {
     // The blocks are what they are meant to be.
     for class in 0..NAMES.len() {
         let text = ring.next(class);
-        let unwrapped = import.unwrap(WrappingAlgorithm::RsaPkcs1, &text);
+        let unwrapped = import.unwrap(Padding::Pkcs1, &text);
         assert_eq!(unwrapped.is_ok_and(|m| m.ct_eq(key.decrypt(Padding::Pkcs1, &text).unwrap().expose())), class == 0);
     }
     let classes =

@@ -10,7 +10,7 @@ use crate::{
     values::{Base64, Encoded},
     vault::{Vault, import_place},
 };
-use jadeseal_crypto::{ImportKey, WrappingAlgorithm};
+use jadeseal_crypto::{ImportKey, rsa::Padding};
 use jadeseal_store::{Change, ImportParams};
 use jadeseal_types::{ApiError, ErrorCode as E, KeyId, SecretBytes, error::Result, limits};
 use subtle::ConstantTimeEq;
@@ -52,7 +52,7 @@ impl OnKey for GetParametersForImport {
                 "该地域不允许使用 RSA，无法包装并导入密钥材料。",
             ));
         }
-        if WrappingAlgorithm::from_wire(&self.algorithm).is_none() {
+        if Padding::from_wire(&self.algorithm).is_none() {
             return Err(ApiError::invalid("WrappingAlgorithm", "is unknown", "取值未知"));
         }
         if self.spec != "RSA_2048" {
@@ -191,7 +191,7 @@ impl ImportKeyMaterial {
         }
         let sealed_by = cx.svc.vault.domain(cx.scope.account(), params.domain_version).await?;
         let private = sealed_by.open(&import_place(row), &params.wrapped_private).map_err(ApiError::internal)?;
-        let algorithm = WrappingAlgorithm::from_wire(&params.algorithm)
+        let algorithm = Padding::from_wire(&params.algorithm)
             .ok_or_else(|| ApiError::internal("unknown wrapping algorithm in a row"))?;
         // Before decrypting, or callers that come at once would get more attempts than there are.
         let limit = limits::IMPORT_TOKEN_FAILURES;
