@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jadeseal_crypto::asymmetric::Input;
+use jadeseal_crypto::rsa::Padding;
 use jadeseal_crypto::{CryptoError, Recipient, RecipientAlgorithm, RecipientError, Sm2Key, Sm2PublicKey, random, sm2};
 use proptest::prelude::*;
 use std::collections::HashSet;
