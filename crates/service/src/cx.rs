@@ -237,7 +237,7 @@ impl Cx<'_> {
             match self.commit(changes).await {
                 Ok(_) => return Ok(value),
                 Err(CommitError::Conflict) => ids.iter().for_each(|id| self.svc.keys.forget(*id)),
-                Err(CommitError::Api(e)) => return Err(e),
+                Err(e) => return Err(e.into()),
             }
         }
         Err(ApiError::internal(format!("keys {ids:?} kept changing under a compare-and-swap")))
@@ -251,6 +251,8 @@ const MAX_TRIES: usize = 16;
 pub enum CommitError {
     /// Another change came first; read again and retry.
     Conflict,
+    /// The RSA key pair to be taken has been taken by somebody else.
+    PooledGone,
     /// Anything else, as the answer that it becomes.
     Api(ApiError),
 }
@@ -259,6 +261,7 @@ impl From<CommitError> for ApiError {
     fn from(e: CommitError) -> Self {
         match e {
             CommitError::Conflict => ApiError::internal("unexpected conflict"),
+            CommitError::PooledGone => ApiError::internal("an RSA key pair was taken twice"),
             CommitError::Api(e) => e,
         }
     }
@@ -317,6 +320,7 @@ async fn commit_now(
     let committed = match svc.store.commit(scope, Commit { changes, outbox: record.map(<[u8]>::to_vec) }).await {
         Ok(committed) => committed,
         Err(StoreError::Conflict) => return Err(CommitError::Conflict),
+        Err(StoreError::PooledGone) => return Err(CommitError::PooledGone),
         Err(StoreError::AliasTaken) => return Err(CommitError::Api(ErrorCode::AliasAlreadyExists.into())),
         Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
         Err(e) => {

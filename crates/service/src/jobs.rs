@@ -195,7 +195,7 @@ async fn change_of(svc: &Arc<Service>, row: &Cmk, action: &'static str, changes:
     match commit(svc, row.scope(), changes, Some(draft.records())).await {
         Ok(_) => Ok(true),
         Err(CommitError::Conflict) => Ok(false),
-        Err(CommitError::Api(e)) => Err(e),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -53,6 +53,8 @@ struct Shard {
     /// Counts the commits that touched the shard. A row read from the database before a commit must
     /// not be cached after it.
     changes: AtomicU64,
+    /// Held while an asymmetric key is opened, so that many who want the same one after a start open it once.
+    opening: tokio::sync::Mutex<()>,
 }
 
 fn shard_index(id: KeyId) -> usize {
@@ -133,6 +135,13 @@ impl Keys {
     async fn version(&self, scope: &Scope, entry: &KeyEntry, version: u32) -> Result<Option<Opened>> {
         if let Some(key) = entry.opened(version) {
             return Ok(Some(key));
+        }
+        let mut _one = None;
+        if entry.row.usage != KeyUsage::EncryptDecrypt {
+            _one = Some(self.shard(entry.row.key_id).opening.lock().await);
+            if let Some(key) = entry.opened(version) {
+                return Ok(Some(key));
+            }
         }
         let row = self.store.version(scope, entry.row.key_id, version).await.map_err(ApiError::internal)?;
         let Some(row) = row else { return Ok(None) };

@@ -100,6 +100,8 @@ pub struct Service {
     pub(crate) journal: Journal,
     pub(crate) replay: ReplayGuard,
     pub(crate) workers: Arc<Workers>,
+    /// Threads that make RSA keys for callers who wait for one.
+    pub(crate) makers: Workers,
     pub(crate) pool: RsaPool,
     pub(crate) metrics: Metrics,
     actions: HashMap<&'static str, &'static Entry>,
@@ -118,7 +120,8 @@ impl Service {
         let [a, b, mut node @ ..] = seed;
         // RFC 9562 section 6.10: a random node id has the multicast bit set.
         node[0] |= 1;
-        let workers = Arc::new(Workers::start(limits.workers).map_err(ApiError::internal)?);
+        let workers = Arc::new(Workers::start("asymmetric", limits.workers).map_err(ApiError::internal)?);
+        let makers = Workers::start("rsa-keys", limits.workers.lengthy()).map_err(ApiError::internal)?;
         let pool = RsaPool::open(store.clone(), vault.clone(), limits.rsa_pool).await?;
         let actions: HashMap<_, _> = entries().map(|e| (e.spec.name, e)).collect();
         Ok(Arc::new(Service {
@@ -134,6 +137,7 @@ impl Service {
             clock,
             journal,
             workers,
+            makers,
             pool,
             actions,
         }))

@@ -2,18 +2,17 @@
 //!
 //! A pair is sealed under the root key and stored before it is offered, so a restart loses none. Taking one
 //! removes its row in the very transaction that puts the private key to use, so none is ever used twice, by no
-//! other node either. A pair that was taken for a call that failed is thrown away with the memory it is in; its row
-//! is offered again after the next start, for nobody has seen anything of it.
+//! other node either. Where that commit does not happen the pair goes back: nobody has seen anything of it.
 
 use crate::{
     Service,
     cx::{CommitError, Cx},
     vault::Vault,
-    workers::lower_priority,
+    workers::{Workers, lower_priority},
 };
-use jadeseal_crypto::PrivateKey;
+use jadeseal_crypto::{CryptoError, ImportKey};
 use jadeseal_store::{Change, PooledKey, Store, StoreError};
-use jadeseal_types::{ApiError, KeyId, KeyUsage, SecretBytes, error::Result};
+use jadeseal_types::{ApiError, KeyId, SecretBytes, error::Result};
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::{Notify, watch};
@@ -23,8 +22,11 @@ const NICENESS: i32 = 19;
 /// How long to wait after a failure before trying again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How many pairs one call tries, where other nodes take them first.
+const MAX_TRIES: usize = 8;
+
 /// The pool of one process.
-pub struct RsaPool {
+pub(crate) struct RsaPool {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
     waiting: Mutex<VecDeque<PooledKey>>,
@@ -32,12 +34,42 @@ pub struct RsaPool {
     taken: Notify,
 }
 
-/// A key pair of the pool, or a fresh one.
-struct Taken {
+/// A key pair on its way to a use. Dropped before that, it goes back to the pool.
+struct Pair<'a> {
+    pool: &'a RsaPool,
+    /// None for a pair that was made on demand.
+    row: Option<PooledKey>,
+    private: RsaPair,
+}
+
+/// An RSA-2048 key pair.
+pub(crate) struct RsaPair {
     /// The private key as PKCS#8.
-    material: SecretBytes,
-    /// The change that removes the pair from the pool, for the commit that uses it.
-    change: Option<Change>,
+    pub pkcs8: SecretBytes,
+    /// The public key as SubjectPublicKeyInfo.
+    pub spki: Vec<u8>,
+}
+
+impl RsaPair {
+    /// Reads PKCS#8 and checks it, which takes about as long as a signature.
+    fn read(pkcs8: SecretBytes) -> Result<Self, CryptoError> {
+        let spki = ImportKey::from_pkcs8(pkcs8.expose())?.public_spki();
+        Ok(RsaPair { pkcs8, spki })
+    }
+
+    fn make() -> Result<Self, CryptoError> {
+        let key = ImportKey::generate()?;
+        Ok(RsaPair { pkcs8: key.to_pkcs8()?, spki: key.public_spki() })
+    }
+}
+
+impl Drop for Pair<'_> {
+    fn drop(&mut self) {
+        if let Some(row) = self.row.take() {
+            // If its row is gone, the next commit that takes it fails and tries another.
+            self.pool.waiting.lock().push_front(row);
+        }
+    }
 }
 
 impl RsaPool {
@@ -52,21 +84,27 @@ impl RsaPool {
         self.waiting.lock().len()
     }
 
-    /// A pair of the pool, none when it is empty. No two calls get the same.
-    async fn take(&self) -> Option<(KeyId, SecretBytes)> {
+    /// A pair of the pool, none when it is empty. No two calls hold the same.
+    async fn take(&self, workers: &Workers) -> Result<Option<Pair<'_>>> {
         loop {
-            let pair = self.waiting.lock().pop_front();
+            let row = self.waiting.lock().pop_front();
             self.taken.notify_one();
-            let pair = pair?;
-            match self.vault.open_pooled(&pair).await {
-                Ok(material) => return Some((pair.id, material)),
-                Err(e) => {
+            let Some(row) = row else { return Ok(None) };
+            let read = match self.vault.open_pooled(&row).await {
+                Ok(pkcs8) => workers.run(move || RsaPair::read(pkcs8).map_err(ApiError::internal)).await,
+                Err(e) => Ok(Err(e)),
+            };
+            match read {
+                Ok(Ok(private)) => return Ok(Some(Pair { pool: self, row: Some(row), private })),
+                Ok(Err(e)) => {
                     // Its root key has been replaced, say. Nothing depends on it.
                     let cause = e.internal_cause().unwrap_or_default();
                     tracing::warn!(cause, "an RSA key made ahead of time does not open and is thrown away");
-                    if let Err(e) = self.store.drop_pooled(&[pair.id]).await {
-                        tracing::warn!(error = %e, "it stays in the store until the next start");
-                    }
+                    self.store.drop_pooled(&[row.id]).await.map_err(ApiError::internal)?;
+                }
+                Err(not_done) => {
+                    self.waiting.lock().push_front(row);
+                    return Err(not_done.into());
                 }
             }
         }
@@ -80,15 +118,17 @@ impl RsaPool {
             .spawn(move || {
                 lower_priority(NICENESS);
                 // The process may be stopping; the pair is lost then, and nobody has seen it.
-                let _ = reply.send(PrivateKey::generate(KeyUsage::SignRsa2048).and_then(|key| key.material()));
+                let _ = reply.send(RsaPair::make().map(|pair| pair.pkcs8));
             })
             .map_err(ApiError::internal)?;
         let material = made.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
         let pair = self.vault.seal_pooled(id, &material, now).await?;
         match self.store.add_pooled(pair.clone()).await {
             Ok(()) => self.waiting.lock().push_back(pair),
-            // The root key was replaced in between.
-            Err(StoreError::Conflict) => self.vault.refresh().await?,
+            Err(StoreError::Conflict) => {
+                self.vault.refresh().await?;
+                return Err(ApiError::internal("the root key was replaced in between"));
+            }
             Err(e) => return Err(ApiError::internal(e)),
         }
         Ok(())
@@ -131,30 +171,39 @@ pub async fn fill(svc: Arc<Service>, delay: Duration, mut stop: watch::Receiver<
 
 impl Cx<'_> {
     /// An RSA key pair: of the pool, or made now when that is empty.
-    async fn rsa_pair(&self) -> Result<Taken> {
-        if let Some((id, material)) = self.svc.pool.take().await {
-            return Ok(Taken { material, change: Some(Change::TakePooled(id)) });
+    async fn rsa_pair(&self) -> Result<Pair<'_>> {
+        let pool = &self.svc.pool;
+        if let Some(pair) = pool.take(&self.svc.workers).await? {
+            return Ok(pair);
         }
-        let made = self.svc.workers.run_lengthy(|| PrivateKey::generate(KeyUsage::SignRsa2048)?.material());
-        Ok(Taken { material: made.await?.map_err(ApiError::internal)?, change: None })
+        let private = self.svc.makers.run(RsaPair::make).await?.map_err(ApiError::internal)?;
+        Ok(Pair { pool, row: None, private })
     }
 
     /// Takes an RSA key pair, lets `use_it` make changes and an answer of it, and commits both together. Another
     /// node may have taken the same pair first; then the next one is tried.
     pub(crate) async fn commit_with_rsa_pair<T: Send>(
         &self,
-        mut use_it: impl FnMut(&SecretBytes) -> Result<(Vec<Change>, T)> + Send,
+        mut use_it: impl FnMut(&RsaPair) -> Result<(Vec<Change>, T)> + Send,
     ) -> Result<T> {
-        loop {
-            let taken = self.rsa_pair().await?;
-            let last = taken.change.is_none();
-            let (mut changes, answer) = use_it(&taken.material)?;
-            changes.splice(0..0, taken.change);
+        for _ in 0..MAX_TRIES {
+            let mut pair = self.rsa_pair().await?;
+            let (mut changes, answer) = use_it(&pair.private)?;
+            let Some(row) = &pair.row else {
+                self.commit(changes).await?;
+                return Ok(answer);
+            };
+            changes.insert(0, Change::TakePooled(row.id));
             match self.commit(changes).await {
-                Ok(_) => return Ok(answer),
-                Err(CommitError::Conflict) if !last => {}
+                Ok(_) => {
+                    pair.row = None;
+                    return Ok(answer);
+                }
+                // Gone for good: not to be offered again.
+                Err(CommitError::PooledGone) => pair.row = None,
                 Err(e) => return Err(e.into()),
             }
         }
+        Err(ApiError::internal("other nodes took every RSA key first"))
     }
 }

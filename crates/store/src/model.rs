@@ -384,7 +384,7 @@ pub enum Change {
     },
     /// Removes the key's import parameters; fine when there are none.
     DropImport(KeyId),
-    /// Takes a pooled key pair out of the pool, in the commit that puts its private key to use elsewhere. `Conflict`
+    /// Takes a pooled key pair out of the pool, in the commit that puts its private key to use elsewhere. `PooledGone`
     /// when it is not there (any more): a pair is taken once, whoever asks.
     TakePooled(KeyId),
     /// Binds a resource: counts up `bindings` and the revision, unless it is bound already: then nothing

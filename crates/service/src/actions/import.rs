@@ -9,6 +9,7 @@ use crate::{
     schema::{Doc, answer, request},
     values::{Base64, Encoded},
     vault::{Vault, import_place},
+    workers::NotDone,
 };
 use jadeseal_crypto::{ImportKey, rsa::Padding};
 use jadeseal_store::{Change, ImportParams};
@@ -77,15 +78,14 @@ impl Action for GetParametersForImport {
         apply(row, Step::PrepareImport, cx.now)?;
         let domain = cx.svc.vault.newest(cx.scope.account()).await?;
         let expires = cx.now + limits::IMPORT_TOKEN_SECONDS;
-        cx.commit_with_rsa_pair(|private| {
-            let pair = ImportKey::from_pkcs8(private.expose()).map_err(ApiError::internal)?;
+        cx.commit_with_rsa_pair(|pair| {
             let mut token = vec![0; TOKEN_BYTES];
             jadeseal_crypto::random::fill(&mut token).map_err(ApiError::internal)?;
             let params = ImportParams {
                 key_id: row.key_id,
                 token_digest: jadeseal_crypto::sha256(&token),
                 algorithm: self.algorithm.clone(),
-                wrapped_private: domain.seal(&import_place(row), private.expose()).map_err(ApiError::internal)?,
+                wrapped_private: domain.seal(&import_place(row), pair.pkcs8.expose()).map_err(ApiError::internal)?,
                 domain_version: domain.version(),
                 expires,
                 failures: 0,
@@ -93,7 +93,7 @@ impl Action for GetParametersForImport {
             let answer = ImportParameters {
                 key_id: row.key_id,
                 token: Base64(token),
-                public_key: Base64(pair.public_spki()),
+                public_key: Base64(pair.spki.clone()),
                 valid_to: expires,
             };
             Ok((vec![Change::PutImport(params)], answer))
@@ -199,22 +199,24 @@ impl ImportKeyMaterial {
         match cx.commit_unrecorded(vec![take]).await {
             Ok(_) => {}
             Err(CommitError::Conflict) => return Err(E::TokenExpired.into()),
-            Err(CommitError::Api(e)) => return Err(e),
+            Err(e) => return Err(e.into()),
         }
         let wrapped = self.material.0.clone();
         let computed = cx.svc.workers.run(move || {
             let pair = ImportKey::from_pkcs8(private.expose()).map_err(ApiError::internal)?;
             Ok(pair.unwrap(algorithm, &wrapped).ok())
         });
-        let unwrapped = match computed.await.flatten() {
-            Ok(unwrapped) => unwrapped.filter(|m| m.len() == row.suite.material_len()),
-            Err(e) => {
+        let unwrapped: Result<_> = match computed.await {
+            Err(e @ (NotDone::Busy | NotDone::Closed)) => {
                 // Nothing has been decrypted.
                 let back = Change::ReturnImportAttempt { key_id: row.key_id, token_digest: params.token_digest };
                 cx.commit_unrecorded(vec![back]).await?;
-                return Err(e);
+                return Err(e.into());
             }
+            Err(e @ NotDone::Panicked) => return Err(e.into()),
+            Ok(done) => done,
         };
+        let unwrapped = unwrapped?.filter(|m| m.len() == row.suite.material_len());
         Ok((unwrapped.ok_or(E::DecryptMaterialError)?, params.token_digest))
     }
 }

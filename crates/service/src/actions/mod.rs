@@ -160,7 +160,7 @@ impl<D> Cmk<D> {
         work: impl FnOnce(&PrivateKey) -> T + Send + 'static,
     ) -> Result<T> {
         let key = self.private_key(cx).await?;
-        cx.svc.workers.run(move || work(&key)).await
+        Ok(cx.svc.workers.run(move || work(&key)).await?)
     }
 }
 

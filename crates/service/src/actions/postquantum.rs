@@ -61,10 +61,7 @@ impl Action for PostQuantumCryptoEncrypt {
     async fn run(self, cmk: Cmk<EncryptingPostQuantum>, cx: &Cx<'_>) -> Result<PostQuantumEncrypted> {
         let (key_id, version) = (self.key_id, cmk.entry.row.current_version);
         let plaintext = self.plaintext.0;
-        let blob = cmk.compute(cx, move |key| match key {
-            PrivateKey::MlKem(key) => pq::seal(key, key_id, version, plaintext.expose()),
-            _ => Err(CryptoError::Invalid),
-        });
+        let blob = cmk.compute(cx, move |key| key.seal_post_quantum(key_id, version, plaintext.expose()));
         Ok(PostQuantumEncrypted { blob: Base64(blob.await?.map_err(ApiError::internal)?), key_id })
     }
 }
@@ -131,10 +128,7 @@ impl Action for PostQuantumCryptoDecrypt {
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
         let key_id = sealed.entry.row.key_id;
         cx.note(key_id);
-        let opened = cx.svc.workers.run(move || match &*sealed.key {
-            PrivateKey::MlKem(key) => pq::open(key, &self.blob.0),
-            _ => Err(CryptoError::Invalid),
-        });
+        let opened = cx.svc.workers.run(move || sealed.key.open_post_quantum(&self.blob.0));
         let plaintext = opened.await?.map_err(|e| match e {
             CryptoError::Invalid => E::InvalidCiphertext.into(),
             CryptoError::Unavailable(_) => ApiError::internal(e),
@@ -162,10 +156,7 @@ impl Action for PostQuantumCryptoSign {
     type Response = Signed;
 
     async fn run(self, cmk: Cmk<SigningPostQuantum>, cx: &Cx<'_>) -> Result<Signed> {
-        let signature = cmk.compute(cx, move |key| match key {
-            PrivateKey::MlDsa(key) => key.sign(&self.message.0),
-            _ => Err(CryptoError::Invalid),
-        });
+        let signature = cmk.compute(cx, move |key| key.sign_post_quantum(&self.message.0));
         Ok(Signed { signature: Base64(signature.await?.map_err(ApiError::internal)?) })
     }
 }
@@ -196,10 +187,7 @@ impl Action for PostQuantumCryptoVerify {
     type Response = Verified;
 
     async fn run(self, cmk: Cmk<VerifyingPostQuantum>, cx: &Cx<'_>) -> Result<Verified> {
-        let valid = cmk.compute(cx, move |key| match key {
-            PrivateKey::MlDsa(key) => key.verify(&self.message.0, &self.signature.0),
-            _ => Err(CryptoError::Invalid),
-        });
+        let valid = cmk.compute(cx, move |key| key.verify_post_quantum(&self.message.0, &self.signature.0));
         Ok(Verified { valid: valid.await?.map_err(ApiError::internal)? })
     }
 }

@@ -210,7 +210,7 @@ pub async fn pooled_keys(store: S) {
         Commit { changes: vec![Change::TakePooled(id(n)), create], outbox: None }
     };
     store.commit(&here, taking(2, 20)).await.unwrap();
-    assert_eq!(store.commit(&here, taking(2, 21)).await, Err(StoreError::Conflict), "taken");
+    assert_eq!(store.commit(&here, taking(2, 21)).await, Err(StoreError::PooledGone));
     assert_eq!(store.key(&here, id(21)).await.unwrap(), None);
     assert_eq!(store.commit(&here, taking(3, 20)).await, Err(StoreError::AliasTaken));
     assert_eq!(store.pooled().await.unwrap(), [pooled(4, 1), pooled(3, 1), pooled(1, 1)], "a failed commit takes none");

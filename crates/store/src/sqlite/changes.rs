@@ -91,7 +91,7 @@ impl Apply<'_> {
             }
             Change::TakePooled(id) => {
                 if self.conn.prepare_cached("DELETE FROM pooled_key WHERE id = ?1")?.execute([id.as_bytes()])? == 0 {
-                    return Err(StoreError::Conflict);
+                    return Err(StoreError::PooledGone);
                 }
             }
             Change::Bind(binding) => {
