@@ -131,10 +131,10 @@ fn decode(pem: &str) -> Result<Vec<u8>, RecipientError> {
     if pem.len() > MAX_KEY_BYTES {
         return Err(RecipientError::TooLong);
     }
-    let text = pem.trim_ascii();
-    let body = match text.strip_prefix("-----BEGIN PUBLIC KEY-----") {
-        Some(rest) => rest.strip_suffix("-----END PUBLIC KEY-----").ok_or(RecipientError::Malformed)?,
-        None => text,
+    // As other readers of PEM do, whatever stands around the block is passed over (RFC 7468 section 2).
+    let body = match pem.split_once("-----BEGIN PUBLIC KEY-----") {
+        Some((_, rest)) => rest.split_once("-----END PUBLIC KEY-----").ok_or(RecipientError::Malformed)?.0,
+        None => pem,
     };
     let body: Vec<u8> = body.bytes().filter(|c| !c.is_ascii_whitespace()).collect();
     STANDARD.decode(body).map_err(|_| RecipientError::Malformed)

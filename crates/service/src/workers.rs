@@ -33,9 +33,10 @@ impl WorkerLimits {
     }
 
     /// For work that takes a tenth of a second: half of the threads, so that the rest of the work goes on, and
-    /// so few who wait that none waits for long.
+    /// no more who wait than are served in about three seconds.
     pub(crate) fn lengthy(self) -> Self {
-        WorkerLimits { threads: (self.threads / 2).max(1), queue: 8 }
+        let threads = (self.threads / 2).max(1);
+        WorkerLimits { threads, queue: 32 * threads }
     }
 }
 

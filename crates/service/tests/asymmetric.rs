@@ -298,7 +298,11 @@ async fn post_quantum_keys_encrypt_and_sign() {
     assert_eq!((opened["PlainText"].as_str(), opened["KeyId"].as_str()), (Some(&*b64(vec![9; 4096])), Some(&*kyber)));
     let invalid = "InvalidParameterValue.InvalidCiphertext";
     assert_eq!(kms.err(&other, "PostQuantumCryptoDecrypt", open(blob)).await, invalid);
-    // The two kinds of blob are not mistaken for each other.
+    // A blob that names a key of the other kind is wrong like any other, and the two kinds are not mistaken.
+    let mut forged = STANDARD.decode(kms.encrypt(&user, &kms.create(&user, "other").await, &b64("x")).await).unwrap();
+    forged[4..20].copy_from_slice(KeyId::parse(&kyber).unwrap().as_bytes());
+    assert_eq!(kms.err(&user, "Decrypt", open(&b64(&forged))).await, invalid);
+    assert_eq!(kms.err(&user, "ReEncrypt", open(&b64(&forged))).await, invalid);
     assert_eq!(kms.err(&user, "Decrypt", open(blob)).await, invalid);
     let symmetric = kms.create(&user, "symmetric").await;
     let symmetric_blob = kms.encrypt(&user, &symmetric, &b64("x")).await;
@@ -449,7 +453,9 @@ async fn keys_of_other_usages_and_other_accounts_are_refused() {
         assert_eq!(kms.err(&user, action, on_symmetric).await, wanted, "{action}");
         // And the other way round.
         let encrypt = json!({ "KeyId": key, "Plaintext": b64("x") });
-        assert_eq!(kms.err(&user, "Encrypt", encrypt).await, "InvalidParameterValue.InvalidKeyUsage");
+        assert_eq!(kms.err(&user, "Encrypt", encrypt).await, "InvalidParameter");
+        let data_key = json!({ "KeyId": key, "NumberOfBytes": 16 });
+        assert_eq!(kms.err(&user, "GenerateDataKey", data_key).await, "InvalidParameterValue.InvalidKeyUsage");
         for rotation in ["EnableKeyRotation", "RotateKey"] {
             let refused = kms.err(&user, rotation, json!({ "KeyId": key })).await;
             assert_eq!(refused, "UnsupportedOperation.RotateNotSupported");
@@ -492,12 +498,22 @@ async fn a_strict_region_uses_nothing_but_gm() {
         assert!(call("Decrypt", params).await["Plaintext"].is_string(), "{algorithm}");
     }
     assert_eq!(code(&call("CreateKey", json!({ "Alias": "e", "Type": 2 })).await), "InvalidParameterValue.InvalidType");
-    let data_key = |spec: Value| json!({ "KeyId": key, "KeySpec": spec["s"], "NumberOfBytes": spec["n"] });
+    // A valid algorithm without a key says nothing; another one is refused without a key too.
+    let alone =
+        |algorithm: &str| json!({ "CiphertextBlob": sealed["CiphertextBlob"], "EncryptionAlgorithm": algorithm });
+    assert!(call("Decrypt", alone("SM2")).await["Plaintext"].is_string());
+    for algorithm in ["RSAES_OAEP_SHA_256", "FOO"] {
+        assert_eq!(code(&call("Decrypt", alone(algorithm)).await), "InvalidParameter");
+    }
     for spec in ["AES_128", "AES_256"] {
         let answer = call("GenerateDataKey", json!({ "KeyId": key, "KeySpec": spec })).await;
         assert_eq!(code(&answer), "InvalidParameter");
     }
-    assert!(call("GenerateDataKey", data_key(json!({ "n": 16 }))).await["Plaintext"].is_string());
+    for spec in ["", "AES_256"] {
+        // The number goes before the name.
+        let answer = call("GenerateDataKey", json!({ "KeyId": key, "KeySpec": spec, "NumberOfBytes": 16 })).await;
+        assert!(answer["Plaintext"].is_string(), "{answer}");
+    }
 }
 
 /// The suites that wrap what is stored: root key, domain keys and one CMK's material.
@@ -554,19 +570,37 @@ async fn a_region_that_becomes_strict_keeps_its_other_keys_unused() {
     let key = kms.create(&user, "k").await;
     let blob = kms.encrypt(&user, &key, &b64("secret")).await;
     let ecc = create(&kms, &user, "ASYMMETRIC_SIGN_VERIFY_ECC").await;
+    kms.ok(&user, "EnableKeyRotation", json!({ "KeyId": key, "RotateDays": 7 })).await;
+    let external = kms.ok(&user, "CreateKey", json!({ "Alias": "e", "Type": 2 })).await["KeyId"].clone();
+    let ask = json!({ "KeyId": external, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048" });
+    let asked = kms.ok(&user, "GetParametersForImport", ask).await;
     kms.turn_strict(AES);
-    let kms = kms.restart().await;
+    let mut kms = kms.restart().await;
+    let wrapped = encrypt(asked["PublicKey"].as_str().unwrap(), "RSAES_OAEP_SHA_256", &[7; 32]);
+    let import =
+        json!({ "KeyId": external, "ImportToken": asked["ImportToken"], "EncryptedKeyMaterial": b64(wrapped) });
+    assert_eq!(kms.err(&user, "ImportKeyMaterial", import).await, "UnsupportedOperation");
     let refused = "UnsupportedOperation.UnsupportedKeyUsageInCurrentRegion";
     for (action, params) in [
         ("Encrypt", json!({ "KeyId": key, "Plaintext": b64("x") })),
         ("Decrypt", json!({ "CiphertextBlob": blob })),
         ("ReEncrypt", json!({ "CiphertextBlob": blob })),
         ("GenerateDataKey", json!({ "KeyId": key, "NumberOfBytes": 16 })),
+        ("EnableKeyRotation", json!({ "KeyId": key })),
+        ("RotateKey", json!({ "KeyId": key })),
         ("GetPublicKey", json!({ "KeyId": ecc })),
         ("SignByAsymmetricKey", json!({ "KeyId": ecc, "Algorithm": "ECC_P256_R1", "Message": b64(MESSAGE) })),
     ] {
         assert_eq!(kms.err(&user, action, params).await, refused, "{action}");
     }
+    // Nothing new is made for it on schedule either.
+    kms.run_jobs().await;
+    kms.pass_time(std::time::Duration::from_secs(8 * 86_400)).await;
+    let status = kms.ok(&user, "GetKeyRotationStatus", json!({ "KeyId": key })).await;
+    assert_eq!(status["KeyRotationEnabled"], false);
+    let row = kms.store.all_keys_meta(None, 100).await.unwrap().into_iter().find(|r| r.key_id.to_string() == key);
+    assert_eq!(row.unwrap().current_version, 1);
+    assert!(kms.audit().contains(r#""action":"StopKeyRotation""#));
     for key in [&key, &ecc] {
         assert_eq!(kms.state(&user, key).await, "Enabled");
         kms.ok(&user, "DisableKey", json!({ "KeyId": key })).await;
@@ -577,9 +611,12 @@ async fn a_region_that_becomes_strict_keeps_its_other_keys_unused() {
 async fn fill(kms: &Kms, count: usize) {
     let (stop, stopped) = watch::channel(false);
     let job = tokio::spawn(pool::fill(kms.svc.clone(), std::time::Duration::ZERO, stopped));
-    while kms.store.pooled().await.unwrap().len() < count {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let full = async {
+        while kms.store.pooled().await.unwrap().len() < count {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), full).await.expect("the pool is filled");
     stop.send_replace(true);
     job.await.unwrap();
 }
@@ -601,11 +638,21 @@ async fn pooled_rsa_keys_survive_restarts_and_are_used_once() {
         public.insert(pem_of(&kms, &user, &key).await);
     }
     fill(&kms, 2).await;
-    // A call that fails behind the pool uses up nothing for good, and what it took is not used by the next.
-    let taken = json!({ "Alias": "r1", "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
-    assert_eq!(kms.err(&user, "CreateKey", taken).await, "InvalidParameterValue.AliasAlreadyExists");
-    let kms = kms.restart().await;
+    // However often a call fails, the pair that it took goes back: the pool neither shrinks nor grows.
+    for _ in 0..5 {
+        let taken = json!({ "Alias": "r1", "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
+        assert_eq!(kms.err(&user, "CreateKey", taken).await, "InvalidParameterValue.AliasAlreadyExists");
+    }
+    fill(&kms, 2).await;
     assert_eq!(kms.store.pooled().await.unwrap().len(), 2);
+    // A pair that another node has taken: the next one is tried, then one is made.
+    let gone = kms.store.pooled().await.unwrap().remove(0);
+    kms.store.drop_pooled(&[gone.id]).await.unwrap();
+    let params = json!({ "Alias": "r4", "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
+    let key = kms.ok(&user, "CreateKey", params).await["KeyId"].as_str().unwrap().to_owned();
+    public.insert(pem_of(&kms, &user, &key).await);
+    assert!(kms.store.pooled().await.unwrap().is_empty());
+    fill(&kms, 2).await;
     for alias in ["i1", "i2"] {
         let key = kms.ok(&user, "CreateKey", json!({ "Alias": alias, "Type": 2 })).await["KeyId"].clone();
         let params = json!({ "KeyId": key, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048" });
@@ -613,5 +660,5 @@ async fn pooled_rsa_keys_survive_restarts_and_are_used_once() {
         public.insert(got["PublicKey"].as_str().unwrap().to_owned());
     }
     assert!(kms.store.pooled().await.unwrap().is_empty());
-    assert_eq!(public.len(), 5, "no pair is used twice");
+    assert_eq!(public.len(), 6, "no pair is used twice");
 }

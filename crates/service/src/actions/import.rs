@@ -40,21 +40,30 @@ answer! {
     }
 }
 
+/// The API wraps imported material with RSA only.
+fn rsa_is_allowed(cx: &Cx<'_>) -> Result<()> {
+    if !cx.region.profile.is_strict() {
+        return Ok(());
+    }
+    Err(ApiError::with_text(
+        E::UnsupportedOperation,
+        "The region allows no RSA, so key material cannot be wrapped for import.",
+        "该地域不允许使用 RSA，无法包装并导入密钥材料。",
+    ))
+}
+
 impl OnKey for GetParametersForImport {
     fn key_id(&self) -> KeyId {
         self.key_id
     }
 
     fn early(&self, cx: &Cx<'_>) -> Result<()> {
-        if cx.region.profile.is_strict() {
-            return Err(ApiError::with_text(
-                E::UnsupportedOperation,
-                "The region allows no RSA, so key material cannot be wrapped for import.",
-                "该地域不允许使用 RSA，无法包装并导入密钥材料。",
-            ));
-        }
+        rsa_is_allowed(cx)?;
         if Padding::from_wire(&self.algorithm).is_none() {
-            return Err(ApiError::invalid("WrappingAlgorithm", "is unknown", "取值未知"));
+            let names: Vec<_> = Padding::ALL.iter().map(|p| p.wire()).collect();
+            let names = names.join(", ");
+            let (en, zh) = (format!("must be one of {names}"), format!("必须为以下之一：{names}"));
+            return Err(ApiError::invalid("WrappingAlgorithm", &en, &zh));
         }
         if self.spec != "RSA_2048" {
             return Err(ApiError::invalid("WrappingKeySpec", "must be RSA_2048", "必须为 RSA_2048"));
@@ -67,7 +76,7 @@ impl Action for GetParametersForImport {
     const SPEC: Spec = Spec {
         name: "GetParametersForImport",
         access: Access::Write,
-        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkStateNotSupport, E::NotExternalCmk],
+        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkStateNotSupport, E::NotExternalCmk, E::UnsupportedOperation],
         doc: Doc("Returns a wrapping key and a token for ImportKeyMaterial.", "获取导入密钥材料所需的公钥和令牌。"),
     };
     type On = Cmk<Known>;
@@ -118,6 +127,7 @@ impl OnKey for ImportKeyMaterial {
     }
 
     fn early(&self, cx: &Cx<'_>) -> Result<()> {
+        rsa_is_allowed(cx)?;
         let valid_to = self.valid_to.unwrap_or(0);
         if valid_to != 0 && (valid_to <= cx.now || valid_to > limits::MAX_VALID_TO) {
             return Err(ApiError::invalid(
@@ -142,6 +152,7 @@ impl Action for ImportKeyMaterial {
             E::CmkStateNotSupport,
             E::TokenExpired,
             E::NotExternalCmk,
+            E::UnsupportedOperation,
         ],
         doc: Doc("Imports key material into an EXTERNAL CMK.", "导入密钥材料。"),
     };

@@ -76,6 +76,10 @@ pub trait OnKey {
     fn early(&self, _cx: &Cx<'_>) -> Result<()> {
         Ok(())
     }
+    /// The refusal when there is no such key.
+    fn missing(_cx: &Cx<'_>) -> ErrorCode {
+        ErrorCode::CmkNotFound
+    }
 }
 
 /// What a loaded key must satisfy before an action sees it.
@@ -90,6 +94,15 @@ pub struct Known;
 impl Demand for Known {
     fn check(_: &KeyEntry, _: &Cx<'_>) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Any state, but not a key that the region has ceased to permit: for what gives a key new material.
+pub struct Permitted;
+
+impl Demand for Permitted {
+    fn check(entry: &KeyEntry, cx: &Cx<'_>) -> Result<()> {
+        permitted(entry, cx)
     }
 }
 
@@ -133,10 +146,13 @@ demands! {
 /// Refuses a key that its usage, its state or the region does not let be used.
 fn usable(entry: &KeyEntry, purpose: Use, cx: &Cx<'_>) -> Result<()> {
     allow(&entry.row, purpose, cx.now)?;
-    if !cx.region.profile.permits(entry.row.usage, entry.row.suite) {
-        return Err(ErrorCode::UnsupportedKeyUsageInCurrentRegion.into());
-    }
-    Ok(())
+    permitted(entry, cx)
+}
+
+/// Refuses a key that was made before its region became strict.
+fn permitted(entry: &KeyEntry, cx: &Cx<'_>) -> Result<()> {
+    let permits = cx.region.profile.permits(entry.row.usage, entry.row.suite);
+    if permits { Ok(()) } else { Err(ErrorCode::UnsupportedKeyUsageInCurrentRegion.into()) }
 }
 
 /// A CMK of the caller's scope that satisfies a demand.
@@ -173,7 +189,7 @@ impl<A: OnKey + Sync, D: Demand> Target<A> for Cmk<D> {
 
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
         request.early(cx)?;
-        let entry = cx.svc.keys.get(&cx.scope, request.key_id()).await?;
+        let entry = cx.svc.keys.find(&cx.scope, request.key_id()).await?.ok_or_else(|| A::missing(cx))?;
         D::check(&entry, cx)?;
         Ok(Cmk { entry, demand: PhantomData })
     }

@@ -100,10 +100,10 @@ impl Target<PostQuantumCryptoDecrypt> for PostQuantumSealed {
     /// As for symmetric ciphertext, a malformed blob and one of an unknown key give the same answer.
     async fn load(request: &PostQuantumCryptoDecrypt, cx: &Cx<'_>) -> Result<Self> {
         recipient(request.public_key.as_deref(), request.algorithm.as_deref(), cx)?;
-        let (key_id, version) = pq::header(&request.blob.0).map_err(|_| E::InvalidCiphertext)?;
-        let entry = cx.svc.keys.find(&cx.scope, key_id).await?.ok_or(E::InvalidCiphertext)?;
+        let (key_id, version) = pq::header(&request.blob.0).map_err(|_| invalid())?;
+        let entry = cx.svc.keys.find(&cx.scope, key_id).await?.ok_or_else(invalid)?;
         usable(&entry, Use::DecryptPostQuantum, cx)?;
-        let key = cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?.ok_or(E::InvalidCiphertext)?;
+        let key = cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?.ok_or_else(invalid)?;
         Ok(PostQuantumSealed { entry, key })
     }
 }
@@ -112,13 +112,7 @@ impl Action for PostQuantumCryptoDecrypt {
     const SPEC: Spec = Spec {
         name: "PostQuantumCryptoDecrypt",
         access: Access::Use,
-        errors: &[
-            E::EncryptionError,
-            E::InvalidCiphertext,
-            E::CmkNotFound,
-            E::CmkDisabled,
-            E::UnsupportedKeyUsageInCurrentRegion,
-        ],
+        errors: &[E::EncryptionError, E::InvalidCiphertext, E::CmkDisabled, E::UnsupportedKeyUsageInCurrentRegion],
         doc: Doc("Decrypts what PostQuantumCryptoEncrypt made.", "解密后量子密文。"),
     };
     type On = PostQuantumSealed;
@@ -130,17 +124,22 @@ impl Action for PostQuantumCryptoDecrypt {
         cx.note(key_id);
         let opened = cx.svc.workers.run(move || sealed.key.open_post_quantum(&self.blob.0));
         let plaintext = opened.await?.map_err(|e| match e {
-            CryptoError::Invalid => E::InvalidCiphertext.into(),
+            CryptoError::Invalid => invalid(),
             CryptoError::Unavailable(_) => ApiError::internal(e),
         })?;
         Ok(PostQuantumDecrypted { key_id, plaintext: deliver(plaintext, recipient, cx).await? })
     }
 }
 
+/// One answer for everything that can be wrong with a ciphertext, which has no encryption context here.
+fn invalid() -> ApiError {
+    ApiError::with_text(E::InvalidCiphertext, "The ciphertext is invalid.", "密文无效。")
+}
+
 request! {
     /// Signs with a post-quantum key.
     PostQuantumCryptoSign {
-        required message: Message = "Message", docs::MESSAGE;
+        required message: Message = "Message", Doc("Message, base64 of 1 to 4096 bytes.", "消息，1 到 4096 字节数据的 base64。");
         required key_id: KeyId = "KeyId", docs::KEY_ID;
     }
 }
@@ -166,7 +165,7 @@ request! {
     PostQuantumCryptoVerify {
         required key_id: KeyId = "KeyId", docs::KEY_ID;
         required signature: Signature = "SignatureValue", docs::SIGNATURE;
-        required message: Message = "Message", docs::MESSAGE;
+        required message: Message = "Message", Doc("Message, base64 of 1 to 4096 bytes.", "消息，1 到 4096 字节数据的 base64。");
     }
 }
 
