@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, mlkem, rsa
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-from kmslib import asymmetric, der, openssl, pqblob, sdk, sm2
+from kmslib import asymmetric, blob as blobs, der, openssl, sdk, sm2
 from kmslib.asymmetric import (
     CLASSIC, DECRYPT_KYBER, DECRYPT_RSA, DECRYPT_SM2, SCHEMES, SIGN_DILITHIUM, SIGN_P256, SIGN_P384, SIGN_RSA, SIGN_SM2,
     USAGES,
@@ -438,7 +438,7 @@ def test_post_quantum_encryption(do, keys, spki):
         opened = do("PostQuantumCryptoDecrypt", CiphertextBlob=sealed.CiphertextBlob)
         assert (opened.KeyId, unb64(opened.PlainText)) == (key, text)
         # A blob that a client made of the public key: its format is public, and the key behind it the one shown.
-        made = pqblob.seal(public, key, text)
+        made = blobs.seal_to(public, key, text)
         assert len(made) == len(unb64(sealed.CiphertextBlob))
         assert unb64(do("PostQuantumCryptoDecrypt", CiphertextBlob=b64(made)).PlainText) == text
 
