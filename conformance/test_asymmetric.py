@@ -61,7 +61,8 @@ def test_create(do, alias, usage):
     assert first != second and do("GetPublicKey", KeyId=made.KeyId).PublicKey == first
     # An empty KeyUsage lists the symmetric keys alone.
     listed = {
-        which: {m.KeyId for m in do("ListKeyDetail", KeyUsage=which, Limit=200).KeyMetadatas} for which in ("", usage, "ALL")
+        which: {m.KeyId for m in do("ListKeyDetail", KeyUsage=which, Limit=200, OrderType=0).KeyMetadatas}
+        for which in ("", usage, "ALL")
     }
     assert {made.KeyId, other.KeyId} <= listed[usage] & listed["ALL"] and made.KeyId not in listed[""]
 

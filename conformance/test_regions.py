@@ -52,7 +52,9 @@ def everywhere():
             server.kill()
 
 
-REGIONS = {"all": "ap-guangzhou:all", "intl": "ap-singapore:intl", "gm": "ap-beijing:gm", "gm-strict": "ap-shanghai:gm-strict"}
+REGIONS = {
+    "all": "ap-guangzhou:all", "intl": "ap-singapore:intl", "gm": "ap-beijing:gm", "gm-strict": "ap-shanghai:gm-strict",
+}
 GM_USAGES = {DECRYPT_SM2, SIGN_SM2}
 OFFERED = {"all": set(USAGES), "intl": set(USAGES) - GM_USAGES, "gm": GM_USAGES, "gm-strict": GM_USAGES}
 UNSUPPORTED = "UnsupportedOperation.UnsupportedKeyUsageInCurrentRegion"
@@ -94,7 +96,8 @@ def test_there_is_no_sm2_decryption_outside_china(everywhere):
 def test_sm2_in_gm_regions(everywhere, alias, profile):
     """Signatures and both directions of encryption, by gmssl and openssl."""
     client = everywhere[profile]
-    signer, opener = (client.call("CreateKey", Alias=alias("sm2"), KeyUsage=u)["KeyId"] for u in (SIGN_SM2, DECRYPT_SM2))
+    usages = (SIGN_SM2, DECRYPT_SM2)
+    signer, opener = (client.call("CreateKey", Alias=alias("sm2"), KeyUsage=u)["KeyId"] for u in usages)
     public = sm2.Public.from_spki(unb64(client.call("GetPublicKey", KeyId=signer)["PublicKey"]))
     fields = {"KeyId": signer, "Algorithm": "SM2DSA", "Message": b64(b"text")}
     signature = client.call("SignByAsymmetricKey", **fields)["Signature"]
@@ -148,7 +151,8 @@ def test_a_region_that_becomes_strict():
             keys = {u: client.call("CreateKey", Alias=f"k-{n}", KeyUsage=u)["KeyId"]
                     for n, u in enumerate(("ENCRYPT_DECRYPT", *USAGES))}
             blob = client.call("Encrypt", KeyId=keys["ENCRYPT_DECRYPT"], Plaintext=b64(b"x"))["CiphertextBlob"]
-            sealed = client.call("PostQuantumCryptoEncrypt", KeyId=keys[DECRYPT_KYBER], PlainText=b64(b"x"))["CiphertextBlob"]
+            fields = {"KeyId": keys[DECRYPT_KYBER], "PlainText": b64(b"x")}
+            sealed = client.call("PostQuantumCryptoEncrypt", **fields)["CiphertextBlob"]
             shown = {u: client.call("GetPublicKey", KeyId=keys[u])["PublicKey"] for u in USAGES}
             client.close()
             assert server.stop() == 0

@@ -33,7 +33,8 @@ def sm2_pair():
 
 def sm2_encrypt(public_pem, message):
     """SM2 ciphertext in ASN.1."""
-    return ok("pkeyutl", "-encrypt", "-pubin", "-inkey", "@key", "-in", "@in", key=public_pem.encode(), **{"in": message})
+    files = {"key": public_pem.encode(), "in": message}
+    return ok("pkeyutl", "-encrypt", "-pubin", "-inkey", "@key", "-in", "@in", **files)
 
 
 def sm2_decrypt(private_pem, ciphertext):
