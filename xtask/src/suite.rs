@@ -19,6 +19,7 @@ pub fn test() -> Result<()> {
     report
         .step("clippy", || run(cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])));
     report.step("action table is exported", export::check);
+    report.step("install openssl", setup::openssl);
     report.step("Rust tests", rust_tests);
     report.step("build", || run(cargo(&["build", "--quiet", "-p", "jadeseal"])));
     report.step("install conformance tools", || {
