@@ -52,6 +52,9 @@ use workers::Workers;
 /// The API version whose actions are served.
 pub const KMS_VERSION: &str = "2019-01-18";
 
+/// RSA key pairs made ahead of time: as many as a burst of CreateKey may take before it waits.
+pub const DEFAULT_RSA_POOL: usize = 32;
+
 /// Sizes of caches, pools and queues.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -67,7 +70,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { cached_keys: 200_000, replay_entries: 4_000_000, workers: WorkerLimits::default(), rsa_pool: 32 }
+        Limits {
+            cached_keys: 200_000,
+            replay_entries: 4_000_000,
+            workers: WorkerLimits::default(),
+            rsa_pool: DEFAULT_RSA_POOL,
+        }
     }
 }
 

@@ -192,7 +192,8 @@ impl Sm2PublicKey {
         encrypt::encrypt(&self.point, message)
     }
 
-    /// As [`Sm2PublicKey::encrypt_raw`], in the form that [`Sm2Key::decrypt`] takes.
+    /// As [`Sm2PublicKey::encrypt_raw`], in ASN.1. What [`Sm2Key::decrypt`] takes back is shorter than
+    /// [`MAX_CIPHERTEXT`], a message of about 140 bytes.
     ///
     /// # Errors
     /// As [`Sm2PublicKey::encrypt_raw`].

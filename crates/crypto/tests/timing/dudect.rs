@@ -10,6 +10,11 @@ pub const LIMIT: f64 = 10.0;
 /// go is not known beforehand, so several heights are looked at.
 const KEEP: [f64; 5] = [0.5, 0.75, 0.9, 0.99, 1.0];
 
+/// Samples a class; a smaller number may be asked for by the environment variable `TIMING_SAMPLES`.
+pub fn samples(default: usize) -> usize {
+    std::env::var("TIMING_SAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
 /// Times of one class, nanoseconds.
 pub struct Class {
     pub name: &'static str,

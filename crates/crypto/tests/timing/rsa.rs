@@ -1,7 +1,7 @@
 //! RSA decryption with PKCS#1 v1.5: good padding and the ways of being bad. The private operation takes
 //! most of the time and hides what follows it, so that is also measured alone.
 
-use crate::dudect::{LIMIT, compare, measure};
+use crate::dudect::{LIMIT, compare, measure, samples};
 use jadeseal_crypto::rsa::{Padding, implicit_rejection};
 use jadeseal_crypto::{ImportKey, RsaKey, random};
 use std::cell::RefCell;
@@ -57,11 +57,6 @@ impl<T: Clone> Ring<T> {
         *at = (*at + 1) % self.0[class].len();
         self.0[class][*at].clone()
     }
-}
-
-/// Samples a class; a smaller number may be asked for by the environment variable `TIMING_SAMPLES`.
-fn samples(default: usize) -> usize {
-    std::env::var("TIMING_SAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
 #[test]
