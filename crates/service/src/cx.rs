@@ -251,8 +251,6 @@ const MAX_TRIES: usize = 16;
 pub enum CommitError {
     /// Another change came first; read again and retry.
     Conflict,
-    /// The RSA key pair to be taken has been taken by somebody else.
-    PooledGone,
     /// Anything else, as the answer that it becomes.
     Api(ApiError),
 }
@@ -261,7 +259,6 @@ impl From<CommitError> for ApiError {
     fn from(e: CommitError) -> Self {
         match e {
             CommitError::Conflict => ApiError::internal("unexpected conflict"),
-            CommitError::PooledGone => ApiError::internal("an RSA key pair was taken twice"),
             CommitError::Api(e) => e,
         }
     }
@@ -316,11 +313,10 @@ async fn commit_now(
             _ => None,
         })
         .collect();
-    let named: Vec<KeyId> = changes.iter().filter_map(Change::key_id).collect();
+    let named: Vec<KeyId> = changes.iter().map(Change::key_id).collect();
     let committed = match svc.store.commit(scope, Commit { changes, outbox: record.map(<[u8]>::to_vec) }).await {
         Ok(committed) => committed,
         Err(StoreError::Conflict) => return Err(CommitError::Conflict),
-        Err(StoreError::PooledGone) => return Err(CommitError::PooledGone),
         Err(StoreError::AliasTaken) => return Err(CommitError::Api(ErrorCode::AliasAlreadyExists.into())),
         Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
         Err(e) => {

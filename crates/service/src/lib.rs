@@ -44,7 +44,7 @@ use keys::Keys;
 use metrics::Metrics;
 use pool::RsaPool;
 use region::Regions;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 use uuid::Uuid;
 use vault::Vault;
 use workers::Workers;
@@ -93,6 +93,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Sizes.
     pub limits: Limits,
+    /// Where an orderly stop leaves RSA key pairs for the next start.
+    pub rsa_pool_file: Option<PathBuf>,
     /// Make the first root key of an empty store; otherwise an empty store is refused.
     pub create: bool,
 }
@@ -120,7 +122,7 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, regions, clock, limits, create } = parts;
+        let Parts { store, seal, log, regions, clock, limits, rsa_pool_file, create } = parts;
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
         let journal = Journal::open(log, store.clone()).await?;
         let mut seed = [0u8; 8];
@@ -130,7 +132,9 @@ impl Service {
         node[0] |= 1;
         let workers = Arc::new(Workers::start("asymmetric", limits.workers).map_err(ApiError::internal)?);
         let makers = Workers::start("rsa-keys", limits.workers.lengthy()).map_err(ApiError::internal)?;
-        let pool = RsaPool::open(store.clone(), vault.clone(), limits.rsa_pool).await?;
+        // Where no region makes RSA keys or wraps imports with them, none are made ahead.
+        let wanted = if regions.iter().any(|r| !r.profile.is_strict()) { limits.rsa_pool } else { 0 };
+        let pool = RsaPool::open(&vault, wanted, rsa_pool_file);
         let actions: HashMap<_, _> = entries().map(|e| (e.spec.name, e)).collect();
         Ok(Arc::new(Service {
             keys: Keys::new(store.clone(), vault.clone(), workers.clone(), limits.cached_keys),
@@ -174,6 +178,11 @@ impl Service {
         !self.journal.log().poisoned()
     }
 
+    /// RSA key pairs that are ready.
+    pub fn pooled_rsa_keys(&self) -> usize {
+        self.pool.ready()
+    }
+
     /// Number of cached CMKs.
     pub fn cached_keys(&self) -> usize {
         self.keys.len()
@@ -181,6 +190,7 @@ impl Service {
 
     /// Flushes the audit log and closes the store. No request may be running.
     pub async fn close(&self) -> Result<()> {
+        self.pool.leave(&self.vault, || self.new_key_id());
         self.journal.close().await;
         self.store.close().await.map_err(ApiError::internal)
     }

@@ -3,7 +3,7 @@
 //! Nothing here is on the hot path: a domain key is opened once and kept.
 
 use jadeseal_root::{DomainKey, DomainRecord, Keyring, Place, Purpose, RootRecord, Seal, SealSource};
-use jadeseal_store::{Cmk, DomainRow, KeyVersion, PooledKey, RootRow, Store, StoreError};
+use jadeseal_store::{Cmk, DomainRow, KeyVersion, RootRow, Store, StoreError};
 use jadeseal_types::{AccountId, ApiError, KeyId, SecretBytes, Suite, error::Result};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
@@ -100,22 +100,14 @@ impl Vault {
         learning.await.map_err(ApiError::internal)?.map(drop).map_err(ApiError::internal)
     }
 
-    /// Seals a key pair that belongs to no account yet.
-    pub async fn seal_pooled(&self, id: KeyId, material: &SecretBytes, now: u64) -> Result<PooledKey> {
-        let (root_version, wrapped) = self.keyring.seal_pooled(id, material).map_err(ApiError::internal)?;
-        let row = PooledKey { id, root_version, wrapped, create_time: now };
-        if !self.open_pooled(&row).await?.ct_eq(material.expose()) {
-            return Err(ApiError::internal("a pooled key does not open to itself"));
-        }
-        Ok(row)
+    /// Seals a key pair that belongs to no account yet, under the current root key.
+    pub fn seal_pooled(&self, id: KeyId, material: &SecretBytes) -> Result<Vec<u8>> {
+        self.keyring.seal_pooled(id, material).map_err(ApiError::internal)
     }
 
-    /// Opens a pooled key pair.
-    pub async fn open_pooled(&self, row: &PooledKey) -> Result<SecretBytes> {
-        if !self.keyring.versions().contains(&row.root_version) {
-            self.refresh().await?;
-        }
-        self.keyring.open_pooled(row.id, row.root_version, &row.wrapped).map_err(ApiError::internal)
+    /// Opens what [`Vault::seal_pooled`] sealed, while that root key is there.
+    pub fn open_pooled(&self, id: KeyId, wrapped: &[u8]) -> Result<SecretBytes> {
+        self.keyring.open_pooled(id, wrapped).map_err(ApiError::internal)
     }
 
     /// Opens one version of a CMK's material.

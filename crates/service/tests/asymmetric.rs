@@ -612,7 +612,7 @@ async fn fill(kms: &Kms, count: usize) {
     let (stop, stopped) = watch::channel(false);
     let job = tokio::spawn(pool::fill(kms.svc.clone(), std::time::Duration::ZERO, stopped));
     let full = async {
-        while kms.store.pooled().await.unwrap().len() < count {
+        while kms.svc.pooled_rsa_keys() < count {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
@@ -625,33 +625,28 @@ async fn fill(kms: &Kms, count: usize) {
 async fn pooled_rsa_keys_survive_restarts_and_are_used_once() {
     let kms = Kms::start().await;
     let user = kms.user().await;
+    let file = kms.dir.path().join("rsa-pool");
     fill(&kms, 2).await;
-    let before: BTreeSet<_> = kms.store.pooled().await.unwrap().into_iter().map(|p| p.id).collect();
-    let kms = kms.restart().await;
-    let after: BTreeSet<_> = kms.store.pooled().await.unwrap().into_iter().map(|p| p.id).collect();
-    assert_eq!(before, after, "a restart loses nothing");
+    assert!(!file.exists(), "a running service has its pairs in memory alone");
+    let kms = kms
+        .restart_after(|| {
+            // Sealed: the algorithm's name, which each private key begins with, is nowhere in it.
+            let rsa = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
+            assert!(!std::fs::read(&file).unwrap().windows(rsa.len()).any(|w| w == rsa));
+        })
+        .await;
+    assert!(!file.exists(), "gone before a pair of it is offered");
+    assert_eq!(kms.svc.pooled_rsa_keys(), 2, "a restart loses nothing");
     let mut public = BTreeSet::new();
-    for (n, left) in [(1, 1), (2, 0), (3, 0)] {
-        let params = json!({ "Alias": format!("r{n}"), "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
+    let create = async |kms: &Kms, alias: &str| {
+        let params = json!({ "Alias": alias, "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
         let key = kms.ok(&user, "CreateKey", params).await["KeyId"].as_str().unwrap().to_owned();
-        assert_eq!(kms.store.pooled().await.unwrap().len(), left, "the third is made on demand");
-        public.insert(pem_of(&kms, &user, &key).await);
+        pem_of(kms, &user, &key).await
+    };
+    for (alias, left) in [("r1", 1), ("r2", 0), ("r3", 0)] {
+        public.insert(create(&kms, alias).await);
+        assert_eq!(kms.svc.pooled_rsa_keys(), left, "the third is made on demand");
     }
-    fill(&kms, 2).await;
-    // However often a call fails, the pair that it took goes back: the pool neither shrinks nor grows.
-    for _ in 0..5 {
-        let taken = json!({ "Alias": "r1", "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
-        assert_eq!(kms.err(&user, "CreateKey", taken).await, "InvalidParameterValue.AliasAlreadyExists");
-    }
-    fill(&kms, 2).await;
-    assert_eq!(kms.store.pooled().await.unwrap().len(), 2);
-    // A pair that another node has taken: the next one is tried, then one is made.
-    let gone = kms.store.pooled().await.unwrap().remove(0);
-    kms.store.drop_pooled(&[gone.id]).await.unwrap();
-    let params = json!({ "Alias": "r4", "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
-    let key = kms.ok(&user, "CreateKey", params).await["KeyId"].as_str().unwrap().to_owned();
-    public.insert(pem_of(&kms, &user, &key).await);
-    assert!(kms.store.pooled().await.unwrap().is_empty());
     fill(&kms, 2).await;
     for alias in ["i1", "i2"] {
         let key = kms.ok(&user, "CreateKey", json!({ "Alias": alias, "Type": 2 })).await["KeyId"].clone();
@@ -659,6 +654,29 @@ async fn pooled_rsa_keys_survive_restarts_and_are_used_once() {
         let got = kms.ok(&user, "GetParametersForImport", params).await;
         public.insert(got["PublicKey"].as_str().unwrap().to_owned());
     }
-    assert!(kms.store.pooled().await.unwrap().is_empty());
-    assert_eq!(public.len(), 6, "no pair is used twice");
+    assert_eq!(kms.svc.pooled_rsa_keys(), 0);
+    assert_eq!(public.len(), 5, "no pair is used twice");
+    // A file that is no pool, and one that is cut off, are thrown away.
+    let mut kms = kms;
+    for bad in [&b"nonsense"[..], b"jadeseal-rsa-pool-v1\nshort"] {
+        kms = kms.restart_after(|| std::fs::write(&file, bad).unwrap()).await;
+        assert!(!file.exists());
+        assert_eq!(kms.svc.pooled_rsa_keys(), 0);
+    }
+    public.insert(create(&kms, "r4").await);
+    assert_eq!(public.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_calls_use_up_no_thread_and_grow_nothing() {
+    let kms = Kms::start().await;
+    let user = kms.user().await;
+    fill(&kms, 2).await;
+    let create = json!({ "Alias": "r", "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
+    kms.ok(&user, "CreateKey", create.clone()).await;
+    for _ in 0..3 {
+        assert_eq!(kms.err(&user, "CreateKey", create.clone()).await, "InvalidParameterValue.AliasAlreadyExists");
+    }
+    fill(&kms, 2).await;
+    assert_eq!(kms.svc.pooled_rsa_keys(), 2);
 }

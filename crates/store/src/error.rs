@@ -15,9 +15,6 @@ pub enum StoreError {
     /// Another key of the same account and region has the alias.
     #[error("the alias is taken")]
     AliasTaken,
-    /// The pooled key pair has been taken by somebody else.
-    #[error("the pooled key pair is gone")]
-    PooledGone,
     /// No such row, or not in the caller's scope.
     #[error("no such row")]
     NotFound,

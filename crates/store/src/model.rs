@@ -235,19 +235,6 @@ pub struct ImportParams {
     pub failures: u32,
 }
 
-/// A key pair made ahead of time, for whoever needs one next. It belongs to no tenant until a commit takes it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PooledKey {
-    /// Id, unique in the whole store.
-    pub id: KeyId,
-    /// Version of the root key that wraps it.
-    pub root_version: u32,
-    /// The wrapped private key.
-    pub wrapped: Vec<u8>,
-    /// When it was made.
-    pub create_time: u64,
-}
-
 /// A cloud resource that uses a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
@@ -384,9 +371,6 @@ pub enum Change {
     },
     /// Removes the key's import parameters; fine when there are none.
     DropImport(KeyId),
-    /// Takes a pooled key pair out of the pool, in the commit that puts its private key to use elsewhere. `PooledGone`
-    /// when it is not there (any more): a pair is taken once, whoever asks.
-    TakePooled(KeyId),
     /// Binds a resource: counts up `bindings` and the revision, unless it is bound already: then nothing
     /// changes. Comes after an `UpdateKey` of the same key in one commit.
     Bind(Binding),
@@ -403,18 +387,17 @@ pub enum Change {
 
 impl Change {
     /// The key that the change is about.
-    pub fn key_id(&self) -> Option<KeyId> {
+    pub fn key_id(&self) -> KeyId {
         match self {
-            Change::CreateKey { cmk, .. } | Change::UpdateKey { cmk } => Some(cmk.key_id),
-            Change::AddVersion(version) => Some(version.key_id),
-            Change::PutImport(import) => Some(import.key_id),
-            Change::Bind(binding) => Some(binding.key_id),
-            Change::DropVersions(key_id) | Change::DropImport(key_id) => Some(*key_id),
+            Change::CreateKey { cmk, .. } | Change::UpdateKey { cmk } => cmk.key_id,
+            Change::AddVersion(version) => version.key_id,
+            Change::PutImport(import) => import.key_id,
+            Change::Bind(binding) => binding.key_id,
+            Change::DropVersions(key_id) | Change::DropImport(key_id) => *key_id,
             Change::DestroyKey { key_id, .. }
             | Change::TakeImportAttempt { key_id, .. }
             | Change::ReturnImportAttempt { key_id, .. }
-            | Change::Unbind { key_id, .. } => Some(*key_id),
-            Change::TakePooled(_) => None,
+            | Change::Unbind { key_id, .. } => *key_id,
         }
     }
 
@@ -424,8 +407,6 @@ impl Change {
         match self {
             // Replacing a wrapping key destroys the one before.
             Change::DropVersions(_) | Change::DestroyKey { .. } | Change::DropImport(_) | Change::PutImport(_) => true,
-            // Or the pool's copy would outlive the key that was made of it.
-            Change::TakePooled(_) => true,
             Change::CreateKey { .. }
             | Change::UpdateKey { .. }
             | Change::AddVersion(_)
@@ -483,7 +464,6 @@ debug_by_length!(DomainRow { account, version, root_version, revision } { wrappe
 debug_by_length!(RootRow { version, slot, seal_kind, state, create_time } { params, wrapped });
 debug_by_length!(AccessKeyRow { secret_id, account, uin, domain_version, enabled, create_time, last_used, revision }
     { wrapped_secret });
-debug_by_length!(PooledKey { id, root_version, create_time } { wrapped });
 debug_by_length!(ImportParams { key_id, algorithm, domain_version, expires, failures } { token_digest, wrapped_private });
 
 #[cfg(test)]

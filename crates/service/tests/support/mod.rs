@@ -99,6 +99,7 @@ impl Kms {
             log: Arc::new(log),
             regions: Regions::new(conf.collect()).unwrap(),
             clock: clock.clone(),
+            rsa_pool_file: Some(dir.path().join("rsa-pool")),
             limits: Limits { cached_keys: 1_000, replay_entries: 100_000, rsa_pool: 2, ..Limits::default() },
             create: true,
         };
@@ -108,9 +109,15 @@ impl Kms {
 
     /// Stops and starts again on the same data.
     pub async fn restart(self) -> Self {
+        self.restart_after(|| ()).await
+    }
+
+    /// Stops, lets something happen, and starts again.
+    pub async fn restart_after(self, between: impl FnOnce()) -> Self {
         let Kms { dir, clock, svc, store, regions, .. } = self;
         svc.close().await.unwrap();
         drop((svc, store));
+        between();
         Self::open(dir, clock, regions).await
     }
 

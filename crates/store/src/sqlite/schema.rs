@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Version of the tables that this code reads and writes.
-pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+pub(super) const VERSION: u32 = 1;
 
 /// Cached statements per connection: more than there are, but for rare combinations of list filters.
 const STATEMENTS: usize = 128;
@@ -73,16 +73,16 @@ fn migrate(conn: &Connection) -> Result<()> {
         return Ok(());
     }
     conn.execute_batch("BEGIN IMMEDIATE")?;
-    let done = (|| {
-        let found = current_version(conn)?.unwrap_or(0);
-        let missing = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..)).ok_or_else(|| {
-            StoreError::Unavailable(format!(
-                "the store has schema version {found}, this program knows versions up to {VERSION}"
-            ))
-        })?;
-        missing.iter().try_for_each(|step| conn.execute_batch(step))?;
-        conn.execute("INSERT OR REPLACE INTO schema_version (id, version) VALUES (1, ?1)", [VERSION])?;
-        Ok(())
+    let done = (|| match current_version(conn)? {
+        Some(VERSION) => Ok(()),
+        Some(other) => Err(StoreError::Unavailable(format!(
+            "the store has schema version {other}, this program knows versions up to {VERSION}"
+        ))),
+        None => {
+            conn.execute_batch(TABLES)?;
+            conn.execute("INSERT INTO schema_version (id, version) VALUES (1, ?1)", [VERSION])?;
+            Ok(())
+        }
     })();
     match done {
         Ok(()) => Ok(conn.execute_batch("COMMIT")?),
@@ -102,10 +102,6 @@ fn current_version(conn: &Connection) -> Result<Option<u32>> {
     }
     Ok(conn.query_row("SELECT version FROM schema_version", [], |r| r.get(0)).optional()?)
 }
-
-/// What leads from each version to the next, beginning with an empty file. A step that has been released never
-/// changes.
-const MIGRATIONS: &[&str] = &[TABLES, POOL];
 
 /// Version 1. Ids are BLOBs of 16 bytes, enumerations their codes, times Unix seconds.
 ///
@@ -188,12 +184,4 @@ CREATE INDEX import_param_expires ON import_param (expires);
 
 -- AUTOINCREMENT: an id that is done with must never come back.
 CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL) STRICT;
-";
-
-/// Version 2: key pairs made ahead of time.
-const POOL: &str = "
-CREATE TABLE pooled_key (
-    id BLOB PRIMARY KEY CHECK (length(id) = 16), root_version INTEGER NOT NULL, wrapped BLOB NOT NULL,
-    create_time INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
 ";
