@@ -8,7 +8,13 @@ use jadeseal_crypto::{Recipient, RecipientAlgorithm};
 use jadeseal_service::pool;
 use jadeseal_types::{AccountId, KeyId, Suite};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 use support::{AES, INTL, Kms, SM4, STRICT, User, code};
 use tokio::sync::watch;
 
@@ -551,12 +557,12 @@ async fn a_deployment_that_becomes_strict_wraps_with_sm4_from_then_on() {
     let source = jadeseal_root::SealSource::File { path: kms.dir.path().join("root.key") };
     jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(sm4)).await.unwrap();
     assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
-    // All of it opens, before and after a restart; a rekey without a configuration stays with SM4.
+    // All of it opens, before and after a restart; no later rekey goes back to AES.
     for restarted in [false, true] {
         let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;
         assert_eq!(opened["Plaintext"].as_str(), Some(&*b64("secret")), "{restarted}");
     }
-    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, None).await.unwrap();
+    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(aes)).await.unwrap();
     let kms = kms.restart().await;
     assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
     let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;
@@ -605,6 +611,41 @@ async fn a_region_that_becomes_strict_keeps_its_other_keys_unused() {
         assert_eq!(kms.state(&user, key).await, "Enabled");
         kms.ok(&user, "DisableKey", json!({ "KeyId": key })).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_begins_with_a_key_after_disable_key_has_returned() {
+    const CALLS: usize = 200;
+    let kms = Arc::new(Kms::start().await);
+    let user = Arc::new(kms.user().await);
+    let key = create(&kms, &user, "ASYMMETRIC_SIGN_VERIFY_RSA_2048").await;
+    let sign = json!({ "KeyId": key, "Algorithm": "RSA_PSS_SHA_256", "Message": b64(MESSAGE) });
+    kms.ok(&user, "SignByAsymmetricKey", sign.clone()).await;
+    let signed = Arc::new(AtomicUsize::new(0));
+    let calls: Vec<_> = (0..CALLS)
+        .map(|_| {
+            let (kms, user, sign, signed) = (kms.clone(), user.clone(), sign.clone(), signed.clone());
+            tokio::spawn(async move {
+                let answer = kms.call(&user, "SignByAsymmetricKey", sign).await;
+                match answer.get("Error") {
+                    None => drop(signed.fetch_add(1, Ordering::SeqCst)),
+                    Some(_) => assert_eq!(code(&answer), "ResourceUnavailable.CmkStateNotSupport"),
+                }
+            })
+        })
+        .collect();
+    while signed.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    kms.ok(&user, "DisableKey", json!({ "KeyId": key })).await;
+    let before = signed.load(Ordering::SeqCst);
+    for call in calls {
+        call.await.unwrap();
+    }
+    // Those that were under way, and those whose answers were: a few. Without the second look it would be all.
+    let late = signed.load(Ordering::SeqCst) - before;
+    assert!(before + 40 < CALLS, "the test must see calls that wait: {before}");
+    assert!(late <= 30, "{late} of {CALLS} signatures came late, after {before}");
 }
 
 /// Runs the job that fills the pool until it holds `count` pairs.

@@ -90,7 +90,9 @@ impl Sm2Key {
         // No inverse when d is n - 1.
         let inverse = Option::from((*d + Scalar::ONE).invert()).ok_or(CryptoError::Invalid)?;
         let secret = Box::new(Secret { d: *d, inverse });
-        let public = Sm2PublicKey::new(ProjectivePoint::mul_by_generator(&d).to_affine());
+        // Wiped, because its third coordinate tells of d.
+        let point = Zeroizing::new(ProjectivePoint::mul_by_generator(&d));
+        let public = Sm2PublicKey::new(point.to_affine());
         let z = Sm3::new_with_prefix(Z_HEAD)
             .chain_update(AffinePoint::GENERATOR.x())
             .chain_update(AffinePoint::GENERATOR.y())

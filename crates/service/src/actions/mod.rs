@@ -161,6 +161,34 @@ pub struct Cmk<D> {
     demand: PhantomData<D>,
 }
 
+/// Computes something with the private key of an asymmetric CMK, on a thread for such work. The key is checked when the
+/// call arrives and once more when its turn comes: after DisableKey has returned, nothing begins with the key.
+pub(crate) async fn compute<T: Send + 'static>(
+    mut entry: Arc<KeyEntry>,
+    version: u32,
+    check: impl Fn(&KeyEntry) -> Result<()>,
+    cx: &Cx<'_>,
+    work: impl Fn(&PrivateKey) -> T + Send + Sync + 'static,
+) -> Result<T> {
+    let work = Arc::new(work);
+    for _ in 0..MAX_TRIES {
+        let key_id = entry.row.key_id;
+        let key = cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?;
+        let key = key.ok_or_else(|| ApiError::internal(format!("key {key_id} lacks version {version}")))?;
+        let (at_its_turn, work) = (entry.clone(), work.clone());
+        let done = cx.svc.workers.run(move || (!at_its_turn.is_replaced()).then(|| work(&key))).await?;
+        if let Some(done) = done {
+            return Ok(done);
+        }
+        entry = cx.svc.keys.get(&cx.scope, key_id).await?;
+        check(&entry)?;
+    }
+    Err(ApiError::internal(format!("key {} kept changing", entry.row.key_id)))
+}
+
+/// Each try waits for its turn, in which a key hardly changes once.
+const MAX_TRIES: usize = 16;
+
 impl<D> Cmk<D> {
     /// The private key of an asymmetric CMK.
     async fn private_key(&self, cx: &Cx<'_>) -> Result<Arc<PrivateKey>> {
@@ -168,15 +196,16 @@ impl<D> Cmk<D> {
         let key = cx.svc.keys.asymmetric(&cx.scope, &self.entry, version).await?;
         key.ok_or_else(|| ApiError::internal(format!("key {key_id} lacks version {version}")))
     }
+}
 
-    /// Computes something with the private key of an asymmetric CMK, on a thread for such work.
+impl<D: Demand> Cmk<D> {
+    /// See [`compute`].
     async fn compute<T: Send + 'static>(
         &self,
         cx: &Cx<'_>,
-        work: impl FnOnce(&PrivateKey) -> T + Send + 'static,
+        work: impl Fn(&PrivateKey) -> T + Send + Sync + 'static,
     ) -> Result<T> {
-        let key = self.private_key(cx).await?;
-        Ok(cx.svc.workers.run(move || work(&key)).await?)
+        compute(self.entry.clone(), self.entry.row.current_version, |entry| D::check(entry, cx), cx, work).await
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Cmk, EncryptingPostQuantum, SigningPostQuantum, VerifyingPostQuantum,
     asymmetric::{Signed, Verified},
-    on_key,
+    compute, on_key,
     recipient::{deliver, recipient},
     usable,
 };
@@ -17,7 +17,7 @@ use crate::{
     values::{Base64, Blob, Message, Plaintext, SecretBase64, Signature},
 };
 use jadeseal_auth::params::Params;
-use jadeseal_crypto::{CryptoError, PrivateKey, pq};
+use jadeseal_crypto::{CryptoError, pq};
 use jadeseal_types::{ApiError, ErrorCode as E, KeyId, error::Result};
 use std::sync::Arc;
 
@@ -86,7 +86,7 @@ answer! {
 /// A post-quantum ciphertext whose key has been found in the caller's scope and may decrypt.
 pub struct PostQuantumSealed {
     entry: Arc<KeyEntry>,
-    key: Arc<PrivateKey>,
+    version: u32,
 }
 
 impl Target<PostQuantumCryptoDecrypt> for PostQuantumSealed {
@@ -103,8 +103,9 @@ impl Target<PostQuantumCryptoDecrypt> for PostQuantumSealed {
         let (key_id, version) = pq::header(&request.blob.0).map_err(|_| invalid())?;
         let entry = cx.svc.keys.find(&cx.scope, key_id).await?.ok_or_else(invalid)?;
         usable(&entry, Use::DecryptPostQuantum, cx)?;
-        let key = cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?.ok_or_else(invalid)?;
-        Ok(PostQuantumSealed { entry, key })
+        // A version that does not exist is one that nobody has encrypted with.
+        cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?.ok_or_else(invalid)?;
+        Ok(PostQuantumSealed { entry, version })
     }
 }
 
@@ -122,7 +123,9 @@ impl Action for PostQuantumCryptoDecrypt {
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
         let key_id = sealed.entry.row.key_id;
         cx.note(key_id);
-        let opened = cx.svc.workers.run(move || sealed.key.open_post_quantum(&self.blob.0));
+        let check = |entry: &KeyEntry| usable(entry, Use::DecryptPostQuantum, cx);
+        let blob = self.blob.0;
+        let opened = compute(sealed.entry, sealed.version, check, cx, move |key| key.open_post_quantum(&blob));
         let plaintext = opened.await?.map_err(|e| match e {
             CryptoError::Invalid => invalid(),
             CryptoError::Unavailable(_) => ApiError::internal(e),
