@@ -1,5 +1,5 @@
 //! The little of DER (X.690) that keys, signatures and SM2 ciphertexts need. Strict: one value has one
-//! encoding, so a signature or ciphertext cannot be changed into another that means the same.
+//! encoding. (Signatures are taken in another form too, as R ‖ S.)
 
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
