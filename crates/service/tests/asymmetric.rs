@@ -1,24 +1,15 @@
-//! Asymmetric and post-quantum keys through the whole service: usages, states, regions, the pool of RSA keys.
+//! Asymmetric and post-quantum keys through the whole service: usages, states, regions.
 
 mod support;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use jadeseal_crypto::wrap::suite;
-use jadeseal_crypto::{Recipient, RecipientAlgorithm};
-use jadeseal_service::pool;
-use jadeseal_types::{AccountId, KeyId, Suite};
+use jadeseal_types::KeyId;
 use serde_json::{Value, json};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::collections::{BTreeMap, BTreeSet};
+use support::{
+    AES, INTL, Kms, SM4, STRICT, User, code,
+    keys::{MESSAGE, b64, create, encrypt, pem_of},
 };
-use support::{AES, INTL, Kms, SM4, STRICT, User, code};
-use tokio::sync::watch;
-
-const MESSAGE: &[u8] = b"a message to be signed";
 
 /// Usage, algorithms for SignByAsymmetricKey and length of their digest.
 const SIGNING: &[(&str, &[&str], usize)] = &[
@@ -39,30 +30,6 @@ const USAGES: &[&str] = &[
     "ASYMMETRIC_SIGN_VERIFY_ECDSA384",
     "ASYMMETRIC_SIGN_VERIFY_DILITHIUM",
 ];
-
-fn b64(bytes: impl AsRef<[u8]>) -> String {
-    STANDARD.encode(bytes)
-}
-
-async fn create(kms: &Kms, user: &User, usage: &str) -> String {
-    let alias = format!("k-{}", usage.to_lowercase());
-    let made = kms.ok(user, "CreateKey", json!({ "Alias": alias, "KeyUsage": usage })).await;
-    assert_eq!(made["KeyUsage"], usage);
-    assert_eq!(made["KeyState"], "Enabled");
-    made["KeyId"].as_str().unwrap().to_owned()
-}
-
-async fn pem_of(kms: &Kms, user: &User, key: &str) -> String {
-    let answer = kms.ok(user, "GetPublicKey", json!({ "KeyId": key })).await;
-    assert_eq!(answer["KeyId"], *key);
-    let pem = answer["PublicKeyPem"].as_str().unwrap().to_owned();
-    // One block, 64 columns, a line end at the end, the same bytes as PublicKey.
-    let body = pem.strip_prefix("-----BEGIN PUBLIC KEY-----\n").unwrap();
-    let body = body.strip_suffix("-----END PUBLIC KEY-----\n").unwrap();
-    assert!(body.lines().all(|line| line.len() <= 64) && body.ends_with('\n'));
-    assert_eq!(body.replace('\n', ""), answer["PublicKey"].as_str().unwrap());
-    pem
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn regions_make_the_keys_that_they_list() {
@@ -173,12 +140,6 @@ async fn elliptic_curve_signatures_may_come_raw() {
         params["SignatureValue"] = raw["Signature"].clone();
         assert_eq!(kms.ok(&user, "VerifyByAsymmetricKey", params).await["SignatureValid"], true);
     }
-}
-
-/// What a client does with the public key: encrypts to it.
-fn encrypt(pem: &str, algorithm: &str, plaintext: &[u8]) -> Vec<u8> {
-    let algorithm = RecipientAlgorithm::from_wire(algorithm).unwrap();
-    Recipient::parse(pem, algorithm).unwrap().encrypt(plaintext).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -478,246 +439,4 @@ async fn keys_of_other_usages_and_other_accounts_are_refused() {
             }
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_strict_region_uses_nothing_but_gm() {
-    let kms = Kms::start_strict().await;
-    let user = kms.user().await;
-    let call = async |action: &str, params: Value| kms.call_in(&user, STRICT, action, params).await;
-    let key = call("CreateKey", json!({ "Alias": "k" })).await["KeyId"].clone();
-    let sealed = call("Encrypt", json!({ "KeyId": key, "Plaintext": b64("secret") })).await;
-    let sm2 = call("CreateKey", json!({ "Alias": "s", "KeyUsage": "ASYMMETRIC_DECRYPT_SM2" })).await["KeyId"].clone();
-    let sm2_pem = call("GetPublicKey", json!({ "KeyId": sm2 })).await["PublicKeyPem"].clone();
-    let rsa = create(&kms, &user, "ASYMMETRIC_DECRYPT_RSA_2048").await;
-    let rsa_pem = pem_of(&kms, &user, &rsa).await;
-    for algorithm in ["RSAES_PKCS1_V1_5", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"] {
-        let params = json!({ "CiphertextBlob": sealed["CiphertextBlob"], "EncryptionPublicKey": rsa_pem,
-            "EncryptionAlgorithm": algorithm });
-        assert_eq!(code(&call("Decrypt", params).await), "InvalidParameter", "{algorithm}");
-        let import = json!({ "KeyId": key, "WrappingAlgorithm": algorithm, "WrappingKeySpec": "RSA_2048" });
-        assert_eq!(code(&call("GetParametersForImport", import).await), "UnsupportedOperation");
-    }
-    for algorithm in ["SM2", "SM2_C1C3C2_ASN1", ""] {
-        let params = json!({ "CiphertextBlob": sealed["CiphertextBlob"], "EncryptionPublicKey": sm2_pem,
-            "EncryptionAlgorithm": algorithm });
-        assert!(call("Decrypt", params).await["Plaintext"].is_string(), "{algorithm}");
-    }
-    assert_eq!(code(&call("CreateKey", json!({ "Alias": "e", "Type": 2 })).await), "InvalidParameterValue.InvalidType");
-    // A valid algorithm without a key says nothing; another one is refused without a key too.
-    let alone =
-        |algorithm: &str| json!({ "CiphertextBlob": sealed["CiphertextBlob"], "EncryptionAlgorithm": algorithm });
-    assert!(call("Decrypt", alone("SM2")).await["Plaintext"].is_string());
-    for algorithm in ["RSAES_OAEP_SHA_256", "FOO"] {
-        assert_eq!(code(&call("Decrypt", alone(algorithm)).await), "InvalidParameter");
-    }
-    for spec in ["AES_128", "AES_256"] {
-        let answer = call("GenerateDataKey", json!({ "KeyId": key, "KeySpec": spec })).await;
-        assert_eq!(code(&answer), "InvalidParameter");
-    }
-    for spec in ["", "AES_256"] {
-        // The number goes before the name.
-        let answer = call("GenerateDataKey", json!({ "KeyId": key, "KeySpec": spec, "NumberOfBytes": 16 })).await;
-        assert!(answer["Plaintext"].is_string(), "{answer}");
-    }
-}
-
-/// The suites that wrap what is stored: root key, domain keys and one CMK's material.
-async fn wrapping_suites(kms: &Kms, account: AccountId, key: KeyId) -> (Suite, Vec<Suite>, Suite) {
-    let root = kms.store.root_rows().await.unwrap().pop().unwrap();
-    let domains = kms.store.domains(account).await.unwrap();
-    let domains = domains.iter().map(|d| suite(&d.wrapped).unwrap()).collect();
-    let rows = kms.store.all_keys_meta(None, 1_000).await.unwrap();
-    let row = rows.iter().find(|row| row.key_id == key).unwrap();
-    let version = kms.store.versions(&row.scope(), key).await.unwrap().pop().unwrap();
-    (suite(&root.wrapped).unwrap(), domains, suite(&version.wrapped).unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_that_becomes_strict_wraps_with_sm4_from_then_on() {
-    let mut kms = Kms::start().await;
-    let made = kms.svc.create_account("test").await.unwrap();
-    let account = made.account;
-    let user: User = made.into();
-    let create = async |kms: &Kms, region: &str, alias: &str| {
-        let made = kms.call_in(&user, region, "CreateKey", json!({ "Alias": alias })).await;
-        KeyId::parse(made["KeyId"].as_str().unwrap()).unwrap()
-    };
-    let old = create(&kms, AES, "old").await;
-    let blob = kms.encrypt(&user, &old.to_string(), &b64("secret")).await;
-    let (aes, sm4) = (Suite::Aes256, Suite::Sm4);
-    assert_eq!(wrapping_suites(&kms, account, old).await, (aes, vec![aes], aes));
-    kms.become_strict();
-    let kms = kms.restart().await;
-    // The account gets a domain key that wraps with SM4, itself wrapped with SM4.
-    let new = create(&kms, STRICT, "new").await;
-    assert_eq!(wrapping_suites(&kms, account, new).await, (aes, vec![aes, sm4], sm4));
-    create(&kms, STRICT, "another").await;
-    assert_eq!(kms.store.domains(account).await.unwrap().len(), 2, "one is enough");
-    let source = jadeseal_root::SealSource::File { path: kms.dir.path().join("root.key") };
-    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(sm4)).await.unwrap();
-    assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
-    // All of it opens, before and after a restart; no later rekey goes back to AES.
-    for restarted in [false, true] {
-        let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;
-        assert_eq!(opened["Plaintext"].as_str(), Some(&*b64("secret")), "{restarted}");
-    }
-    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(aes)).await.unwrap();
-    let kms = kms.restart().await;
-    assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
-    let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;
-    assert_eq!(opened["Plaintext"].as_str(), Some(&*b64("secret")));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_region_that_becomes_strict_keeps_its_other_keys_unused() {
-    let mut kms = Kms::start().await;
-    let user = kms.user().await;
-    let key = kms.create(&user, "k").await;
-    let blob = kms.encrypt(&user, &key, &b64("secret")).await;
-    let ecc = create(&kms, &user, "ASYMMETRIC_SIGN_VERIFY_ECC").await;
-    kms.ok(&user, "EnableKeyRotation", json!({ "KeyId": key, "RotateDays": 7 })).await;
-    let external = kms.ok(&user, "CreateKey", json!({ "Alias": "e", "Type": 2 })).await["KeyId"].clone();
-    let ask = json!({ "KeyId": external, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048" });
-    let asked = kms.ok(&user, "GetParametersForImport", ask).await;
-    kms.turn_strict(AES);
-    let mut kms = kms.restart().await;
-    let wrapped = encrypt(asked["PublicKey"].as_str().unwrap(), "RSAES_OAEP_SHA_256", &[7; 32]);
-    let import =
-        json!({ "KeyId": external, "ImportToken": asked["ImportToken"], "EncryptedKeyMaterial": b64(wrapped) });
-    assert_eq!(kms.err(&user, "ImportKeyMaterial", import).await, "UnsupportedOperation");
-    let refused = "UnsupportedOperation.UnsupportedKeyUsageInCurrentRegion";
-    for (action, params) in [
-        ("Encrypt", json!({ "KeyId": key, "Plaintext": b64("x") })),
-        ("Decrypt", json!({ "CiphertextBlob": blob })),
-        ("ReEncrypt", json!({ "CiphertextBlob": blob })),
-        ("GenerateDataKey", json!({ "KeyId": key, "NumberOfBytes": 16 })),
-        ("EnableKeyRotation", json!({ "KeyId": key })),
-        ("RotateKey", json!({ "KeyId": key })),
-        ("GetPublicKey", json!({ "KeyId": ecc })),
-        ("SignByAsymmetricKey", json!({ "KeyId": ecc, "Algorithm": "ECC_P256_R1", "Message": b64(MESSAGE) })),
-    ] {
-        assert_eq!(kms.err(&user, action, params).await, refused, "{action}");
-    }
-    // Nothing new is made for it on schedule either.
-    kms.run_jobs().await;
-    kms.pass_time(std::time::Duration::from_secs(8 * 86_400)).await;
-    let status = kms.ok(&user, "GetKeyRotationStatus", json!({ "KeyId": key })).await;
-    assert_eq!(status["KeyRotationEnabled"], false);
-    let row = kms.store.all_keys_meta(None, 100).await.unwrap().into_iter().find(|r| r.key_id.to_string() == key);
-    assert_eq!(row.unwrap().current_version, 1);
-    assert!(kms.audit().contains(r#""action":"StopKeyRotation""#));
-    for key in [&key, &ecc] {
-        assert_eq!(kms.state(&user, key).await, "Enabled");
-        kms.ok(&user, "DisableKey", json!({ "KeyId": key })).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_begins_with_a_key_after_disable_key_has_returned() {
-    const CALLS: usize = 200;
-    let kms = Arc::new(Kms::start().await);
-    let user = Arc::new(kms.user().await);
-    let key = create(&kms, &user, "ASYMMETRIC_SIGN_VERIFY_RSA_2048").await;
-    let sign = json!({ "KeyId": key, "Algorithm": "RSA_PSS_SHA_256", "Message": b64(MESSAGE) });
-    kms.ok(&user, "SignByAsymmetricKey", sign.clone()).await;
-    let signed = Arc::new(AtomicUsize::new(0));
-    let calls: Vec<_> = (0..CALLS)
-        .map(|_| {
-            let (kms, user, sign, signed) = (kms.clone(), user.clone(), sign.clone(), signed.clone());
-            tokio::spawn(async move {
-                let answer = kms.call(&user, "SignByAsymmetricKey", sign).await;
-                match answer.get("Error") {
-                    None => drop(signed.fetch_add(1, Ordering::SeqCst)),
-                    Some(_) => assert_eq!(code(&answer), "ResourceUnavailable.CmkStateNotSupport"),
-                }
-            })
-        })
-        .collect();
-    while signed.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
-    kms.ok(&user, "DisableKey", json!({ "KeyId": key })).await;
-    let before = signed.load(Ordering::SeqCst);
-    for call in calls {
-        call.await.unwrap();
-    }
-    // Those that were under way, and those whose answers were: a few. Without the second look it would be all.
-    let late = signed.load(Ordering::SeqCst) - before;
-    assert!(before + 40 < CALLS, "the test must see calls that wait: {before}");
-    assert!(late <= 30, "{late} of {CALLS} signatures came late, after {before}");
-}
-
-/// Runs the job that fills the pool until it holds `count` pairs.
-async fn fill(kms: &Kms, count: usize) {
-    let (stop, stopped) = watch::channel(false);
-    let job = tokio::spawn(pool::fill(kms.svc.clone(), std::time::Duration::ZERO, stopped));
-    let full = async {
-        while kms.svc.pooled_rsa_keys() < count {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), full).await.expect("the pool is filled");
-    stop.send_replace(true);
-    job.await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pooled_rsa_keys_survive_restarts_and_are_used_once() {
-    let kms = Kms::start().await;
-    let user = kms.user().await;
-    let file = kms.dir.path().join("rsa-pool");
-    fill(&kms, 2).await;
-    assert!(!file.exists(), "a running service has its pairs in memory alone");
-    let kms = kms
-        .restart_after(|| {
-            // Sealed: the algorithm's name, which each private key begins with, is nowhere in it.
-            let rsa = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
-            assert!(!std::fs::read(&file).unwrap().windows(rsa.len()).any(|w| w == rsa));
-        })
-        .await;
-    assert!(!file.exists(), "gone before a pair of it is offered");
-    assert_eq!(kms.svc.pooled_rsa_keys(), 2, "a restart loses nothing");
-    let mut public = BTreeSet::new();
-    let create = async |kms: &Kms, alias: &str| {
-        let params = json!({ "Alias": alias, "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
-        let key = kms.ok(&user, "CreateKey", params).await["KeyId"].as_str().unwrap().to_owned();
-        pem_of(kms, &user, &key).await
-    };
-    for (alias, left) in [("r1", 1), ("r2", 0), ("r3", 0)] {
-        public.insert(create(&kms, alias).await);
-        assert_eq!(kms.svc.pooled_rsa_keys(), left, "the third is made on demand");
-    }
-    fill(&kms, 2).await;
-    for alias in ["i1", "i2"] {
-        let key = kms.ok(&user, "CreateKey", json!({ "Alias": alias, "Type": 2 })).await["KeyId"].clone();
-        let params = json!({ "KeyId": key, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048" });
-        let got = kms.ok(&user, "GetParametersForImport", params).await;
-        public.insert(got["PublicKey"].as_str().unwrap().to_owned());
-    }
-    assert_eq!(kms.svc.pooled_rsa_keys(), 0);
-    assert_eq!(public.len(), 5, "no pair is used twice");
-    // A file that is no pool, and one that is cut off, are thrown away.
-    let mut kms = kms;
-    for bad in [&b"nonsense"[..], b"jadeseal-rsa-pool-v1\nshort"] {
-        kms = kms.restart_after(|| std::fs::write(&file, bad).unwrap()).await;
-        assert!(!file.exists());
-        assert_eq!(kms.svc.pooled_rsa_keys(), 0);
-    }
-    public.insert(create(&kms, "r4").await);
-    assert_eq!(public.len(), 6);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn failing_calls_use_up_no_thread_and_grow_nothing() {
-    let kms = Kms::start().await;
-    let user = kms.user().await;
-    fill(&kms, 2).await;
-    let create = json!({ "Alias": "r", "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
-    kms.ok(&user, "CreateKey", create.clone()).await;
-    for _ in 0..3 {
-        assert_eq!(kms.err(&user, "CreateKey", create.clone()).await, "InvalidParameterValue.AliasAlreadyExists");
-    }
-    fill(&kms, 2).await;
-    assert_eq!(kms.svc.pooled_rsa_keys(), 2);
 }
