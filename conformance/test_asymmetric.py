@@ -291,7 +291,7 @@ def test_wrong_signatures(do, keys, algorithm):
     good = sign(do, key, algorithm, text)
     wrong = [b"", b"\0", good[:-1], good + b"\0", bytes(len(good)), b"\xff" * len(good), os.urandom(64), os.urandom(96),
              os.urandom(256), os.urandom(4096), bytes(64), bytes(96), b"\x30\x06\x02\x01\x00\x02\x01\x00",
-             b"\x30\x06\x02\x01\x01\x02\x01\x01"]
+             b"\x30\x06\x02\x01\x01\x02\x01\x01", bytes(8193), bytes(100_000)]
     if good[0] == 0x30 and algorithm != "RSA_PKCS1_SHA_256" and len(good) < 256:
         r, s = der.signature(good)
         members = der.whole(good, der.SEQUENCE)
@@ -313,7 +313,7 @@ def test_wrong_signatures(do, keys, algorithm):
     for signature in wrong:
         assert verified(do, key, algorithm, text, signature) is False, signature.hex()
     assert verified(do, key, algorithm, text, good) is True
-    for text64 in ("*", "AAA", "AAAA=", "A A=", b64(good) + "\n", "密", "A" * 20_000):
+    for text64 in ("*", "AAA", "AAAA=", "A A=", b64(good) + "\t", "密", "*" * 20_000):
         fields = {"KeyId": key, "Algorithm": algorithm, "Message": b64(text), "SignatureValue": text64}
         assert refused(do, "VerifyByAsymmetricKey", **fields)[0] == "InvalidParameterValue", text64[:20]
 
@@ -477,7 +477,7 @@ def test_post_quantum_signatures(do, keys, spki):
             assert valid(text, spoilt) is False
 
 
-@pytest.mark.parametrize("value", ["*", "AAA", "密", "A" * 20_000])
+@pytest.mark.parametrize("value", ["*", "AAA", "密", "*" * 20_000])
 def test_post_quantum_signatures_that_are_not_base64(do, keys, value):
     fields = {"KeyId": keys[SIGN_DILITHIUM], "Message": b64(b"x"), "SignatureValue": value}
     assert refused(do, "PostQuantumCryptoVerify", **fields)[0] == "InvalidParameterValue"

@@ -169,7 +169,7 @@ FITTING = {action: {usage} for action, usage in USAGE.items()} | {
     "SignByAsymmetricKey": {u for u in USAGES if "SIGN_VERIFY" in u} - {SIGN_DILITHIUM},
     "VerifyByAsymmetricKey": {u for u in USAGES if "SIGN_VERIFY" in u} - {SIGN_DILITHIUM},
 } | {action: {"ENCRYPT_DECRYPT"} for action in ("Encrypt", "GenerateDataKey", "ReEncrypt")}
-LISTS_USAGE = {"Encrypt", "GenerateDataKey", "ReEncrypt", "AsymmetricRsaDecrypt", "AsymmetricSm2Decrypt"}
+LISTS_USAGE = {"GenerateDataKey", "AsymmetricRsaDecrypt", "AsymmetricSm2Decrypt"}
 
 
 @pytest.mark.parametrize("usage", ("ENCRYPT_DECRYPT", *USAGES))

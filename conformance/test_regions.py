@@ -7,7 +7,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from kmslib import openssl, sm2
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+
+from kmslib import openssl, sdk, sm2
 from kmslib.asymmetric import (
     DECRYPT_KYBER, DECRYPT_SM2, DECRYPTING, SIGN_P256, SIGN_RSA, SIGN_SM2, SIGNING, USAGES,
 )
@@ -129,7 +131,7 @@ def test_a_strict_region_has_no_other_algorithms(everywhere, alias):
         assert strict.code("GetParametersForImport", KeyId=key, **parameters) == "UnsupportedOperation"
     for spec in ("AES_128", "AES_256"):
         assert strict.code("GenerateDataKey", KeyId=key, KeySpec=spec) == "InvalidParameter"
-        assert strict.code("GenerateDataKey", KeyId=key, KeySpec=spec, NumberOfBytes=16) == "InvalidParameter"
+        assert strict.code("GenerateDataKey", KeyId=key, KeySpec=spec, NumberOfBytes=16) is None
         assert loose.code("GenerateDataKey", KeyId=other, KeySpec=spec) is None
     assert strict.code("GenerateDataKey", KeyId=key, NumberOfBytes=16) is None
     assert strict.code("CreateKey", Alias=alias("ext"), Type=2) == "InvalidParameterValue.InvalidType"
@@ -179,6 +181,25 @@ def test_a_region_that_becomes_strict():
             assert {u: client.call("GetPublicKey", KeyId=keys[u])["PublicKey"] for u in USAGES} == shown
             assert client.call("VerifyByAsymmetricKey", **fields, SignatureValue=signature)["SignatureValid"] is True
             client.close()
+            assert server.stop() == 0
+        finally:
+            server.kill()
+
+
+def test_a_strict_region_takes_no_sha1():
+    with tempfile.TemporaryDirectory(prefix="jadeseal-regions-") as base:
+        server = Server(pathlib.Path(base) / "data", regions=("ap-shanghai:gm-strict", "ap-beijing:gm")).start()
+        try:
+            for region in ("ap-shanghai", "ap-beijing"):
+                for sign, http in sdk.WAYS:
+                    client = sdk.make(server, sign=sign, http=http, region=region)
+                    if sign == "HmacSHA1" and region == "ap-shanghai":
+                        with pytest.raises(TencentCloudSDKException) as error:
+                            sdk.call(client, "ListKeys")
+                        assert error.value.get_code() == "AuthFailure.SignatureFailure"
+                        assert "HmacSHA1" in error.value.get_message()
+                    else:
+                        assert sdk.call(client, "ListKeys").TotalCount == 0
             assert server.stop() == 0
         finally:
             server.kill()

@@ -127,13 +127,19 @@ impl Recipient {
     }
 }
 
+const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
+
 fn decode(pem: &str) -> Result<Vec<u8>, RecipientError> {
     if pem.len() > MAX_KEY_BYTES {
         return Err(RecipientError::TooLong);
     }
     // As other readers of PEM do, whatever stands around the block is passed over (RFC 7468 section 2).
-    let body = match pem.split_once("-----BEGIN PUBLIC KEY-----") {
-        Some((_, rest)) => rest.split_once("-----END PUBLIC KEY-----").ok_or(RecipientError::Malformed)?.0,
+    let body = match pem.split_once(BEGIN) {
+        Some((_, rest)) => match rest.split_once("-----END PUBLIC KEY-----") {
+            // Of two keys none is the one that is meant.
+            Some((body, after)) if !after.contains(BEGIN) => body,
+            _ => return Err(RecipientError::Malformed),
+        },
         None => pem,
     };
     let body: Vec<u8> = body.bytes().filter(|c| !c.is_ascii_whitespace()).collect();

@@ -190,7 +190,7 @@ impl Service {
 
     /// Flushes the audit log and closes the store. No request may be running.
     pub async fn close(&self) -> Result<()> {
-        self.pool.leave(&self.vault, || self.new_key_id());
+        self.pool.leave();
         self.journal.close().await;
         self.store.close().await.map_err(ApiError::internal)
     }

@@ -1,7 +1,7 @@
 //! RSA key pairs made ahead of time, because making one takes a tenth of a second.
 //!
 //! A pair must never serve two keys, not even when somebody restores a backup or puts a row back. So pairs live in
-//! memory, and only from one run to the next in a file, sealed under the root key: an orderly stop writes it, the next
+//! memory, sealed under the root key, and only from one run to the next in a file: an orderly stop writes it, the next
 //! start reads it and removes it before any pair of it is offered. A process that is killed loses its pairs, which
 //! nobody has seen; the next one makes others.
 
@@ -37,10 +37,27 @@ const MAGIC: &[u8] = b"jadeseal-rsa-pool-v1\n";
 
 /// The pool of one process.
 pub(crate) struct RsaPool {
-    waiting: Mutex<VecDeque<RsaPair>>,
+    waiting: Mutex<VecDeque<Kept>>,
     target: usize,
     taken: Notify,
     file: Option<PathBuf>,
+}
+
+/// A pair that waits, sealed.
+struct Kept {
+    id: KeyId,
+    sealed: Vec<u8>,
+    spki: Vec<u8>,
+}
+
+impl Kept {
+    fn seal(id: KeyId, pair: &RsaPair, vault: &Vault) -> Result<Self> {
+        Ok(Kept { id, sealed: vault.seal_pooled(id, &pair.pkcs8)?, spki: pair.spki.clone() })
+    }
+
+    fn open(&self, vault: &Vault) -> Result<RsaPair> {
+        Ok(RsaPair { pkcs8: vault.open_pooled(self.id, &self.sealed)?, spki: self.spki.clone() })
+    }
 }
 
 /// An RSA-2048 key pair.
@@ -52,12 +69,6 @@ pub(crate) struct RsaPair {
 }
 
 impl RsaPair {
-    /// Reads PKCS#8 and checks it, which takes about as long as a signature.
-    fn read(pkcs8: SecretBytes) -> Result<Self, CryptoError> {
-        let spki = ImportKey::from_pkcs8(pkcs8.expose())?.public_spki();
-        Ok(RsaPair { pkcs8, spki })
-    }
-
     fn make() -> Result<Self, CryptoError> {
         let key = ImportKey::generate()?;
         Ok(RsaPair { pkcs8: key.to_pkcs8()?, spki: key.public_spki() })
@@ -81,41 +92,36 @@ impl RsaPool {
     }
 
     /// Leaves the pairs for the next run. They are offered no more in this one.
-    pub fn leave(&self, vault: &Vault, new_id: impl Fn() -> Result<KeyId>) {
+    pub fn leave(&self) {
         let pairs = std::mem::take(&mut *self.waiting.lock());
         let Some(path) = self.file.as_deref().filter(|_| !pairs.is_empty()) else { return };
-        let write = || -> Result<()> {
+        let write = || -> io::Result<()> {
             let mut bytes = MAGIC.to_vec();
-            for pair in &pairs {
-                let id = new_id()?;
-                let sealed = vault.seal_pooled(id, &pair.pkcs8)?;
+            for Kept { id, sealed, .. } in &pairs {
+                let len = u32::try_from(sealed.len()).map_err(|_| io::ErrorKind::InvalidData)?;
                 bytes.extend_from_slice(id.as_bytes());
-                bytes.extend_from_slice(&u32::try_from(sealed.len()).map_err(ApiError::internal)?.to_be_bytes());
-                bytes.extend_from_slice(&sealed);
+                bytes.extend_from_slice(&len.to_be_bytes());
+                bytes.extend_from_slice(sealed);
             }
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(ApiError::internal)?;
-            file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(ApiError::internal)
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            file.write_all(&bytes).and_then(|()| file.sync_all())
         };
         if let Err(e) = write() {
-            tracing::warn!(
-                cause = e.internal_cause().unwrap_or_default(),
-                "RSA keys made ahead are lost with this run"
-            );
+            tracing::warn!(error = %e, "RSA keys made ahead are lost with this run");
             // Half a file is none.
             let _ = fs::remove_file(path);
         }
     }
 
-    fn take(&self) -> Option<RsaPair> {
-        let pair = self.waiting.lock().pop_front();
+    fn take(&self) -> Option<Kept> {
+        let kept = self.waiting.lock().pop_front();
         self.taken.notify_one();
-        pair
+        kept
     }
 }
 
 /// Reads the file and removes it for good before anything of it is used.
-fn take_file(path: &Path, vault: &Vault) -> io::Result<VecDeque<RsaPair>> {
+fn take_file(path: &Path, vault: &Vault) -> io::Result<VecDeque<Kept>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(VecDeque::new()),
@@ -129,9 +135,10 @@ fn take_file(path: &Path, vault: &Vault) -> io::Result<VecDeque<RsaPair>> {
     }
     let mut pairs = VecDeque::new();
     for (id, sealed) in entries(&bytes).ok_or(io::ErrorKind::InvalidData)? {
-        // Sealed under a root key that has been replaced since, say: nothing depends on it.
-        let opened = vault.open_pooled(id, sealed).ok().and_then(|pkcs8| RsaPair::read(pkcs8).ok());
-        pairs.extend(opened);
+        // It may have been sealed under a root key that has been replaced since: nothing depends on it.
+        let Ok(pkcs8) = vault.open_pooled(id, sealed) else { continue };
+        let Ok(key) = ImportKey::from_pkcs8(pkcs8.expose()) else { continue };
+        pairs.push_back(Kept { id, sealed: sealed.to_vec(), spki: key.public_spki() });
     }
     Ok(pairs)
 }
@@ -165,9 +172,10 @@ pub async fn fill(svc: Arc<Service>, delay: Duration, mut stop: watch::Receiver<
                 pool.taken.notified().await;
                 return;
             }
-            match make_one().await {
-                Ok(pair) => {
-                    pool.waiting.lock().push_back(pair);
+            let made = async { Kept::seal(svc.new_key_id()?, &make_one().await?, &svc.vault) };
+            match made.await {
+                Ok(kept) => {
+                    pool.waiting.lock().push_back(kept);
                     svc.metrics.job("rsa_pool", "done", 1);
                 }
                 Err(e) => {
@@ -204,12 +212,12 @@ async fn make_one() -> Result<RsaPair> {
 /// A key pair on its way to a use. Dropped before anybody can have seen it, it goes back to the pool.
 struct Held<'a> {
     pool: &'a RsaPool,
-    pair: Option<RsaPair>,
+    kept: Option<Kept>,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.pool.waiting.lock().extend(self.pair.take());
+        self.pool.waiting.lock().extend(self.kept.take());
     }
 }
 
@@ -221,19 +229,20 @@ impl Cx<'_> {
         use_it: impl FnOnce(&RsaPair) -> Result<(Vec<Change>, T)> + Send,
     ) -> Result<T> {
         let pool = &self.svc.pool;
-        let pair = match pool.take() {
-            Some(pair) => pair,
-            None => make_now(&self.svc.makers).await?,
+        let mut held = Held { pool, kept: None };
+        let pair = loop {
+            held.kept = pool.take();
+            match held.kept.as_ref().map(|kept| kept.open(&self.svc.vault)) {
+                Some(Ok(pair)) => break pair,
+                // Its root key has been replaced: it is thrown away.
+                Some(Err(_)) => held.kept = None,
+                None => break make_now(&self.svc.makers).await?,
+            }
         };
-        let mut held = Held { pool, pair: Some(pair) };
-        let (changes, answer) = match &held.pair {
-            Some(pair) => use_it(pair)?,
-            None => return Err(ApiError::internal("an RSA key pair went missing")),
-        };
+        let (changes, answer) = use_it(&pair)?;
         // From here on it may be in the store, whatever becomes of this call.
-        let used = held.pair.take();
+        held.kept = None;
         self.commit(changes).await?;
-        drop(used);
         Ok(answer)
     }
 }
