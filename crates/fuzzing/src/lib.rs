@@ -3,12 +3,16 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::expect_used)]
 
+pub mod asymmetric_ciphertext;
 pub mod audit_recovery;
 pub mod blob;
 pub mod config;
 pub mod context;
 pub mod key_material;
+mod keys;
+pub mod private_key;
 pub mod recipient;
+pub mod signature;
 pub mod wrap;
 
 /// A target's body: takes any bytes, panics when an assertion fails.
@@ -16,6 +20,7 @@ pub type Body = fn(&[u8]);
 
 /// Every target by name.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("asymmetric_ciphertext", asymmetric_ciphertext::run),
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
     ("blob", blob::run),
@@ -25,6 +30,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("http_request", jadeseal_auth::fuzz::http_request),
     ("json", jadeseal_auth::fuzz::json),
     ("key_material", key_material::run),
+    ("private_key", private_key::run),
     ("recipient", recipient::run),
+    ("signature", signature::run),
     ("wrap", wrap::run),
 ];

@@ -92,4 +92,19 @@ macro_rules! targets {
     };
 }
 
-targets!(audit_recovery, authorization, blob, config, context, form, http_request, json, key_material, recipient, wrap);
+targets!(
+    asymmetric_ciphertext,
+    audit_recovery,
+    authorization,
+    blob,
+    config,
+    context,
+    form,
+    http_request,
+    json,
+    key_material,
+    private_key,
+    recipient,
+    signature,
+    wrap,
+);
