@@ -153,14 +153,33 @@ impl<D> Cmk<D> {
         key.ok_or_else(|| ApiError::internal(format!("key {key_id} lacks version {version}")))
     }
 
-    /// Computes something with the private key of an asymmetric CMK, on a thread for such work.
+    /// Computes something with the private key of an asymmetric CMK; see [`compute`].
     async fn compute<T: Send + 'static>(
         &self,
         cx: &Cx<'_>,
         work: impl FnOnce(&PrivateKey) -> T + Send + 'static,
     ) -> Result<T> {
-        let key = self.private_key(cx).await?;
-        cx.svc.workers.run(move || work(&key)).await
+        compute(self.private_key(cx).await?, cx, work).await
+    }
+}
+
+/// Computes something with a private key: on a thread for such work, or at once where that is not worth it.
+async fn compute<T: Send + 'static>(
+    key: Arc<PrivateKey>,
+    cx: &Cx<'_>,
+    work: impl FnOnce(&PrivateKey) -> T + Send + 'static,
+) -> Result<T> {
+    if is_quick(&key) { Ok(work(&key)) } else { cx.svc.workers.run(move || work(&key)).await }
+}
+
+/// Whether what a key is for takes about as long as the rest of a request. P-256 signs in 16 µs and verifies in 50,
+/// ML-KEM takes 20 to 25; handing a computation over to another thread and back costs the processor 10 to 20. Done at
+/// once, a request to sign took 35 µs in all instead of 50, one to verify 77 instead of 97. And it does not stand in
+/// line behind RSA.
+fn is_quick(key: &PrivateKey) -> bool {
+    match key {
+        PrivateKey::P256(_) | PrivateKey::MlKem(_) => true,
+        PrivateKey::Rsa(_) | PrivateKey::P384(_) | PrivateKey::Sm2(_) | PrivateKey::MlDsa(_) => false,
     }
 }
 

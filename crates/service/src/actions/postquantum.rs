@@ -3,7 +3,7 @@
 use super::{
     Cmk, EncryptingPostQuantum, SigningPostQuantum, VerifyingPostQuantum,
     asymmetric::{Signed, Verified},
-    on_key,
+    compute, on_key,
     recipient::{deliver, recipient},
     usable,
 };
@@ -131,7 +131,7 @@ impl Action for PostQuantumCryptoDecrypt {
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
         let key_id = sealed.entry.row.key_id;
         cx.note(key_id);
-        let opened = cx.svc.workers.run(move || match &*sealed.key {
+        let opened = compute(sealed.key, cx, move |key| match key {
             PrivateKey::MlKem(key) => pq::open(key, &self.blob.0),
             _ => Err(CryptoError::Invalid),
         });
