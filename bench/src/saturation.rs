@@ -50,7 +50,7 @@ pub struct Options {
 const PROBES: usize = 8;
 const EVERY: Duration = Duration::from_millis(10);
 /// Signing begins so long before anything is measured.
-const WARM_UP: Duration = Duration::from_millis(500);
+const WARM_UP: Duration = Duration::from_secs(1);
 /// Calls that take a key of the RSA pool: how many in a row, how far apart, and how many at once.
 const CALLS: usize = 20;
 const APART: Duration = Duration::from_millis(300);
@@ -162,7 +162,9 @@ fn sign(
                 let text = String::from_utf8_lossy(answer);
                 ensure!(text.contains("RequestLimitExceeded"), "refused: {text}");
                 times_refused.set(times_refused.get() + 1);
-                tokio::time::sleep(backoff).await;
+                // Half to one and a half times as long, or all would come back together.
+                let part = times_refused.get() as u32 * 37 % 101;
+                tokio::time::sleep(backoff / 2 + backoff * part / 100).await;
             }
             Ok(latencies)
         }
