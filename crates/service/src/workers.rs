@@ -161,6 +161,9 @@ impl Shared {
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
                 tracing::error!("a computation panicked");
             }
+            // Whoever was woken during the computation need not wait until the kernel's clock ticks. With both of two
+            // cores busy signing, the slowest hundredth of Encrypt takes 0.4 ms so, and 1 to 4 ms without.
+            std::thread::yield_now();
         }
     }
 }
