@@ -73,7 +73,7 @@ pub fn run(options: &Options) -> Result<()> {
         .map(|&(name, operation, requests)| Row::new(&server, name, operation, requests))
         .collect::<Result<Vec<_>>>()?;
     let mut seals = seals()?;
-    server.process.settle()?;
+    server.rest()?;
     let at_least = Duration::from_millis(options.milliseconds);
     for round in 0..options.rounds {
         eprintln!("bench: round {} of {}", round + 1, options.rounds);

@@ -58,6 +58,12 @@ impl Jadeseal {
         (self.signer.secret_id.clone(), self.signer.secret_key.clone())
     }
 
+    /// Waits until the server has done what it does unasked: it fills its pool of RSA keys, at once when one is taken.
+    pub fn rest(&self) -> Result<()> {
+        self.call("CreateKey", r#"{"Alias":"rest","KeyUsage":"ASYMMETRIC_SIGN_VERIFY_RSA_2048"}"#, "KeyId")?;
+        self.process.settle()
+    }
+
     pub fn address(&self) -> &str {
         &self.signer.host
     }

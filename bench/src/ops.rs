@@ -102,6 +102,7 @@ impl Peers {
             let directory = setup.fresh()?;
             let server = Jadeseal::start(setup, &directory.path().join("data"), degree, None)?;
             let (keys, _) = server.create_keys("bench", KEYS)?;
+            server.rest()?;
             jadeseal.push(Store { degree, server, keys });
             directories.push(directory);
         }

@@ -59,6 +59,7 @@ fn describe_p99(options: &Options, count: usize) -> Result<f64> {
     let directory = options.setup.fresh()?;
     let server = Jadeseal::start(&options.setup, &directory.path().join("data"), "os", None)?;
     let (keys, _) = server.create_keys("few", count)?;
+    server.rest()?;
     let p99 = describe(&server, &keys)?;
     server.process.stop()?;
     Ok(p99)
@@ -104,6 +105,7 @@ fn many(options: &Options, few: f64) -> Result<()> {
     ready.push(server.process.ready_in.as_secs_f64() * 1e3);
     println!("| start to ready with {count} keys, ms (median) | {:.0} |", median(&ready));
     println!("| resident when ready, MiB | {} |", server.process.resident_kib()? / 1024);
+    server.rest()?;
     let p99 = describe(&server, &keys)?;
     println!(
         "| DescribeKey p99 with {count} keys, 16 connections, µs | {p99:.0} ({:.2} × that with {FEW}) |",

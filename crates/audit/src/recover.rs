@@ -58,7 +58,7 @@ pub(crate) fn recover(dir: &Path) -> Result<(End, Recovery), AuditError> {
     let scan = segment::scan(&path, |_, _| {})?;
     check_first(&path, &scan, last)?;
     cut_tail(&path, &scan, last + scan.records, &mut report)?;
-    let end = adopt_next(dir, last + scan.records, &mut report)?;
+    let end = adopt_next(dir, &path, &scan, &mut report)?;
     let (first, next, offset) = end.unwrap_or((last, last + scan.records, scan.good_end));
     let path = segment::path(dir, first);
     let file = disk::open(&path).map_err(|e| AuditError::io("open", &path, e))?;
@@ -137,9 +137,13 @@ fn cut_tail(path: &Path, scan: &Scan, next: u64, report: &mut Recovery) -> Resul
         report.cut_records += scan.good_after_bad;
     }
     report.cut_bytes += scan.torn();
+    truncate(path, scan.good_end)
+}
+
+fn truncate(path: &Path, len: u64) -> Result<(), AuditError> {
     disk::open(path)
         .and_then(|f| {
-            f.set_len(scan.good_end)?;
+            f.set_len(len)?;
             f.sync_all()
         })
         .map_err(|e| AuditError::io("truncate", path, e))
@@ -162,9 +166,15 @@ fn copy_tail(path: &Path, from: u64, to: &Path) -> std::io::Result<()> {
 
 /// Takes over the segment that had no final name yet: after a kill it continues the log exactly;
 /// after a power cut it may lie behind lost records, and was then covered by no flush.
-/// Returns its first index, the next index and the end offset.
-fn adopt_next(dir: &Path, next: u64, report: &mut Recovery) -> Result<Option<(u64, u64, u64)>, AuditError> {
+/// Returns its first index, the next index and the end offset. `last` is what `before` was found to hold.
+fn adopt_next(
+    dir: &Path,
+    before: &Path,
+    last: &Scan,
+    report: &mut Recovery,
+) -> Result<Option<(u64, u64, u64)>, AuditError> {
     let path = dir.join(NEXT);
+    let next = last.first.unwrap_or(0) + last.records;
     if !path.try_exists().map_err(|e| AuditError::io("look for", &path, e))? {
         return Ok(None);
     }
@@ -186,6 +196,8 @@ fn adopt_next(dir: &Path, next: u64, report: &mut Recovery) -> Result<Option<(u6
         return Ok(None);
     }
     cut_tail(&path, &scan, next + scan.records, report)?;
+    // With a successor a segment is sealed, and has no unused rest.
+    truncate(before, last.good_end)?;
     disk::open(&path).and_then(|f| f.sync_all()).map_err(|e| AuditError::io("flush", &path, e))?;
     renamed(&segment::path(dir, next))?;
     Ok(Some((next, next + scan.records, scan.good_end)))

@@ -17,6 +17,8 @@ const BATCH: u64 = 100;
 pub struct Report {
     /// Root key version that everything is under now.
     pub version: u32,
+    /// What wraps the domain keys from now on.
+    pub suite: Suite,
     /// Domain keys that were re-wrapped in this run.
     pub rewrapped: u64,
     /// Root key versions that were dropped in this run.
@@ -47,7 +49,7 @@ pub async fn rekey(
     // Never from SM4 back to AES: `serve` may have been told of a strict region that the file does not name.
     let suite = if before == Some(Suite::Sm4) { Suite::Sm4 } else { suite.unwrap_or(Suite::Aes256) };
     let keyring = Keyring::unlock(&all, &stored, suite).map_err(ApiError::internal)?;
-    let mut report = Report { version: keyring.current(), rewrapped: 0, dropped: Vec::new(), resumed: false };
+    let mut report = Report { version: keyring.current(), suite, rewrapped: 0, dropped: Vec::new(), resumed: false };
     if rows.iter().any(|r| r.state == RootState::Retiring) {
         report.resumed = true;
         finish(store, &keyring, &mut report).await?;

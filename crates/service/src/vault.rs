@@ -16,6 +16,8 @@ pub struct Vault {
     domains: RwLock<HashMap<(AccountId, u32), Arc<DomainKey>>>,
     /// The version of each account's domain key that wraps what is new, as the store has it.
     newest: RwLock<HashMap<AccountId, u32>>,
+    /// Held while root key versions are learned.
+    refreshing: tokio::sync::Mutex<()>,
 }
 
 impl Vault {
@@ -32,7 +34,14 @@ impl Vault {
         } else {
             unlock(&source, &rows, suite)?
         };
-        Ok(Vault { store, source, keyring: Arc::new(keyring), domains: RwLock::default(), newest: RwLock::default() })
+        Ok(Vault {
+            store,
+            source,
+            keyring: Arc::new(keyring),
+            domains: RwLock::default(),
+            newest: RwLock::default(),
+            refreshing: tokio::sync::Mutex::default(),
+        })
     }
 
     /// A domain key for an account that is being made. The store refuses the row if the root key was
@@ -88,9 +97,15 @@ impl Vault {
         Ok(key)
     }
 
-    /// Learns root key versions that `jadeseal rekey` has added since.
+    /// Learns root key versions that `jadeseal rekey` has added since. One caller does it, the others wait for him: a
+    /// passphrase takes 64 MiB to stretch.
     pub async fn refresh(&self) -> Result<()> {
+        let _one = self.refreshing.lock().await;
         let records = records(&self.store.root_rows().await.map_err(ApiError::internal)?);
+        let known = self.keyring.versions();
+        if records.iter().all(|r| known.contains(&r.version)) {
+            return Ok(());
+        }
         let (source, keyring) = (self.source.clone(), self.keyring.clone());
         // A passphrase is stretched anew, which takes a good part of a second.
         let learning = tokio::task::spawn_blocking(move || {

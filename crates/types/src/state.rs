@@ -110,6 +110,14 @@ wire_enum!(
 );
 
 impl Suite {
+    /// The cipher's usual name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Suite::Aes256 => "AES-256-GCM",
+            Suite::Sm4 => "SM4-GCM",
+        }
+    }
+
     /// Length of CMK material in bytes (behaviour of BYOK: 16 for SM regions, 32 for the others).
     pub const fn material_len(self) -> usize {
         match self {

@@ -4,7 +4,7 @@ use super::{harden, runtime};
 use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_server::{
-    config::{Config, RootConf},
+    config::{self, Config, RootConf},
     wiring,
 };
 use std::path::PathBuf;
@@ -17,6 +17,9 @@ pub struct Args {
     /// Data directory; goes before the file's. Without a file, that of a quickstart.
     #[arg(long, env = "JADESEAL_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Regions that the service is told of outside its file, as for `serve`: with a strict one, SM4 wraps.
+    #[arg(long, env = "JADESEAL_REGION", value_delimiter = ',')]
+    region: Vec<String>,
     /// Change the root of trust too: file:PATH (made when missing), passphrase-file:PATH,
     /// passphrase-env:NAME, passphrase-credential:NAME or systemd:NAME. The service must be stopped, and
     /// its configuration changed before it starts again.
@@ -28,14 +31,17 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let (root, data_dir, suite) = match (&args.config, args.data_dir) {
+    let named: Result<Vec<_>, _> = args.region.iter().map(|r| config::region(r)).collect();
+    let named = Some(named?).filter(|n| !n.is_empty()).map(config::regions_of).transpose()?;
+    let (root, data_dir, regions) = match (&args.config, args.data_dir) {
         (Some(path), dir) => {
             let conf = Config::read(path)?;
-            (conf.root, dir.unwrap_or(conf.data_dir), Some(conf.regions.hierarchy_suite()))
+            (conf.root, dir.unwrap_or(conf.data_dir), Some(conf.regions))
         }
         (None, Some(dir)) => (RootConf::File(dir.join("root.key")), dir, None),
         (None, None) => bail!("--config or --data-dir is needed"),
     };
+    let suite = named.or(regions).map(|r| r.hierarchy_suite());
     if !data_dir.join(wiring::DATABASE).exists() {
         bail!("{} holds no store", data_dir.display());
     }
@@ -56,12 +62,13 @@ pub fn run(args: Args) -> Result<()> {
                 "{}",
                 serde_json::json!({
                     "version": report.version, "rewrapped": report.rewrapped, "dropped": report.dropped,
-                    "resumed": report.resumed,
+                    "resumed": report.resumed, "cipher": report.suite.name(),
                 })
             ),
             Output::Table => println!(
-                "root key version {}; {} domain keys re-wrapped; versions dropped: {:?}{}",
+                "root key version {}, which wraps with {}; {} domain keys re-wrapped; versions dropped: {:?}{}",
                 report.version,
+                report.suite.name(),
                 report.rewrapped,
                 report.dropped,
                 if report.resumed { " (finished an interrupted rekey)" } else { "" },
