@@ -9,7 +9,7 @@ use crate::{
     ops::median,
     process::{pin_self, thread_cpu},
 };
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Args;
@@ -18,7 +18,12 @@ use jadeseal_crypto::{
     rsa::{Padding, RsaPublicKey},
 };
 use jadeseal_types::{KeyId, SecretBytes, Suite};
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -79,8 +84,11 @@ pub fn run(options: &Options) -> Result<()> {
         eprintln!("bench: round {} of {}", round + 1, options.rounds);
         for row in &mut rows {
             pin_self(options.setup.server_core)?;
-            row.library_us.push(microseconds(&row.library, at_least)?);
-            row.own_us.push(microseconds(&row.own, at_least)?);
+            beside_load(options.setup.load_core, || {
+                row.library_us.push(microseconds(&row.library, at_least)?);
+                row.own_us.push(microseconds(&row.own, at_least)?);
+                Ok(())
+            })?;
             pin_self(options.setup.load_core)?;
             row.requests(&server, options.connections)?;
         }
@@ -91,6 +99,24 @@ pub fn run(options: &Options) -> Result<()> {
     }
     print(&rows, &seals);
     server.process.stop()
+}
+
+/// Measures while the load's core is as busy as it is with requests: the two may be halves of one core.
+fn beside_load(core: usize, measure: impl FnOnce() -> Result<()>) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            pin_self(core)?;
+            while !stop.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            anyhow::Ok(())
+        });
+        let measured = measure();
+        stop.store(true, Ordering::Relaxed);
+        load.join().map_err(|_| anyhow!("the load panicked"))??;
+        measured
+    })
 }
 
 /// Processor time of one call, microseconds.
