@@ -105,7 +105,7 @@ fn current_version(conn: &Connection) -> Result<Option<u32>> {
 
 /// What leads from each version to the next, beginning with an empty file. A step that has been released never
 /// changes.
-const MIGRATIONS: &[&str] = &[TABLES, POOL];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, POOL, DATA_KEYS];
 
 /// Version 1. Ids are BLOBs of 16 bytes, enumerations their codes, times Unix seconds.
 ///
@@ -195,5 +195,39 @@ const POOL: &str = "
 CREATE TABLE pooled_key (
     id BLOB PRIMARY KEY CHECK (length(id) = 16), root_version INTEGER NOT NULL, wrapped BLOB NOT NULL,
     create_time INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// Version 3: hosted data keys.
+///
+/// The wrapped data key has a table of its own, so that lists read and changes write small rows. The two list indexes
+/// are as those of `cmk`; `data_key_cmk` is for the destruction of a CMK, which takes its data keys with it.
+const DATA_KEYS: &str = "
+CREATE TABLE data_key (
+    id INTEGER PRIMARY KEY,
+    data_key_id BLOB NOT NULL UNIQUE CHECK (length(data_key_id) = 16),
+    cmk INTEGER NOT NULL REFERENCES cmk ON DELETE CASCADE,
+    account INTEGER NOT NULL, region TEXT NOT NULL, name TEXT NOT NULL,
+    product INTEGER NOT NULL, owner TEXT NOT NULL, creator INTEGER NOT NULL, description TEXT NOT NULL,
+    bytes INTEGER NOT NULL, origin INTEGER NOT NULL, state INTEGER NOT NULL,
+    create_time INTEGER NOT NULL, deletion_date INTEGER NOT NULL, hsm_cluster TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    UNIQUE (account, region, name)
+) STRICT;
+CREATE INDEX data_key_cmk ON data_key (cmk);
+CREATE INDEX data_key_list ON data_key
+    (account, region, product, create_time DESC, data_key_id, state, origin, cmk, bytes, hsm_cluster, name);
+CREATE INDEX data_key_list_up ON data_key
+    (account, region, product, create_time, data_key_id, state, origin, cmk, bytes, hsm_cluster, name);
+CREATE INDEX data_key_due_deletion ON data_key (deletion_date) WHERE state = 3;
+
+CREATE TABLE data_key_material (
+    data_key INTEGER PRIMARY KEY REFERENCES data_key ON DELETE CASCADE,
+    domain_version INTEGER NOT NULL, wrapped BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE data_key_tag (
+    data_key INTEGER NOT NULL REFERENCES data_key ON DELETE CASCADE, key TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (data_key, key)
 ) STRICT, WITHOUT ROWID;
 ";
