@@ -2,6 +2,7 @@
 
 pub(crate) mod asymmetric;
 pub(crate) mod crypto;
+pub(crate) mod datakeys;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod lifecycle;
@@ -30,6 +31,7 @@ pub const FAMILIES: &[&[Entry]] = &[
     listing::FAMILY,
     rotation::FAMILY,
     crypto::FAMILY,
+    datakeys::FAMILY,
     asymmetric::FAMILY,
     postquantum::FAMILY,
     import::FAMILY,
