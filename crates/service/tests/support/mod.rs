@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod faults;
+pub mod hosted;
 
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue};
