@@ -59,3 +59,17 @@ def alias():
 def key(kms, alias):
     """Id of a fresh enabled key."""
     return kms.call("CreateKey", Alias=alias())["KeyId"]
+
+
+@pytest.fixture(scope="session")
+def keys(server):
+    """Ids of asymmetric keys by usage, made when first asked for; no test may change them."""
+
+    class Keys(dict):
+        def __missing__(self, usage):
+            client = server.client(MAIN)
+            self[usage] = client.call("CreateKey", Alias=f"shared-{usage.lower()}", KeyUsage=usage)["KeyId"]
+            client.close()
+            return self[usage]
+
+    return Keys()

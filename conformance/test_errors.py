@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 import time
 
 import pytest
@@ -158,8 +159,14 @@ def test_plaintext(kms, key):
         text = os.urandom(size)
         blob = kms.call("Encrypt", KeyId=key, Plaintext=b64(text))["CiphertextBlob"]
         assert unb64(kms.call("Decrypt", CiphertextBlob=blob)["Plaintext"]) == text
-    for wrong in (b64(b"x" * 4097), "", "*", "QQ", "QQ=", "QQ==\n", "Q Q=", "QR==", "密", b64(b"x" * 100_000)):
+    for wrong in (b64(b"x" * 4097), "", "*", "QQ", "QQ=", "QQ==\t", "Q Q=", "QR==", "密", b64(b"x" * 100_000)):
         assert kms.code("Encrypt", KeyId=key, Plaintext=wrong) == BAD_PLAINTEXT, wrong[:20]
+    # As encoders that break lines write it.
+    for text in (b"x", os.urandom(4096)):
+        for end in ("\n", "\r\n"):
+            lines = end.join(textwrap.wrap(b64(text), 76)) + end
+            blob = kms.call("Encrypt", KeyId=key, Plaintext=lines)["CiphertextBlob"]
+            assert unb64(kms.call("Decrypt", CiphertextBlob=blob[:40] + end + blob[40:])["Plaintext"]) == text
 
 
 def test_tampered_ciphertext(kms, key):

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from kmslib.actions import ON_EXTERNAL, REFUSALS, STATES, VALID, Subject, table
-from kmslib.server import GM, MAIN, ROOT
+from kmslib.actions import ON_EXTERNAL, REFUSALS, STATES, USAGE, VALID, Subject, states, table
+from kmslib.asymmetric import SIGN_DILITHIUM, USAGES
+from kmslib.server import GM, INTL, MAIN, ROOT
 from kmslib.wire import Creds
 
 ACTIONS = table()
@@ -27,19 +28,27 @@ def main(server):
 
 
 @pytest.fixture(scope="module")
-def subject(main):
-    """An enabled EXTERNAL key, on which every action can be named."""
-    return Subject(main, named, "Enabled", external=True)
+def subjects(main):
+    """An enabled key for an action. EXTERNAL where it is symmetric, so that every action on it can be named."""
+    made = {}
+
+    def of(action):
+        usage = USAGE.get(action, "ENCRYPT_DECRYPT")
+        if usage not in made:
+            made[usage] = Subject(main, named, "Enabled", external=action not in USAGE, usage=usage)
+        return made[usage]
+
+    return of
 
 
 def test_every_action_has_a_row():
-    assert len(ACTIONS) >= 32
+    assert len(ACTIONS) >= 41
     assert set(ACTIONS) == set(VALID), "an action was added: give it a row in kmslib/actions.py"
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_unsigned(main, subject, action):
-    request = main.tc3(action, VALID[action](subject))
+def test_unsigned(main, subjects, action):
+    request = main.tc3(action, VALID[action](subjects(action)))
     del request.headers["authorization"]
     assert main.send(request).code == "AuthFailure.InvalidAuthorization"
     request.headers["authorization"] = "SKIP"
@@ -47,8 +56,8 @@ def test_unsigned(main, subject, action):
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_wrong_signature(main, subject, action):
-    params = VALID[action](subject)
+def test_wrong_signature(main, subjects, action):
+    params = VALID[action](subjects(action))
     wrong = Creds(main.creds.secret_id, main.creds.secret_key + "x")
     for method in ("POST", "GET"):
         assert main.ask(action, params, method=method, creds=wrong).code == "AuthFailure.SignatureFailure"
@@ -60,14 +69,14 @@ def test_wrong_signature(main, subject, action):
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_unknown_secret_id(main, subject, action):
+def test_unknown_secret_id(main, subjects, action):
     nobody = Creds("AKIDnobodyatall", "x")
-    assert main.ask(action, VALID[action](subject), creds=nobody).code == "AuthFailure.SecretIdNotFound"
+    assert main.ask(action, VALID[action](subjects(action)), creds=nobody).code == "AuthFailure.SecretIdNotFound"
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_expired(main, subject, action):
-    params = VALID[action](subject)
+def test_expired(main, subjects, action):
+    params = VALID[action](subjects(action))
     for away in (-310, 310):
         at = int(time.time()) + away
         assert main.ask(action, params, timestamp=at).code == "AuthFailure.SignatureExpire"
@@ -88,21 +97,21 @@ def test_a_signature_is_bound_to_its_action(main, server, action):
     thief.close()
 
 
-def test_two_actions_with_one_body_in_one_second(main, subject):
+def test_two_actions_with_one_body_in_one_second(main, key):
     """An honest client makes one signature for both, and both must work."""
     now = int(time.time())
     for action in ("DescribeKey", "EnableKey", "GetKeyRotationStatus"):
-        assert main.ask(action, {"KeyId": subject.key}, timestamp=now).code is None
+        assert main.ask(action, {"KeyId": key}, timestamp=now).code is None
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_unknown_parameter(main, subject, action):
-    assert main.ask(action, VALID[action](subject) | {"Nonsense": "x"}).code == "UnknownParameter"
+def test_unknown_parameter(main, subjects, action):
+    assert main.ask(action, VALID[action](subjects(action)) | {"Nonsense": "x"}).code == "UnknownParameter"
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_missing_and_ill_typed_parameters(main, subject, action):
-    good = VALID[action](subject)
+def test_missing_and_ill_typed_parameters(main, subjects, action):
+    good = VALID[action](subjects(action))
     for field in PUBLISHED["actions"][action]["request"]:
         name = field["name"]
         if field.get("required"):
@@ -114,11 +123,15 @@ def test_missing_and_ill_typed_parameters(main, subject, action):
 
 
 @pytest.mark.parametrize("action", KEYED)
-def test_foreign_and_unknown_keys(main, server, subject, action):
+def test_foreign_and_unknown_keys(main, server, subjects, action):
     """A key of another scope (here: of another region) is as unknown as one that never was."""
     other = server.client(GM)
     foreign = other.call("CreateKey", Alias=named("foreign"))["KeyId"]
-    params = VALID[action](subject)
+    params = VALID[action](subjects(action))
+    if action == "PostQuantumCryptoDecrypt":
+        elsewhere = Subject(server.client(INTL), named, "Enabled", usage=USAGE[action])
+        assert main.code(action, CiphertextBlob=elsewhere.blob) == "InvalidParameterValue.InvalidCiphertext"
+        return
     if action == "Decrypt":
         sealed = other.call("Encrypt", KeyId=foreign, Plaintext="eA==")["CiphertextBlob"]
         assert main.code(action, CiphertextBlob=sealed) == "InvalidParameterValue.InvalidCiphertext"
@@ -136,13 +149,12 @@ def test_foreign_and_unknown_keys(main, server, subject, action):
     assert answers[0].message == answers[1].message
 
 
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("action", KEYED)
-def test_key_states(main, subject, action, state):
-    on = Subject(main, named, state, external=action in ON_EXTERNAL)
+@pytest.mark.parametrize("action,state", [(a, s) for a in KEYED for s in states(a)])
+def test_key_states(main, subjects, action, state):
+    on = Subject(main, named, state, external=action in ON_EXTERNAL, usage=USAGE.get(action, "ENCRYPT_DECRYPT"))
     params = VALID[action](on)
     if action == "ReEncrypt":
-        params["CiphertextBlob"] = subject.blob
+        params["CiphertextBlob"] = subjects(action).blob
     expected = REFUSALS.get(action, {}).get(state)
     before = main.call("DescribeKey", KeyId=on.key)["KeyMetadata"]
     got = main.code(action, **params)
@@ -151,10 +163,34 @@ def test_key_states(main, subject, action, state):
         assert main.call("DescribeKey", KeyId=on.key)["KeyMetadata"] == before, "a refused call changed the key"
 
 
+# The usages of the keys that an action takes, and its refusal of all others: the code that its page lists.
+FITTING = {action: {usage} for action, usage in USAGE.items()} | {
+    "GetPublicKey": set(USAGES),
+    "SignByAsymmetricKey": {u for u in USAGES if "SIGN_VERIFY" in u} - {SIGN_DILITHIUM},
+    "VerifyByAsymmetricKey": {u for u in USAGES if "SIGN_VERIFY" in u} - {SIGN_DILITHIUM},
+} | {action: {"ENCRYPT_DECRYPT"} for action in ("Encrypt", "GenerateDataKey", "ReEncrypt")}
+LISTS_USAGE = {"GenerateDataKey", "AsymmetricRsaDecrypt", "AsymmetricSm2Decrypt"}
+
+
+@pytest.mark.parametrize("usage", ("ENCRYPT_DECRYPT", *USAGES))
+@pytest.mark.parametrize("action", sorted(set(FITTING) - {"PostQuantumCryptoDecrypt"}))
+def test_keys_of_another_usage(main, keys, key, subjects, action, usage):
+    on = key if usage == "ENCRYPT_DECRYPT" else keys[usage]
+    name = "DestinationKeyId" if action == "ReEncrypt" else "KeyId"
+    got = main.code(action, **VALID[action](subjects(action)) | {name: on})
+    if usage not in FITTING[action]:
+        assert got == ("InvalidParameterValue.InvalidKeyUsage" if action in LISTS_USAGE else "InvalidParameter")
+    elif action not in ("SignByAsymmetricKey", "VerifyByAsymmetricKey"):
+        # The ciphertext is of another key, but the usage was taken.
+        assert got in (None, "FailedOperation.DecryptError")
+    else:
+        assert got == (None if usage == USAGE[action] else "InvalidParameter")
+
+
 @pytest.mark.parametrize("state", STATES)
-def test_reencrypt_source_states(main, subject, state):
+def test_reencrypt_source_states(main, subjects, state):
     on = Subject(main, named, state)
-    got = main.code("ReEncrypt", CiphertextBlob=on.blob, DestinationKeyId=subject.key)
+    got = main.code("ReEncrypt", CiphertextBlob=on.blob, DestinationKeyId=subjects("ReEncrypt").key)
     assert got == REFUSALS["Decrypt"].get(state)
 
 
@@ -162,7 +198,8 @@ def test_reencrypt_source_states(main, subject, state):
 def test_answers_have_the_published_members(main, action):
     """Names, types and nullability of a successful answer, recursively."""
     state = {"CancelKeyDeletion": "PendingDelete", "ScheduleKeyDeletion": "Disabled", "CancelKeyArchive": "Archived"}
-    on = Subject(main, named, state.get(action, "Enabled"), external=action in ON_EXTERNAL)
+    usage = USAGE.get(action, "ENCRYPT_DECRYPT")
+    on = Subject(main, named, state.get(action, "Enabled"), external=action in ON_EXTERNAL, usage=usage)
     if action == "RotateKey":
         main.call("EnableKeyRotation", KeyId=on.key)
     if action == "UnbindCloudResource":

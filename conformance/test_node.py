@@ -5,14 +5,12 @@ import pathlib
 import shutil
 import subprocess
 
-import pytest
-
 NODE = pathlib.Path(__file__).resolve().parent / "node"
 
 
 def test_node_sdk(server):
-    if shutil.which("node") is None or not (NODE / "node_modules").is_dir():
-        pytest.skip("node or conformance/node/node_modules is missing: run `cargo xtask test`")
+    installed = shutil.which("node") is not None and (NODE / "node_modules").is_dir()
+    assert installed, "node or conformance/node/node_modules is missing: run `cargo xtask test`"
     environment = os.environ | {
         "JADESEAL_ENDPOINT": server.endpoint,
         "JADESEAL_REGION": server.hello["region"],

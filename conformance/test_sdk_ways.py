@@ -6,7 +6,10 @@ import json
 import pytest
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-from kmslib import sdk
+from kmslib import asymmetric, sdk
+from kmslib.asymmetric import CLASSIC, DECRYPT_KYBER, DECRYPT_RSA, SCHEMES, SIGN_DILITHIUM, SIGN_P256
+from kmslib.byok import WRAPPINGS, rsa_padding
+from kmslib.server import MAIN
 from kmslib.wire import b64, unb64
 
 # Characters that the encodings treat differently: blank, plus, slash, equals, ampersand, two and four byte UTF-8.
@@ -58,6 +61,90 @@ def test_asynchronous(server, alias, sign, http):
             with pytest.raises(TencentCloudSDKException) as error:
                 await sdk.call(client, "DescribeKey", KeyId="nothing")
             expect(error, "InvalidParameterValue.InvalidKeyId")
+
+    asyncio.run(run())
+
+
+# In base64 these are made of what forms and queries escape: +, / and =.
+AWKWARD = [bytes.fromhex(h) for h in ("fbefbe", "ffffff", "fbefbeffffff" * 8, "fb", "fbf0")]
+
+
+@pytest.mark.parametrize("sign,http", sdk.WAYS)
+@pytest.mark.parametrize("algorithm", [a for a in SCHEMES if a != "SM2DSA_ASN1"])
+def test_signatures(server, keys, algorithm, sign, http):
+    client = sdk.make(server, sign=sign, http=http)
+    key = keys[SCHEMES[algorithm][0]]
+    plus, slash = False, False
+    for message in AWKWARD * 3:
+        fields = {"KeyId": key, "Algorithm": algorithm, "Message": b64(message), "MessageType": "RAW"}
+        signature = sdk.call(client, "SignByAsymmetricKey", **fields).Signature
+        plus, slash = plus or "+" in signature, slash or "/" in signature
+        assert sdk.call(client, "VerifyByAsymmetricKey", **fields, SignatureValue=signature).SignatureValid is True
+        fields["Message"] = b64(message + b"x")
+        assert sdk.call(client, "VerifyByAsymmetricKey", **fields, SignatureValue=signature).SignatureValid is False
+    # Among thousands of characters; PKCS#1 v1.5 is deterministic, so of that there are five signatures only.
+    assert plus and slash, "no signature was awkward"
+
+
+@pytest.mark.parametrize("http", ["POST", "GET"])
+@pytest.mark.parametrize("sign", ["HmacSHA256", "HmacSHA1"])
+def test_signatures_in_a_form_are_what_was_sent(server, keys, sign, http):
+    """The KMS signs the bytes behind the base64 of the form, seen by somebody else's verification."""
+    client = server.client(MAIN)
+    public = asymmetric.load(unb64(client.call("GetPublicKey", KeyId=keys[SIGN_P256])["PublicKey"]))
+    for message in AWKWARD:
+        fields = {"KeyId": keys[SIGN_P256], "Algorithm": "ECC_P256_R1", "Message": b64(message)}
+        answer = client.send(client.v1("SignByAsymmetricKey", fields, method=http, algorithm=sign))
+        signature = answer.response["Signature"]
+        assert asymmetric.holds(public, "ECC_P256_R1", message, unb64(signature))
+        fields["SignatureValue"] = signature
+        answer = client.send(client.v1("VerifyByAsymmetricKey", fields, method=http, algorithm=sign))
+        assert answer.response["SignatureValid"] is True
+        # An unescaped + is a blank in a form, so not base64: never taken for what it looks like.
+        blank = fields | {"SignatureValue": "+" + signature[1:]}
+        request = client.v1("VerifyByAsymmetricKey", blank, method=http, algorithm=sign)
+        request.target = request.target.replace("SignatureValue=%2B", "SignatureValue=+")
+        request.body = request.body.replace(b"SignatureValue=%2B", b"SignatureValue=+")
+        assert client.send(request).code == "AuthFailure.SignatureFailure"
+    client.close()
+
+
+@pytest.mark.parametrize("sign,http", sdk.WAYS)
+def test_asymmetric_asynchronous(server, keys, sign, http):
+    async def run():
+        async with sdk.make(server, sign=sign, http=http, asynchronous=True) as client:
+            shown = await sdk.call(client, "GetPublicKey", KeyId=keys[DECRYPT_RSA])
+            public = asymmetric.load(asymmetric.spki(shown))
+            opened = await asyncio.gather(*(
+                sdk.call(client, "AsymmetricRsaDecrypt", KeyId=keys[DECRYPT_RSA], Algorithm=a,
+                         Ciphertext=b64(public.encrypt(SECRET, rsa_padding(a))))
+                for a in WRAPPINGS
+            ))
+            assert [unb64(o.Plaintext) for o in opened] == [SECRET] * 3
+
+            async def one(algorithm, message):
+                usage, _ = SCHEMES[algorithm]
+                fields = {"KeyId": keys[usage], "Algorithm": algorithm, "Message": b64(message)}
+                made = await sdk.call(client, "SignByAsymmetricKey", **fields)
+                shown = await sdk.call(client, "GetPublicKey", KeyId=keys[usage])
+                public = asymmetric.load(asymmetric.spki(shown))
+                assert asymmetric.holds(public, algorithm, message, unb64(made.Signature))
+                verified = await sdk.call(client, "VerifyByAsymmetricKey", **fields, SignatureValue=made.Signature)
+                return verified.SignatureValid
+
+            assert await asyncio.gather(*(one(a, m) for a in CLASSIC for m in AWKWARD)) == [True] * 20
+            fields = {"KeyId": keys[DECRYPT_KYBER], "PlainText": b64(SECRET)}
+            sealed = await sdk.call(client, "PostQuantumCryptoEncrypt", **fields)
+            opened = await sdk.call(client, "PostQuantumCryptoDecrypt", CiphertextBlob=sealed.CiphertextBlob)
+            assert unb64(opened.PlainText) == SECRET
+            fields = {"KeyId": keys[SIGN_DILITHIUM], "Message": b64(SECRET)}
+            made = await sdk.call(client, "PostQuantumCryptoSign", **fields)
+            verified = await sdk.call(client, "PostQuantumCryptoVerify", **fields, SignatureValue=made.Signature)
+            assert verified.SignatureValid is True
+            with pytest.raises(TencentCloudSDKException) as error:
+                fields = {"KeyId": keys[DECRYPT_RSA], "Algorithm": WRAPPINGS[1], "Ciphertext": b64(b"x")}
+                await sdk.call(client, "AsymmetricRsaDecrypt", **fields)
+            expect(error, "FailedOperation.DecryptError")
 
     asyncio.run(run())
 

@@ -26,11 +26,22 @@ pub struct Jadeseal {
 }
 
 impl Jadeseal {
-    /// Starts `quickstart` on a data directory. `creds` is what an earlier start printed.
+    /// Starts `quickstart` on a data directory, on its core. `creds` is what an earlier start printed.
     pub fn start(setup: &Setup, data: &Path, audit: &str, creds: Option<(String, String)>) -> Result<Self> {
+        Self::start_on(Some(setup.server_core), setup, data, audit, creds)
+    }
+
+    /// The same on another core, or on all.
+    pub fn start_on(
+        core: Option<usize>,
+        setup: &Setup,
+        data: &Path,
+        audit: &str,
+        creds: Option<(String, String)>,
+    ) -> Result<Self> {
         let data = data.to_str().context("a path that is not text")?;
         let args = ["quickstart", "--data-dir", data, "--listen", "127.0.0.1:0", "--audit", audit, "-o", "json"];
-        let process = Process::start(&setup.binary, &args, setup.server_core)?;
+        let process = Process::start(&setup.binary, &args, core)?;
         let hello: Value = serde_json::from_str(&process.hello).context("the first line of quickstart")?;
         let text = |name: &str| hello[name].as_str().unwrap_or_default().to_owned();
         let (secret_id, secret_key) = creds.unwrap_or_else(|| (text("secret_id"), text("secret_key")));
@@ -78,6 +89,13 @@ impl Jadeseal {
     pub fn own_bodies(&self, action: &str, count: usize, body: impl Fn(usize) -> String) -> Vec<Vec<u8>> {
         let base = now();
         (0..count).map(|n| self.signer.request(action, &body(n), base)).collect()
+    }
+
+    /// Makes one call and returns one text member of the answer.
+    pub fn call(&self, action: &str, body: &str, member: &'static str) -> Result<String> {
+        let requests = self.own_bodies(action, 1, |_| body.to_owned());
+        let (got, _) = self.members(requests, 1, member).with_context(|| format!("{action} {body}"))?;
+        got.into_iter().next().context("no answer")
     }
 
     /// Makes keys over 32 connections; returns their ids and how the creation went.

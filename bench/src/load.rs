@@ -22,6 +22,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of latencies in nanoseconds, in any order.
+    pub fn new(mut latencies: Vec<u64>, elapsed: Duration) -> Self {
+        latencies.sort_unstable();
+        Outcome { requests: latencies.len() as u64, elapsed, latencies }
+    }
+
     /// Requests per second.
     pub fn rate(&self) -> f64 {
         self.requests as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
@@ -86,8 +92,7 @@ fn run(
         }
         let elapsed = begin.elapsed();
         awake.abort();
-        latencies.sort_unstable();
-        Ok(Outcome { requests: latencies.len() as u64, elapsed, latencies })
+        Ok(Outcome::new(latencies, elapsed))
     })
 }
 
@@ -116,12 +121,15 @@ async fn connection<F: FnMut(usize, &[u8])>(
         stream.write_all(request).await?;
         let body = answer(&mut stream, &mut buffer).await?;
         latencies.push(begin.elapsed().as_nanos() as u64);
+        if refused(body) {
+            bail!("refused: {}", String::from_utf8_lossy(body));
+        }
         (shared.visit.borrow_mut())(number, body);
     }
 }
 
 /// Reads one answer and returns its body.
-async fn answer<'a>(stream: &mut TcpStream, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+pub async fn answer<'a>(stream: &mut TcpStream, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
     buffer.clear();
     let (start, length) = loop {
         if let Some(found) = head(buffer)? {
@@ -132,11 +140,12 @@ async fn answer<'a>(stream: &mut TcpStream, buffer: &'a mut Vec<u8>) -> Result<&
     while buffer.len() < start + length {
         ensure!(stream.read_buf(buffer).await? > 0, "the server closed the connection");
     }
-    let body = &buffer[start..start + length];
-    if body.starts_with(br#"{"Response":{"Error""#) {
-        bail!("refused: {}", String::from_utf8_lossy(body));
-    }
-    Ok(body)
+    Ok(&buffer[start..start + length])
+}
+
+/// Whether an answer's body is that of an error.
+pub fn refused(body: &[u8]) -> bool {
+    body.starts_with(br#"{"Response":{"Error""#)
 }
 
 /// Where the body begins and how long it is, once the head is complete.

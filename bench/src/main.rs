@@ -4,14 +4,19 @@
 //! hyper server and to OpenBao in the same run, interleaved, because absolute times drift with a machine's neighbours.
 //! Every request is signed beforehand and used once, so that no cache looks better than it is.
 //!
-//! `bench ops` compares the operations, `bench scale` looks at 100,000 keys, `bench bare` is the bare server.
+//! `bench ops` compares the operations, `bench asymmetric` those of asymmetric keys with the raw calls, `bench
+//! saturation` looks at symmetric calls beside as many signatures as fit, `bench scale` at 100,000 keys; `bench bare`
+//! is the bare server.
 
+mod asymmetric;
 mod bare;
+mod calls;
 mod jadeseal;
 mod load;
 mod openbao;
 mod ops;
 mod process;
+mod saturation;
 mod scale;
 mod sign;
 
@@ -30,6 +35,10 @@ struct Cli {
 enum Mode {
     /// Operations against the bare server and OpenBao (default)
     Ops(ops::Options),
+    /// Asymmetric operations against the raw library calls
+    Asymmetric(asymmetric::Options),
+    /// Latency of symmetric calls beside saturating signatures; of calls that take keys from the RSA pool
+    Saturation(saturation::Options),
     /// Start, memory and latency with many keys
     Scale(scale::Options),
     /// The bare server: a fixed JSON answer to everything
@@ -42,7 +51,7 @@ struct Setup {
     /// The binary to measure
     #[arg(long, default_value = "target/release/jadeseal")]
     binary: PathBuf,
-    /// Core of the server
+    /// Core of the server (`saturation` lets it have all)
     #[arg(long, default_value_t = 0)]
     server_core: usize,
     /// Core of the load
@@ -64,6 +73,8 @@ impl Setup {
 fn main() -> Result<()> {
     match Cli::parse().mode {
         Some(Mode::Bare(options)) => bare::run(&options),
+        Some(Mode::Asymmetric(options)) => asymmetric::run(&options),
+        Some(Mode::Saturation(options)) => saturation::run(&options),
         Some(Mode::Scale(options)) => scale::run(&options),
         Some(Mode::Ops(options)) => ops::run(&options),
         None => {

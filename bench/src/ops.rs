@@ -95,7 +95,7 @@ impl Peers {
     fn start(options: &Options) -> Result<Self> {
         let setup = &options.setup;
         let own = std::env::current_exe()?;
-        let bare = Process::start(&own, &["bare", "--size", ANSWER], setup.server_core)?;
+        let bare = Process::start(&own, &["bare", "--size", ANSWER], Some(setup.server_core))?;
         let mut directories = Vec::new();
         let mut jadeseal = Vec::new();
         for degree in ["os", "fsync"] {

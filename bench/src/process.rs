@@ -19,8 +19,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program on one core and waits for its first line of standard output.
-    pub fn start(program: &Path, args: &[&str], core: usize) -> Result<Self> {
+    /// Starts a program on one core, or on all, and waits for its first line of standard output.
+    pub fn start(program: &Path, args: &[&str], core: Option<usize>) -> Result<Self> {
         let begin = Instant::now();
         let mut process = Self::spawn(program, args, core, Stdio::piped())?;
         let stdout = process.child.stdout.take().context("no standard output")?;
@@ -37,15 +37,22 @@ impl Process {
 
     /// Starts a program on one core without waiting.
     pub fn start_silent(program: &Path, args: &[&str], core: usize) -> Result<Self> {
-        Self::spawn(program, args, core, Stdio::null())
+        Self::spawn(program, args, Some(core), Stdio::null())
     }
 
-    fn spawn(program: &Path, args: &[&str], core: usize, stdout: Stdio) -> Result<Self> {
-        // taskset replaces itself, so the process id is the server's.
-        let mut command = Command::new("taskset");
-        command.arg("-c").arg(core.to_string()).arg(program).args(args);
+    fn spawn(program: &Path, args: &[&str], core: Option<usize>, stdout: Stdio) -> Result<Self> {
+        let mut command = match core {
+            None => Command::new(program),
+            Some(core) => {
+                // taskset replaces itself, so the process id is the server's.
+                let mut command = Command::new("taskset");
+                command.arg("-c").arg(core.to_string()).arg(program);
+                command
+            }
+        };
+        command.args(args);
         command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
-        let child = command.spawn().with_context(|| format!("starting {} by taskset", program.display()))?;
+        let child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         Ok(Process { child, hello: String::new(), ready_in: Duration::ZERO })
     }
 
@@ -59,6 +66,27 @@ impl Process {
             total += ns;
         }
         Ok(Duration::from_nanos(total))
+    }
+
+    /// Waits until it does next to nothing: a server that fills its pool of RSA keys is not ready to be measured.
+    pub fn settle(&self) -> Result<()> {
+        for _ in 0..300 {
+            let before = self.ticks()?;
+            std::thread::sleep(Duration::from_millis(500));
+            if self.ticks()? - before <= 1 {
+                return Ok(());
+            }
+        }
+        bail!("the server does not come to rest")
+    }
+
+    /// CPU time in the kernel's coarse unit, with that of threads that have ended (`cpu` knows those alone that live).
+    fn ticks(&self) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // The name in parentheses may hold anything; utime and stime are the 12th and 13th field behind it.
+        let (_, fields) = text.rsplit_once(')').context("an unknown stat")?;
+        let times: Vec<u64> = fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+        Ok(times.iter().sum())
     }
 
     /// Resident memory, KiB.
@@ -91,4 +119,10 @@ pub fn pin_self(core: usize) -> Result<()> {
     set.set(core);
     rustix::thread::sched_setaffinity(None, &set).context("pinning the load")?;
     Ok(())
+}
+
+/// CPU time of the calling thread so far.
+pub fn thread_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }

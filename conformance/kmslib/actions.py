@@ -3,9 +3,11 @@
 import json
 import os
 
-from .byok import import_material, parameters, wrap
+from .asymmetric import DECRYPT_KYBER, DECRYPT_RSA, DECRYPT_SM2, SIGN_DILITHIUM, SIGN_P256, load
+from .byok import import_material, parameters, rsa_padding, wrap
 from .server import ROOT
-from .wire import b64
+from .sm2 import Public, to_asn1
+from .wire import b64, unb64
 
 # The state refusals of the dossier's life-cycle table (section 3.1) with decisions 7 to 9, 11 and 16. A missing
 # state is one that the action accepts. A set holds the codes among which the documents leave the choice open.
@@ -20,6 +22,9 @@ EXTERNAL_ROTATION = "UnsupportedOperation.ExternalCmkCanNotRotate"
 STATES = ("Enabled", "Disabled", "PendingImport", "PendingDelete", "Archived")
 
 _using = {"Disabled": OFF, "PendingImport": OFF, "PendingDelete": OFF}
+# Of asymmetric keys, which cannot be PendingImport: what shows, decrypts or verifies also works archived.
+_showing = {"Disabled": STATE, "PendingDelete": STATE}
+_signing = _showing | {"Archived": STATE}
 REFUSALS = {
     "EnableKey": {"PendingImport": STATE, "PendingDelete": STATE, "Archived": STATE},
     "DisableKey": {"PendingImport": STATE, "PendingDelete": STATE, "Archived": STATE},
@@ -44,6 +49,15 @@ REFUSALS = {
     # As destination; as source it goes with Decrypt.
     "ReEncrypt": _using | {"Archived": ARCHIVED},
     "GenerateDataKey": _using | {"PendingDelete": "ResourceUnavailable.KeyPendingDelete", "Archived": ARCHIVED},
+    "GetPublicKey": _showing,
+    "AsymmetricRsaDecrypt": _showing,
+    "AsymmetricSm2Decrypt": _showing,
+    "SignByAsymmetricKey": _signing,
+    "VerifyByAsymmetricKey": _showing,
+    "PostQuantumCryptoEncrypt": {"Disabled": OFF, "PendingDelete": OFF, "Archived": ARCHIVED},
+    "PostQuantumCryptoDecrypt": {"Disabled": OFF, "PendingDelete": OFF},
+    "PostQuantumCryptoSign": _signing,
+    "PostQuantumCryptoVerify": _showing,
     "BindCloudResource": {s: STATE for s in STATES if s != "Enabled"},
     "UnbindCloudResource": {s: "ResourceUnavailable.CloudResourceBindingNotFound" for s in STATES},
 }
@@ -53,6 +67,24 @@ REFUSALS["DisableKeys"] = REFUSALS["DisableKey"]
 # Actions on imported material are tried on EXTERNAL keys in every state, the others on keys of our own origin (but
 # for PendingImport, which only EXTERNAL keys know).
 ON_EXTERNAL = {"GetParametersForImport", "ImportKeyMaterial", "DeleteImportedKeyMaterial"}
+
+# The usage of the keys that an action works on, where it is not ENCRYPT_DECRYPT.
+USAGE = {
+    "GetPublicKey": SIGN_P256,
+    "AsymmetricRsaDecrypt": DECRYPT_RSA,
+    "AsymmetricSm2Decrypt": DECRYPT_SM2,
+    "SignByAsymmetricKey": SIGN_P256,
+    "VerifyByAsymmetricKey": SIGN_P256,
+    "PostQuantumCryptoEncrypt": DECRYPT_KYBER,
+    "PostQuantumCryptoDecrypt": DECRYPT_KYBER,
+    "PostQuantumCryptoSign": SIGN_DILITHIUM,
+    "PostQuantumCryptoVerify": SIGN_DILITHIUM,
+}
+
+
+def states(action):
+    """The states that a key of the action can be in."""
+    return [s for s in STATES if s != "PendingImport" or action not in USAGE]
 
 
 def table():
@@ -70,19 +102,19 @@ def table():
 class Subject:
     """A key in a state, with a ciphertext made while it could and a wrapped material."""
 
-    def __init__(self, client, alias, state, external=False):
+    def __init__(self, client, alias, state, external=False, usage="ENCRYPT_DECRYPT"):
         self.client = client
         self.alias = alias
         external = external or state == "PendingImport"
-        self.key = client.call("CreateKey", Alias=alias("subject"), Type=2 if external else 1)["KeyId"]
-        self.token, self.wrapped = "", ""
+        self.key = client.call("CreateKey", Alias=alias("subject"), KeyUsage=usage, Type=2 if external else 1)["KeyId"]
+        self.token, self.wrapped, self.blob, self.signature = "", "", "", ""
         if external:
             material = os.urandom(32)
             import_material(client, self.key, material)
             got = parameters(client, self.key)
             self.token = got["ImportToken"]
             self.wrapped = wrap(material, got["PublicKey"], "RSAES_OAEP_SHA_256")
-        self.blob = client.call("Encrypt", KeyId=self.key, Plaintext=b64(b"subject"))["CiphertextBlob"]
+        self._use(usage)
         for step in {
             "Enabled": [],
             "Disabled": [("DisableKey", {})],
@@ -92,6 +124,25 @@ class Subject:
         }[state]:
             client.call(step[0], KeyId=self.key, **step[1])
         assert client.call("DescribeKey", KeyId=self.key)["KeyMetadata"]["KeyState"] == state
+
+    def _use(self, usage):
+        """Makes what the key is to decrypt or verify later."""
+        call, text = self.client.call, b64(b"subject")
+        if usage == "ENCRYPT_DECRYPT":
+            self.blob = call("Encrypt", KeyId=self.key, Plaintext=text)["CiphertextBlob"]
+        elif usage == DECRYPT_KYBER:
+            self.blob = call("PostQuantumCryptoEncrypt", KeyId=self.key, PlainText=text)["CiphertextBlob"]
+        elif usage == DECRYPT_RSA:
+            public = load(unb64(call("GetPublicKey", KeyId=self.key)["PublicKey"]))
+            self.blob = b64(public.encrypt(b"subject", rsa_padding("RSAES_OAEP_SHA_256")))
+        elif usage == DECRYPT_SM2:
+            public = Public.from_spki(unb64(call("GetPublicKey", KeyId=self.key)["PublicKey"]))
+            self.blob = b64(to_asn1(public.encrypt(b"subject")))
+        elif usage == SIGN_P256:
+            fields = {"Algorithm": "ECC_P256_R1", "Message": text}
+            self.signature = call("SignByAsymmetricKey", KeyId=self.key, **fields)["Signature"]
+        elif usage == SIGN_DILITHIUM:
+            self.signature = call("PostQuantumCryptoSign", KeyId=self.key, Message=text)["Signature"]
 
 
 def _key(**more):
@@ -127,6 +178,17 @@ VALID = {
     "GetParametersForImport": _key(WrappingAlgorithm="RSAES_OAEP_SHA_256", WrappingKeySpec="RSA_2048"),
     "ImportKeyMaterial": _key(ImportToken=lambda s: s.token, EncryptedKeyMaterial=lambda s: s.wrapped),
     "DeleteImportedKeyMaterial": _key(),
+    "GetPublicKey": _key(),
+    "AsymmetricRsaDecrypt": _key(Ciphertext=lambda s: s.blob, Algorithm="RSAES_OAEP_SHA_256"),
+    "AsymmetricSm2Decrypt": _key(Ciphertext=lambda s: s.blob),
+    "SignByAsymmetricKey": _key(Algorithm="ECC_P256_R1", Message=b64(b"subject")),
+    "VerifyByAsymmetricKey": _key(
+        Algorithm="ECC_P256_R1", Message=b64(b"subject"), SignatureValue=lambda s: s.signature
+    ),
+    "PostQuantumCryptoEncrypt": _key(PlainText=b64(b"matrix")),
+    "PostQuantumCryptoDecrypt": lambda s: {"CiphertextBlob": s.blob},
+    "PostQuantumCryptoSign": _key(Message=b64(b"subject")),
+    "PostQuantumCryptoVerify": _key(Message=b64(b"subject"), SignatureValue=lambda s: s.signature),
     "BindCloudResource": _key(ProductId="cos", ResourceId="matrix"),
     "UnbindCloudResource": _key(ProductId="cos", ResourceId="matrix"),
     "GetServiceStatus": lambda s: {},

@@ -50,6 +50,23 @@ pub fn node() -> Result<()> {
     fs::write(&stamp, lock).context("writing the stamp of the Node packages")
 }
 
+/// The `openssl` command, the peer of the tests of SM2 in Rust and in Python. Before 3.0 it cannot sign with a user id.
+pub fn openssl() -> Result<()> {
+    if !works(command("openssl", &["version"])) {
+        apt(&["openssl"])?;
+    }
+    let version = output(command("openssl", &["version"]))?;
+    match openssl_major(&version) {
+        Some(3..) => Ok(()),
+        _ => bail!("the tests need OpenSSL 3.0 or newer, not {}", version.trim()),
+    }
+}
+
+/// The first number of `OpenSSL 3.0.19 27 Jan 2026`; of another product, none.
+fn openssl_major(version: &str) -> Option<u32> {
+    version.strip_prefix("OpenSSL ")?.split('.').next()?.parse().ok()
+}
+
 /// cargo-fuzz. It builds without a sanitizer here, which works on the stable toolchain.
 pub fn cargo_fuzz() -> Result<()> {
     if works(cargo(&["fuzz", "--version"])) {
@@ -84,4 +101,16 @@ fn apt(packages: &[&str]) -> Result<()> {
     }
     run(command("apt-get", &["update"]))?;
     run(command("apt-get", &args))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::openssl_major;
+
+    #[test]
+    fn versions_of_openssl() {
+        assert_eq!(openssl_major("OpenSSL 3.0.19 27 Jan 2026 (Library: OpenSSL 3.0.19 27 Jan 2026)\n"), Some(3));
+        assert_eq!(openssl_major("OpenSSL 1.1.1w  11 Sep 2023\n"), Some(1));
+        assert_eq!(openssl_major("LibreSSL 3.3.6\n"), None);
+    }
 }

@@ -19,6 +19,7 @@ pub fn test() -> Result<()> {
     report
         .step("clippy", || run(cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])));
     report.step("action table is exported", export::check);
+    report.step("install openssl", setup::openssl);
     report.step("Rust tests", rust_tests);
     report.step("build", || run(cargo(&["build", "--quiet", "-p", "jadeseal"])));
     report.step("install conformance tools", || {
@@ -29,7 +30,7 @@ pub fn test() -> Result<()> {
     report.close()
 }
 
-/// The long version of the tests of faults and parsers.
+/// The long version of the tests of faults and parsers, and what needs a quiet machine.
 pub fn soak() -> Result<()> {
     let mut report = Report::default();
     report.step("build", || run(cargo(&["build", "--quiet", "-p", "jadeseal"])));
@@ -38,6 +39,10 @@ pub fn soak() -> Result<()> {
         setup::cargo_fuzz()
     });
     report.step("100 kills, 50 killed rekeys", || run(pytest(100, 50, &["test_faults.py"])));
+    report.step("timing of private-key operations", || {
+        let test = ["test", "--release", "--quiet", "-p", "jadeseal-crypto", "--test", "timing"];
+        run(cargo(&[&test[..], &["--", "--ignored", "--nocapture", "--test-threads", "1"]].concat()))
+    });
     report.step("fuzz, 10 minutes per target", || fuzz::all(Duration::from_secs(600)));
     report.close()
 }

@@ -150,6 +150,11 @@ impl Presented<'_> {
         }
     }
 
+    /// True for HmacSHA1.
+    pub fn is_sha1(&self) -> bool {
+        matches!(self, Presented::V1(V1 { hash: V1Hash::Sha1, .. }))
+    }
+
     /// The claimed time of signing, Unix seconds.
     pub fn timestamp(&self) -> u64 {
         match self {

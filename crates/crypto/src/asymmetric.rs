@@ -45,35 +45,3 @@ impl Verifier {
 pub(crate) fn digest(hash: &'static Algorithm, value: &[u8]) -> Result<Digest, CryptoError> {
     Digest::import_less_safe(value, hash).map_err(|_| CryptoError::Invalid)
 }
-
-/// Checks that the bytes are one DER SEQUENCE of at most 64 KiB and nothing more; the library's parsers
-/// do not mind what follows the structure that they read.
-pub(crate) fn one_sequence(der: &[u8]) -> Result<(), CryptoError> {
-    let len = match *der {
-        [0x30, n @ 0..=0x7f, ..] => 2 + usize::from(n),
-        [0x30, 0x81, n @ 0x80..=0xff, ..] => 3 + usize::from(n),
-        [0x30, 0x82, high @ 1..=0xff, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
-        _ => return Err(CryptoError::Invalid),
-    };
-    if der.len() == len { Ok(()) } else { Err(CryptoError::Invalid) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sequence_takes_up_everything() {
-        for (len, head) in
-            [(0, &[0x30, 0][..]), (127, &[0x30, 127]), (128, &[0x30, 0x81, 128]), (256, &[0x30, 0x82, 1, 0])]
-        {
-            let whole = [head, &vec![0; len]].concat();
-            assert!(one_sequence(&whole).is_ok(), "{len}");
-            assert!(one_sequence(&whole[..whole.len() - 1]).is_err());
-            assert!(one_sequence(&[&whole[..], &[0]].concat()).is_err());
-        }
-        for bad in [&[0x31, 0][..], &[0x30, 0x80, 0, 0], &[0x30, 0x81, 1, 0], &[0x30, 0x82, 0, 1, 0], &[0x30]] {
-            assert!(one_sequence(bad).is_err());
-        }
-    }
-}

@@ -1,5 +1,5 @@
 //! The little of DER (X.690) that keys, signatures and SM2 ciphertexts need. Strict: one value has one
-//! encoding, so a signature or ciphertext cannot be changed into another that means the same.
+//! encoding. (Signatures are taken in another form too, as R ‖ S.)
 
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
@@ -60,8 +60,9 @@ pub(crate) fn put_unsigned(out: &mut Vec<u8>, number: &[u8]) {
 }
 
 fn put_len(out: &mut Vec<u8>, len: usize) {
-    debug_assert!(len < 0x1_0000);
-    let [high, low] = (len as u16).to_be_bytes();
+    // What is written here is bounded by the API's limits, far below.
+    #[expect(clippy::expect_used, reason = "a longer element would be a mistake in this crate")]
+    let [high, low] = u16::try_from(len).expect("an element of less than 64 KiB").to_be_bytes();
     match len {
         0..=0x7f => out.push(low),
         0x80..=0xff => out.extend_from_slice(&[0x81, low]),

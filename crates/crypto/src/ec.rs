@@ -1,7 +1,7 @@
 //! ECDSA over P-256 with SHA-256 and over P-384 with SHA-384 (FIPS 186-5 section 6).
 
-use crate::CryptoError;
 use crate::asymmetric::{self, Input, Verifier};
+use crate::{CryptoError, der};
 use aws_lc_rs::digest::{Algorithm, SHA256, SHA384};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, EcdsaVerificationAlgorithm, KeyPair};
@@ -19,19 +19,6 @@ pub enum Curve {
 impl Curve {
     /// Every value.
     pub const ALL: &'static [Self] = &[Self::P256, Self::P384];
-
-    /// The API's spelling of the signature algorithm.
-    pub const fn wire(self) -> &'static str {
-        match self {
-            Self::P256 => "ECC_P256_R1",
-            Self::P384 => "ECC_P384_R1",
-        }
-    }
-
-    /// Reads the API's spelling, case-sensitively.
-    pub fn from_wire(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|c| c.wire() == text)
-    }
 
     /// Bytes of a coordinate, of a scalar and of the digest.
     const fn bytes(self) -> usize {
@@ -94,7 +81,8 @@ impl EcKey {
     /// [`CryptoError::Invalid`] for anything but a private key of this curve, and when a public key stands
     /// beside it that is not its own.
     pub fn from_pkcs8(curve: Curve, der: &[u8]) -> Result<Self, CryptoError> {
-        asymmetric::one_sequence(der)?;
+        // The library does not mind what follows.
+        der::whole(der, der::SEQUENCE).ok_or(CryptoError::Invalid)?;
         Self::new(curve, EcdsaKeyPair::from_pkcs8(curve.signing(), der).map_err(|_| CryptoError::Invalid)?)
     }
 

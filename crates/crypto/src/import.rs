@@ -5,40 +5,6 @@ use crate::CryptoError;
 use crate::rsa::{Padding, Pair};
 use jadeseal_types::SecretBytes;
 
-/// How the user wrapped the material.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WrappingAlgorithm {
-    /// RSAES-PKCS1-v1_5 (RFC 8017 section 7.2).
-    RsaPkcs1,
-    /// RSAES-OAEP with SHA-1 (RFC 8017 section 7.1).
-    RsaOaepSha1,
-    /// RSAES-OAEP with SHA-256 (RFC 8017 section 7.1).
-    RsaOaepSha256,
-}
-
-impl WrappingAlgorithm {
-    /// Every value.
-    pub const ALL: &'static [Self] = &[Self::RsaPkcs1, Self::RsaOaepSha1, Self::RsaOaepSha256];
-
-    /// The API's spelling.
-    pub const fn wire(self) -> &'static str {
-        self.padding().wire()
-    }
-
-    /// Reads the API's spelling, case-sensitively.
-    pub fn from_wire(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|a| a.wire() == text)
-    }
-
-    const fn padding(self) -> Padding {
-        match self {
-            Self::RsaPkcs1 => Padding::Pkcs1,
-            Self::RsaOaepSha1 => Padding::OaepSha1,
-            Self::RsaOaepSha256 => Padding::OaepSha256,
-        }
-    }
-}
-
 /// An RSA-2048 pair to which key material is wrapped.
 pub struct ImportKey(Pair);
 
@@ -81,7 +47,7 @@ impl ImportKey {
     ///
     /// # Errors
     /// [`CryptoError::Invalid`] for every fault alike.
-    pub fn unwrap(&self, alg: WrappingAlgorithm, ciphertext: &[u8]) -> Result<SecretBytes, CryptoError> {
-        self.0.decrypt(alg.padding(), ciphertext)
+    pub fn unwrap(&self, padding: Padding, ciphertext: &[u8]) -> Result<SecretBytes, CryptoError> {
+        self.0.decrypt(padding, ciphertext)
     }
 }

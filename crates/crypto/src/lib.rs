@@ -50,7 +50,7 @@ pub use context::{Context, ContextError};
 pub use digest::{hmac_sha256, sha256};
 pub use ec::{Curve, EcKey};
 pub use error::CryptoError;
-pub use import::{ImportKey, WrappingAlgorithm};
+pub use import::ImportKey;
 pub use mldsa::MlDsaKey;
 pub use mlkem::MlKemKey;
 pub use private_key::{PrivateKey, SignatureScheme};

@@ -18,12 +18,8 @@ pub enum RecipientAlgorithm {
     Sm2,
     /// SM2, C1C3C2 in ASN.1 (GM/T 0009).
     Sm2Asn1,
-    /// RSAES-PKCS1-v1_5 (RFC 8017 section 7.2).
-    RsaPkcs1,
-    /// RSAES-OAEP with SHA-1 (RFC 8017 section 7.1).
-    RsaOaepSha1,
-    /// RSAES-OAEP with SHA-256 (RFC 8017 section 7.1).
-    RsaOaepSha256,
+    /// RSA-2048.
+    Rsa(Padding),
 }
 
 /// Why a public key cannot receive results.
@@ -46,17 +42,20 @@ pub enum RecipientError {
 
 impl RecipientAlgorithm {
     /// Every value.
-    pub const ALL: &'static [Self] =
-        &[Self::Sm2, Self::Sm2Asn1, Self::RsaPkcs1, Self::RsaOaepSha1, Self::RsaOaepSha256];
+    pub const ALL: &'static [Self] = &[
+        Self::Sm2,
+        Self::Sm2Asn1,
+        Self::Rsa(Padding::Pkcs1),
+        Self::Rsa(Padding::OaepSha1),
+        Self::Rsa(Padding::OaepSha256),
+    ];
 
     /// The API's spelling.
     pub const fn wire(self) -> &'static str {
         match self {
             Self::Sm2 => "SM2",
             Self::Sm2Asn1 => "SM2_C1C3C2_ASN1",
-            Self::RsaPkcs1 => "RSAES_PKCS1_V1_5",
-            Self::RsaOaepSha1 => "RSAES_OAEP_SHA_1",
-            Self::RsaOaepSha256 => "RSAES_OAEP_SHA_256",
+            Self::Rsa(padding) => padding.wire(),
         }
     }
 
@@ -91,10 +90,6 @@ impl Recipient {
     pub fn parse(pem: &str, alg: RecipientAlgorithm) -> Result<Recipient, RecipientError> {
         let der = decode(pem)?;
         let kind = key_kind(&der).ok_or(RecipientError::Malformed)?;
-        let rsa = |padding| match kind {
-            Kind::Rsa => Ok(Key::Rsa(rsa_key(&der)?, padding)),
-            Kind::Sm2 | Kind::Other => Err(RecipientError::Mismatch),
-        };
         let sm2 = || match kind {
             Kind::Sm2 => Sm2PublicKey::from_spki(&der).map_err(|_| RecipientError::Malformed),
             Kind::Rsa | Kind::Other => Err(RecipientError::Mismatch),
@@ -102,9 +97,10 @@ impl Recipient {
         Ok(Recipient(match alg {
             RecipientAlgorithm::Sm2 => Key::Sm2(sm2()?),
             RecipientAlgorithm::Sm2Asn1 => Key::Sm2Asn1(sm2()?),
-            RecipientAlgorithm::RsaPkcs1 => rsa(Padding::Pkcs1)?,
-            RecipientAlgorithm::RsaOaepSha1 => rsa(Padding::OaepSha1)?,
-            RecipientAlgorithm::RsaOaepSha256 => rsa(Padding::OaepSha256)?,
+            RecipientAlgorithm::Rsa(padding) => match kind {
+                Kind::Rsa => Key::Rsa(rsa_key(&der)?, padding),
+                Kind::Sm2 | Kind::Other => return Err(RecipientError::Mismatch),
+            },
         }))
     }
 
@@ -131,14 +127,20 @@ impl Recipient {
     }
 }
 
+const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
+
 fn decode(pem: &str) -> Result<Vec<u8>, RecipientError> {
     if pem.len() > MAX_KEY_BYTES {
         return Err(RecipientError::TooLong);
     }
-    let text = pem.trim_ascii();
-    let body = match text.strip_prefix("-----BEGIN PUBLIC KEY-----") {
-        Some(rest) => rest.strip_suffix("-----END PUBLIC KEY-----").ok_or(RecipientError::Malformed)?,
-        None => text,
+    // As other readers of PEM do, whatever stands around the block is passed over (RFC 7468 section 2).
+    let body = match pem.split_once(BEGIN) {
+        Some((_, rest)) => match rest.split_once("-----END PUBLIC KEY-----") {
+            // Of two keys none is the one that is meant.
+            Some((body, after)) if !after.contains(BEGIN) => body,
+            _ => return Err(RecipientError::Malformed),
+        },
+        None => pem,
     };
     let body: Vec<u8> = body.bytes().filter(|c| !c.is_ascii_whitespace()).collect();
     STANDARD.decode(body).map_err(|_| RecipientError::Malformed)

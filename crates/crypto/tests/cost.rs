@@ -62,12 +62,12 @@ fn calls_against_the_library() {
     for (scheme, encoding) in [(RsaScheme::PssSha256, &RSA_PSS_SHA256), (RsaScheme::Pkcs1Sha256, &RSA_PKCS1_SHA256)] {
         let sha = digest(&SHA256, &message);
         compare(
-            scheme.wire(),
+            &format!("{scheme:?}"),
             || drop(rsa.sign(scheme, Input::Message(&message)).unwrap()),
             || raw.sign(encoding, &rng, &message, &mut out).unwrap(),
         );
         compare(
-            &format!("{} digest", scheme.wire()),
+            &format!("{scheme:?} digest"),
             || drop(rsa.sign(scheme, Input::Digest(sha.as_ref())).unwrap()),
             || raw.sign_digest(encoding, &sha, &mut out).unwrap(),
         );
@@ -100,12 +100,12 @@ fn calls_against_the_library() {
         let raw = EcdsaKeyPair::from_pkcs8(alg, key.to_pkcs8().unwrap().expose()).unwrap();
         let sha = digest(hash, &message);
         compare(
-            curve.wire(),
+            &format!("{curve:?}"),
             || drop(key.sign(Input::Message(&message)).unwrap()),
             || _ = raw.sign(&rng, &message).unwrap(),
         );
         compare(
-            &format!("{} digest", curve.wire()),
+            &format!("{curve:?} digest"),
             || drop(key.sign(Input::Digest(sha.as_ref())).unwrap()),
             || _ = raw.sign_digest(&sha).unwrap(),
         );

@@ -3,15 +3,15 @@
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use jadeseal_crypto::{CryptoError, ImportKey, Recipient, RecipientAlgorithm, RecipientError, WrappingAlgorithm};
+use jadeseal_crypto::{CryptoError, ImportKey, Recipient, RecipientAlgorithm, RecipientError, rsa::Padding};
 use std::sync::LazyLock;
 
 static KEY: LazyLock<ImportKey> = LazyLock::new(|| ImportKey::generate().unwrap());
 
-const PAIRS: [(RecipientAlgorithm, WrappingAlgorithm, usize); 3] = [
-    (RecipientAlgorithm::RsaPkcs1, WrappingAlgorithm::RsaPkcs1, 245),
-    (RecipientAlgorithm::RsaOaepSha1, WrappingAlgorithm::RsaOaepSha1, 214),
-    (RecipientAlgorithm::RsaOaepSha256, WrappingAlgorithm::RsaOaepSha256, 190),
+const PAIRS: [(RecipientAlgorithm, Padding, usize); 3] = [
+    (RecipientAlgorithm::Rsa(Padding::Pkcs1), Padding::Pkcs1, 245),
+    (RecipientAlgorithm::Rsa(Padding::OaepSha1), Padding::OaepSha1, 214),
+    (RecipientAlgorithm::Rsa(Padding::OaepSha256), Padding::OaepSha256, 190),
 ];
 
 fn pem(der: &[u8], width: usize, end: &str) -> String {
@@ -50,7 +50,7 @@ fn keys_are_read_in_all_usual_dresses() {
         STANDARD.encode(&der),
     ];
     for text in &dresses {
-        assert!(Recipient::parse(text, RecipientAlgorithm::RsaOaepSha256).is_ok(), "{text}");
+        assert!(Recipient::parse(text, RecipientAlgorithm::Rsa(Padding::OaepSha256)).is_ok(), "{text}");
     }
 }
 
@@ -68,7 +68,7 @@ fn a_wrong_pair_is_told_from_a_broken_key() {
         assert_eq!(parse(&rsa, alg), Some(RecipientError::Mismatch));
         assert_eq!(parse(&sm2, alg), Some(RecipientError::Malformed));
     }
-    assert_eq!(parse(&sm2, RecipientAlgorithm::RsaPkcs1), Some(RecipientError::Mismatch));
+    assert_eq!(parse(&sm2, RecipientAlgorithm::Rsa(Padding::Pkcs1)), Some(RecipientError::Mismatch));
     let der = KEY.public_spki();
     let broken = [
         String::new(),
@@ -82,9 +82,9 @@ fn a_wrong_pair_is_told_from_a_broken_key() {
         "键".into(),
     ];
     for text in &broken {
-        assert_eq!(parse(text, RecipientAlgorithm::RsaPkcs1), Some(RecipientError::Malformed), "{text}");
+        assert_eq!(parse(text, RecipientAlgorithm::Rsa(Padding::Pkcs1)), Some(RecipientError::Malformed), "{text}");
     }
-    assert_eq!(parse(&"A".repeat(4097), RecipientAlgorithm::RsaPkcs1), Some(RecipientError::TooLong));
+    assert_eq!(parse(&"A".repeat(4097), RecipientAlgorithm::Rsa(Padding::Pkcs1)), Some(RecipientError::TooLong));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn only_2048_bits_are_taken() {
     let long = PrivateDecryptingKey::generate(KeySize::Rsa3072).unwrap();
     let der: PublicKeyX509Der<'_> = long.public_key().as_der().unwrap();
     let text = pem(der.as_ref(), 64, "\n");
-    assert_eq!(Recipient::parse(&text, RecipientAlgorithm::RsaPkcs1).err(), Some(RecipientError::KeySize));
+    assert_eq!(Recipient::parse(&text, RecipientAlgorithm::Rsa(Padding::Pkcs1)).err(), Some(RecipientError::KeySize));
     let pkcs8: aws_lc_rs::encoding::Pkcs8V1Der<'_> = long.as_der().unwrap();
     assert_eq!(ImportKey::from_pkcs8(pkcs8.as_ref()).err(), Some(CryptoError::Invalid));
 }
@@ -105,18 +105,19 @@ fn import_keys_survive_storage_and_refuse_everything_else() {
     for cut in [0, 1, 100, stored.len() - 1] {
         assert_eq!(ImportKey::from_pkcs8(&stored.expose()[..cut]).err(), Some(CryptoError::Invalid));
     }
-    let recipient = Recipient::parse(&pem(&KEY.public_spki(), 64, "\n"), RecipientAlgorithm::RsaOaepSha1).unwrap();
+    let recipient =
+        Recipient::parse(&pem(&KEY.public_spki(), 64, "\n"), RecipientAlgorithm::Rsa(Padding::OaepSha1)).unwrap();
     let sealed = recipient.encrypt(&[1; 32]).unwrap();
-    assert!(again.unwrap(WrappingAlgorithm::RsaOaepSha1, &sealed).unwrap().ct_eq(&[1; 32]));
+    assert!(again.unwrap(Padding::OaepSha1, &sealed).unwrap().ct_eq(&[1; 32]));
     let fails = |alg, text: &[u8]| matches!(again.unwrap(alg, text), Err(CryptoError::Invalid));
-    assert!(fails(WrappingAlgorithm::RsaOaepSha256, &sealed));
-    assert!(fails(WrappingAlgorithm::RsaOaepSha1, &sealed[1..]));
-    assert!(fails(WrappingAlgorithm::RsaOaepSha1, &[&[0], &sealed[..]].concat()));
-    assert!(fails(WrappingAlgorithm::RsaOaepSha1, &[]));
-    assert!(fails(WrappingAlgorithm::RsaOaepSha1, &[0xff; 256]));
+    assert!(fails(Padding::OaepSha256, &sealed));
+    assert!(fails(Padding::OaepSha1, &sealed[1..]));
+    assert!(fails(Padding::OaepSha1, &[&[0], &sealed[..]].concat()));
+    assert!(fails(Padding::OaepSha1, &[]));
+    assert!(fails(Padding::OaepSha1, &[0xff; 256]));
     let mut changed = sealed;
     changed[255] ^= 1;
-    assert!(fails(WrappingAlgorithm::RsaOaepSha1, &changed));
+    assert!(fails(Padding::OaepSha1, &changed));
 }
 
 #[test]
@@ -124,9 +125,9 @@ fn names_round_trip() {
     for alg in RecipientAlgorithm::ALL {
         assert_eq!(RecipientAlgorithm::from_wire(alg.wire()), Some(*alg));
     }
-    for alg in WrappingAlgorithm::ALL {
-        assert_eq!(WrappingAlgorithm::from_wire(alg.wire()), Some(*alg));
+    for alg in Padding::ALL {
+        assert_eq!(Padding::from_wire(alg.wire()), Some(*alg));
     }
     assert_eq!(RecipientAlgorithm::from_wire("sm2"), None);
-    assert_eq!(WrappingAlgorithm::from_wire("SM2"), None);
+    assert_eq!(Padding::from_wire("SM2"), None);
 }

@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jadeseal_crypto::asymmetric::Input;
+use jadeseal_crypto::rsa::Padding;
 use jadeseal_crypto::{CryptoError, Recipient, RecipientAlgorithm, RecipientError, Sm2Key, Sm2PublicKey, random, sm2};
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -249,7 +250,11 @@ fn keys_that_cannot_receive_with_sm2() {
         assert_eq!(Recipient::parse(p256, alg).err(), Some(RecipientError::Mismatch));
         assert_eq!(Recipient::parse(&pem(&off), alg).err(), Some(RecipientError::Malformed));
     }
-    for alg in [RecipientAlgorithm::RsaPkcs1, RecipientAlgorithm::RsaOaepSha1, RecipientAlgorithm::RsaOaepSha256] {
+    for alg in [
+        RecipientAlgorithm::Rsa(Padding::Pkcs1),
+        RecipientAlgorithm::Rsa(Padding::OaepSha1),
+        RecipientAlgorithm::Rsa(Padding::OaepSha256),
+    ] {
         assert_eq!(Recipient::parse(&pem(KEY.public_spki()), alg).err(), Some(RecipientError::Mismatch));
     }
 }

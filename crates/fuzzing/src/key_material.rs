@@ -1,6 +1,6 @@
 //! Imported key material: any ciphertext for any of the paddings, and any bytes as a stored wrapping key.
 use arbitrary::{Arbitrary, Unstructured};
-use jadeseal_crypto::{ImportKey, Recipient, RecipientAlgorithm, WrappingAlgorithm};
+use jadeseal_crypto::{ImportKey, Recipient, RecipientAlgorithm, rsa::Padding};
 use std::sync::LazyLock;
 
 static KEY: LazyLock<ImportKey> = LazyLock::new(|| ImportKey::generate().expect("a key"));
@@ -24,7 +24,7 @@ pub fn run(data: &[u8]) {
     let Ok(given) = Given::arbitrary(&mut Unstructured::new(data)) else { return };
     let algorithm = |n: u8| {
         let name = NAMES[usize::from(n) % NAMES.len()];
-        (name, WrappingAlgorithm::from_wire(name).expect("a published name"))
+        (name, Padding::from_wire(name).expect("a published name"))
     };
     match given {
         Given::Raw(n, bytes) => {

@@ -3,12 +3,16 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::expect_used)]
 
+pub mod asymmetric_ciphertext;
 pub mod audit_recovery;
 pub mod blob;
 pub mod config;
 pub mod context;
 pub mod key_material;
+mod keys;
+pub mod private_key;
 pub mod recipient;
+pub mod signature;
 pub mod sm2;
 pub mod wrap;
 
@@ -17,6 +21,7 @@ pub type Body = fn(&[u8]);
 
 /// Every target by name.
 pub const TARGETS: &[(&str, Body)] = &[
+    ("asymmetric_ciphertext", asymmetric_ciphertext::run),
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
     ("blob", blob::run),
@@ -26,7 +31,9 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("http_request", jadeseal_auth::fuzz::http_request),
     ("json", jadeseal_auth::fuzz::json),
     ("key_material", key_material::run),
+    ("private_key", private_key::run),
     ("recipient", recipient::run),
+    ("signature", signature::run),
     ("sm2", sm2::run),
     ("wrap", wrap::run),
 ];

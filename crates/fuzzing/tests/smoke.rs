@@ -93,6 +93,7 @@ macro_rules! targets {
 }
 
 targets!(
+    asymmetric_ciphertext,
     audit_recovery,
     authorization,
     blob,
@@ -102,7 +103,9 @@ targets!(
     http_request,
     json,
     key_material,
+    private_key,
     recipient,
+    signature,
     sm2,
-    wrap
+    wrap,
 );

@@ -8,7 +8,7 @@ use crate::{
 };
 use jadeseal_crypto::{
     random,
-    wrap::{EitherWrapKey, KEY_LEN},
+    wrap::{EitherWrapKey, KEY_LEN, parent_version},
 };
 use jadeseal_types::{AccountId, KeyId, SecretBytes, Suite};
 use parking_lot::RwLock;
@@ -159,18 +159,18 @@ impl Keyring {
         Ok(rewrapped)
     }
 
-    /// Wraps a key pair that belongs to no account yet, under the current root key; returns that key's version.
-    pub fn seal_pooled(&self, id: KeyId, secret: &SecretBytes) -> Result<(u32, Vec<u8>), RootError> {
+    /// Wraps a key pair that belongs to no account yet, under the current root key.
+    pub fn seal_pooled(&self, id: KeyId, secret: &SecretBytes) -> Result<Vec<u8>, RootError> {
         let version = self.current();
-        let wrapped =
-            self.root(version)?.wrap.of(self.suite).seal(version, &pooled_place(id, version), secret.expose());
-        Ok((version, wrapped.map_err(|_| RootError::Crypto("wrapping a pooled key failed"))?))
+        let wrap = self.root(version)?;
+        let wrapped = wrap.wrap.of(self.suite).seal(version, &pooled_place(id, version), secret.expose());
+        wrapped.map_err(|_| RootError::Crypto("wrapping a pooled key failed"))
     }
 
     /// Opens what [`Keyring::seal_pooled`] wrapped.
-    pub fn open_pooled(&self, id: KeyId, root_version: u32, wrapped: &[u8]) -> Result<SecretBytes, RootError> {
-        let root = self.root(root_version)?;
-        root.wrap.open(wrapped, &pooled_place(id, root_version)).map_err(not_opened)
+    pub fn open_pooled(&self, id: KeyId, wrapped: &[u8]) -> Result<SecretBytes, RootError> {
+        let version = parent_version(wrapped).map_err(not_opened)?;
+        self.root(version)?.wrap.open(wrapped, &pooled_place(id, version)).map_err(not_opened)
     }
 
     fn wrap_domain(&self, account: AccountId, version: u32, secret: &SecretBytes) -> Result<DomainRecord, RootError> {

@@ -4,7 +4,7 @@ use crate::{
     DomainKey, DomainRecord, FileSeal, Keyring, Place, Purpose, RootError, RootRecord, Seal,
     passphrase::{Cost, PassphraseSeal},
 };
-use jadeseal_types::{AccountId, SecretBytes, Suite};
+use jadeseal_types::{AccountId, KeyId, SecretBytes, Suite};
 use std::sync::Arc;
 
 const ALICE: AccountId = AccountId(100_000_000_001);
@@ -256,4 +256,20 @@ fn a_serving_keyring_learns_versions_of_another_process() {
     let foreign = RootRecord { version: 3, ..two };
     sealed(server.learn(&[&seal], &[foreign]), &[3]);
     assert_eq!(server.versions(), [1, 2]);
+}
+
+#[test]
+fn a_pooled_key_opens_as_itself_under_its_root_key() {
+    let seal = file_seal();
+    let (keyring, one) = Keyring::bootstrap(&seal, "main", Suite::Sm4).unwrap();
+    let (id, other) = (KeyId::from_bytes([1; 16]), KeyId::from_bytes([2; 16]));
+    let wrapped = keyring.seal_pooled(id, &SecretBytes::copy_from(b"pair")).unwrap();
+    keyring.add_version(&seal, "main").unwrap();
+    assert!(keyring.open_pooled(id, &wrapped).unwrap().ct_eq(b"pair"));
+    assert!(matches!(keyring.open_pooled(other, &wrapped), Err(RootError::DoesNotOpen)));
+    assert!(matches!(keyring.open_pooled(id, &wrapped[1..]), Err(RootError::DoesNotOpen)));
+    let restarted = Keyring::unlock(&[&seal], std::slice::from_ref(&one), Suite::Aes256).unwrap();
+    assert!(restarted.open_pooled(id, &wrapped).unwrap().ct_eq(b"pair"));
+    keyring.forget(1).unwrap();
+    assert!(matches!(keyring.open_pooled(id, &wrapped), Err(RootError::NoVersion(1))));
 }

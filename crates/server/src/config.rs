@@ -181,8 +181,6 @@ struct HttpTable {
 pub const DEFAULT_REGION: &str = "ap-guangzhou";
 /// Where a configuration that names no address listens.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
-/// RSA key pairs made ahead of time: as many as a burst of CreateKey may take before it waits.
-pub const DEFAULT_RSA_POOL: usize = 32;
 /// How long the clock must have run steadily before a key is destroyed.
 pub const DEFAULT_SETTLE: Duration = Duration::from_secs(600);
 
@@ -242,7 +240,7 @@ impl Config {
             deletion_settle: DEFAULT_SETTLE,
             cached_keys: 200_000,
             workers: WorkerLimits::default(),
-            rsa_pool: DEFAULT_RSA_POOL,
+            rsa_pool: jadeseal_service::DEFAULT_RSA_POOL,
             http: http::Limits::default(),
         };
         config.check()?;
@@ -275,11 +273,12 @@ impl AsymmetricTable {
     fn workers(&self) -> Result<WorkerLimits, ConfigError> {
         let default = WorkerLimits::default();
         let threads = count("asymmetric.threads", self.threads, default.threads, 1, 1024)?;
-        Ok(WorkerLimits { threads, queue: count("asymmetric.queue", self.queue, 128 * threads, 1, 1_000_000)? })
+        let suited = WorkerLimits::with_threads(threads);
+        Ok(WorkerLimits { queue: count("asymmetric.queue", self.queue, suited.queue, 1, 1_000_000)?, ..suited })
     }
 
     fn rsa_pool(&self) -> Result<usize, ConfigError> {
-        count("asymmetric.rsa_pool", self.rsa_pool, DEFAULT_RSA_POOL, 0, 10_000)
+        count("asymmetric.rsa_pool", self.rsa_pool, jadeseal_service::DEFAULT_RSA_POOL, 0, 10_000)
     }
 }
 
@@ -386,7 +385,7 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          [asymmetric]\n\
          # threads = 2\n\
          # queue = 256\n\
-         rsa_pool = {DEFAULT_RSA_POOL}        # RSA keys made ahead of time\n\n\
+         rsa_pool = {pool}        # RSA keys made ahead of time\n\n\
          [http]\n\
          connections = 10000\n\
          header_timeout_seconds = 60\n\
@@ -394,6 +393,7 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          drain_seconds = 30\n",
         listen = listen.to_string(),
         settle = DEFAULT_SETTLE.as_secs(),
+        pool = jadeseal_service::DEFAULT_RSA_POOL,
     )
 }
 

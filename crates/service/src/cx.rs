@@ -237,7 +237,7 @@ impl Cx<'_> {
             match self.commit(changes).await {
                 Ok(_) => return Ok(value),
                 Err(CommitError::Conflict) => ids.iter().for_each(|id| self.svc.keys.forget(*id)),
-                Err(CommitError::Api(e)) => return Err(e),
+                Err(e) => return Err(e.into()),
             }
         }
         Err(ApiError::internal(format!("keys {ids:?} kept changing under a compare-and-swap")))

@@ -37,7 +37,7 @@ docs! {
     MESSAGE = "Message or digest, base64 of 1 to 4096 bytes.", "消息或摘要，1 到 4096 字节数据的 base64。";
     MESSAGE_TYPE = "RAW (default), or DIGEST: 32 bytes, for ECC_P384_R1 48.", "RAW（默认）或 DIGEST：32 字节，ECC_P384_R1 为 48 字节。";
     SIGNATURE = "Signature, base64.", "签名，base64。";
-    SIGNATURE_ALGORITHM = "SM2DSA, ECC_P256_R1, ECC_P384_R1, RSA_PSS_SHA_256 or RSA_PKCS1_SHA_256.", "SM2DSA、ECC_P256_R1、ECC_P384_R1、RSA_PSS_SHA_256 或 RSA_PKCS1_SHA_256。";
+    SIGNATURE_ALGORITHM = "SM2DSA (or SM2DSA_ASN1), SM2DSA_RAW, ECC_P256_R1, ECC_P384_R1, RSA_PSS_SHA_256 or RSA_PKCS1_SHA_256.", "SM2DSA（或 SM2DSA_ASN1）、SM2DSA_RAW、ECC_P256_R1、ECC_P384_R1、RSA_PSS_SHA_256 或 RSA_PKCS1_SHA_256。";
     ROTATE_DAYS = "Rotation period in days.", "轮换周期（天）。";
     DELETION_DATE = "Time of deletion, Unix seconds.", "删除时间，Unix 秒。";
     METADATA = "Metadata of the key.", "密钥元数据。";

@@ -7,7 +7,7 @@ use crate::{
     Service,
     actions::{import::dropping, rotation::rotation},
     cx::{CommitError, Draft, Facts, commit},
-    lifecycle::Step,
+    lifecycle::{Step, apply},
 };
 use jadeseal_audit::{Access, Principal};
 use jadeseal_store::{Change, Cmk, Scope};
@@ -171,6 +171,13 @@ async fn rotate(svc: &Arc<Service>, now: u64) -> Result<usize> {
 }
 
 async fn rotate_one(svc: &Arc<Service>, row: &Cmk, now: u64) -> Result<bool> {
+    let region = svc.regions.find(row.region.as_str());
+    if region.is_some_and(|r| !r.profile.permits(row.usage, row.suite)) {
+        // The region has become strict: nothing new is made for such a key.
+        let stopped = apply(row, Step::DisableRotation, now)?;
+        let changes = stopped.map(|cmk| Change::UpdateKey { cmk }).into_iter().collect();
+        return change_of(svc, row, "StopKeyRotation", changes).await;
+    }
     let domain = svc.vault.newest(row.account).await?;
     change_of(svc, row, "RotateKeyOnSchedule", rotation(&domain, row, Step::RotateScheduled, now)?).await
 }
@@ -223,7 +230,7 @@ async fn record_change(
     match commit(svc, scope, changes, Some(draft.records())).await {
         Ok(_) => Ok(true),
         Err(CommitError::Conflict) => Ok(false),
-        Err(CommitError::Api(e)) => Err(e),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -15,7 +15,7 @@ use jadeseal_types::{ApiError, ErrorCode, KeyId, KeyUsage, error::Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 const SHARDS: usize = 64;
@@ -26,6 +26,9 @@ pub struct KeyEntry {
     pub row: Cmk,
     /// Opened versions, newest first in practice: a handful at most.
     opened: Mutex<Vec<(u32, Opened)>>,
+    /// True once the row has been changed or dropped, or the entry is not in the cache, where it would be told: what
+    /// was decided by it must be decided anew.
+    replaced: AtomicBool,
 }
 
 /// One version of a key's material, ready for use.
@@ -39,7 +42,12 @@ pub enum Opened {
 
 impl KeyEntry {
     fn new(row: Cmk) -> Self {
-        KeyEntry { row, opened: Mutex::default() }
+        KeyEntry { row, opened: Mutex::default(), replaced: AtomicBool::new(false) }
+    }
+
+    /// True when the entry is not the key's any more. To be asked immediately before a use that had to wait.
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Acquire)
     }
 
     fn opened(&self, version: u32) -> Option<Opened> {
@@ -53,6 +61,8 @@ struct Shard {
     /// Counts the commits that touched the shard. A row read from the database before a commit must
     /// not be cached after it.
     changes: AtomicU64,
+    /// Held while an asymmetric key is opened, so that many who want the same one after a start open it once.
+    opening: tokio::sync::Mutex<()>,
 }
 
 fn shard_index(id: KeyId) -> usize {
@@ -99,6 +109,7 @@ impl Keys {
             // Somebody else may have loaded the same row and opened versions: keep theirs.
             return Ok(Some(entries.entry(id).or_insert(entry).clone()));
         }
+        entry.replaced.store(true, Ordering::Release);
         Ok(Some(entry))
     }
 
@@ -133,6 +144,13 @@ impl Keys {
     async fn version(&self, scope: &Scope, entry: &KeyEntry, version: u32) -> Result<Option<Opened>> {
         if let Some(key) = entry.opened(version) {
             return Ok(Some(key));
+        }
+        let mut _one = None;
+        if entry.row.usage != KeyUsage::EncryptDecrypt {
+            _one = Some(self.shard(entry.row.key_id).opening.lock().await);
+            if let Some(key) = entry.opened(version) {
+                return Ok(Some(key));
+            }
         }
         let row = self.store.version(scope, entry.row.key_id, version).await.map_err(ApiError::internal)?;
         let Some(row) = row else { return Ok(None) };
@@ -169,13 +187,16 @@ impl Keys {
             if row.current_version != 0 {
                 *entry.opened.lock() = old.opened.lock().clone();
             }
+            old.replaced.store(true, Ordering::Release);
             entries.insert(row.key_id, Arc::new(entry));
         }
         for id in destroyed {
             let shard = self.shard(*id);
             let mut entries = shard.entries.write();
             shard.changes.fetch_add(1, Ordering::AcqRel);
-            entries.remove(id);
+            if let Some(old) = entries.remove(id) {
+                old.replaced.store(true, Ordering::Release);
+            }
         }
     }
 
@@ -211,7 +232,8 @@ impl Keys {
         if entries.len() >= self.per_shard {
             let victims: Vec<KeyId> = entries.keys().take(1 + self.per_shard / 64).copied().collect();
             for id in victims {
-                entries.remove(&id);
+                // Nobody tells an entry of a change any more that is not in the cache.
+                entries.remove(&id).inspect(|old| old.replaced.store(true, Ordering::Release));
             }
         }
     }

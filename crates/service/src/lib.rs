@@ -45,13 +45,16 @@ use keys::Keys;
 use metrics::Metrics;
 use pool::RsaPool;
 use region::Regions;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 use uuid::Uuid;
 use vault::Vault;
 use workers::Workers;
 
 /// The API version whose actions are served.
 pub const KMS_VERSION: &str = "2019-01-18";
+
+/// RSA key pairs made ahead of time: as many as a burst of CreateKey may take before it waits.
+pub const DEFAULT_RSA_POOL: usize = 32;
 
 /// Sizes of caches, pools and queues.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +71,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { cached_keys: 200_000, replay_entries: 4_000_000, workers: WorkerLimits::default(), rsa_pool: 32 }
+        Limits {
+            cached_keys: 200_000,
+            replay_entries: 4_000_000,
+            workers: WorkerLimits::default(),
+            rsa_pool: DEFAULT_RSA_POOL,
+        }
     }
 }
 
@@ -86,6 +94,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Sizes.
     pub limits: Limits,
+    /// Where an orderly stop leaves RSA key pairs for the next start.
+    pub rsa_pool_file: Option<PathBuf>,
     /// Make the first root key of an empty store; otherwise an empty store is refused.
     pub create: bool,
 }
@@ -101,6 +111,8 @@ pub struct Service {
     pub(crate) journal: Journal,
     pub(crate) replay: ReplayGuard,
     pub(crate) workers: Arc<Workers>,
+    /// Threads that make RSA keys for callers who wait for one.
+    pub(crate) makers: Workers,
     pub(crate) pool: RsaPool,
     pub(crate) metrics: Metrics,
     actions: HashMap<&'static str, &'static Entry>,
@@ -111,7 +123,7 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, regions, clock, limits, create } = parts;
+        let Parts { store, seal, log, regions, clock, limits, rsa_pool_file, create } = parts;
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
         let journal = Journal::open(log, store.clone()).await?;
         let mut seed = [0u8; 8];
@@ -119,8 +131,11 @@ impl Service {
         let [a, b, mut node @ ..] = seed;
         // RFC 9562 section 6.10: a random node id has the multicast bit set.
         node[0] |= 1;
-        let workers = Arc::new(Workers::start(limits.workers).map_err(ApiError::internal)?);
-        let pool = RsaPool::open(store.clone(), vault.clone(), limits.rsa_pool).await?;
+        let workers = Arc::new(Workers::start("asymmetric", limits.workers).map_err(ApiError::internal)?);
+        let makers = Workers::start("rsa-keys", limits.workers.lengthy()).map_err(ApiError::internal)?;
+        // Where no region makes RSA keys or wraps imports with them, none are made ahead.
+        let wanted = if regions.iter().any(|r| !r.profile.is_strict()) { limits.rsa_pool } else { 0 };
+        let pool = RsaPool::open(&vault, wanted, rsa_pool_file);
         let actions: HashMap<_, _> = entries().map(|e| (e.spec.name, e)).collect();
         Ok(Arc::new(Service {
             keys: Keys::new(store.clone(), vault.clone(), workers.clone(), limits.cached_keys),
@@ -135,6 +150,7 @@ impl Service {
             clock,
             journal,
             workers,
+            makers,
             pool,
             actions,
         }))
@@ -163,6 +179,11 @@ impl Service {
         !self.journal.log().poisoned()
     }
 
+    /// RSA key pairs that are ready.
+    pub fn pooled_rsa_keys(&self) -> usize {
+        self.pool.ready()
+    }
+
     /// Number of cached CMKs.
     pub fn cached_keys(&self) -> usize {
         self.keys.len()
@@ -170,6 +191,7 @@ impl Service {
 
     /// Flushes the audit log and closes the store. No request may be running.
     pub async fn close(&self) -> Result<()> {
+        self.pool.leave();
         self.journal.close().await;
         self.store.close().await.map_err(ApiError::internal)
     }

@@ -4,7 +4,7 @@
 //! compare-and-swap. The table is section 3.1 of the API's behaviour with decisions 7 to 12 and 16 to 18.
 
 use jadeseal_store::Cmk;
-use jadeseal_types::{ErrorCode, KeyState, KeyUsage, Origin, limits::DAY};
+use jadeseal_types::{ApiError, ErrorCode, KeyState, KeyUsage, Origin, limits::DAY};
 
 /// What is to happen to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,17 +288,18 @@ impl Use {
         }
     }
 
-    /// The refusal of a key of another usage: the code that the action's page lists.
-    fn wrong_usage(self) -> ErrorCode {
+    /// The refusal of a key of another usage: the code that the action's page lists. A ciphertext that names such a
+    /// key is a wrong ciphertext like any other.
+    fn wrong_usage(self) -> ApiError {
         match self {
-            Use::Encrypt
-            | Use::MakeDataKey
-            | Use::ImportDataKey
-            | Use::ReadDataKey
-            | Use::Decrypt
-            | Use::DecryptRsa
-            | Use::DecryptSm2 => ErrorCode::InvalidKeyUsage,
-            _ => ErrorCode::InvalidParameter,
+            Use::Decrypt => ErrorCode::InvalidCiphertext.into(),
+            Use::DecryptPostQuantum => {
+                ApiError::with_text(ErrorCode::InvalidCiphertext, "The ciphertext is invalid.", "密文无效。")
+            }
+            Use::MakeDataKey | Use::ImportDataKey | Use::ReadDataKey | Use::DecryptRsa | Use::DecryptSm2 => {
+                ErrorCode::InvalidKeyUsage.into()
+            }
+            _ => ApiError::invalid("KeyId", "names a key of another usage", "所指密钥的用途不支持该操作"),
         }
     }
 
@@ -339,14 +340,17 @@ impl Use {
     }
 }
 
-/// Refuses a use that the key's state or usage does not allow.
-pub fn allow(cmk: &Cmk, purpose: Use, now: u64) -> Result<(), ErrorCode> {
-    if !purpose.fits(cmk.usage) {
+/// Refuses a use that the key's state or usage does not allow, in this order (decision 1). Behind a ciphertext it is
+/// the other way round: it must not tell the state of a key that cannot have made it.
+pub fn allow(cmk: &Cmk, purpose: Use, now: u64) -> Result<(), ApiError> {
+    let fits = purpose.fits(cmk.usage);
+    if !fits && matches!(purpose, Use::Decrypt | Use::DecryptPostQuantum) {
         return Err(purpose.wrong_usage());
     }
     match effective_state(cmk, now) {
-        KeyState::Enabled => Ok(()),
-        KeyState::Archived if purpose.works_archived() => Ok(()),
-        state => Err(purpose.wrong_state(state)),
+        KeyState::Enabled => {}
+        KeyState::Archived if purpose.works_archived() => {}
+        state => return Err(purpose.wrong_state(state).into()),
     }
+    if fits { Ok(()) } else { Err(purpose.wrong_usage()) }
 }

@@ -107,6 +107,13 @@ impl Service {
             None => self.regions.default_region(),
             Some(name) => self.regions.find(name).ok_or(ErrorCode::UnsupportedRegion)?,
         };
+        if region.profile.is_strict() && decoded.presented.is_sha1() {
+            return Err(ApiError::with_text(
+                ErrorCode::SignatureFailure,
+                "The region allows no HmacSHA1; sign with TC3-HMAC-SHA256 or HmacSHA256.",
+                "该地域不允许 HmacSHA1，请使用 TC3-HMAC-SHA256 或 HmacSHA256 签名。",
+            ));
+        }
         if decoded.common.region.is_none() {
             pending.draft.facts_mut().region = Cow::Owned(region.name.as_str().to_owned());
         }

@@ -28,7 +28,7 @@ pub struct Report {
 /// Replaces the root key. `from` opens what is there and seals the new version too, unless `to` names
 /// another root of trust for that (a missing key file is made). What an interrupted run has left is
 /// finished first; a `to` that it did not know of is served by a run of its own behind it. The new version is sealed,
-/// and the domain keys are wrapped, with `suite`; without it as the version before.
+/// and the domain keys are wrapped, with `suite`, but never with AES-256 after a version that was sealed with SM4.
 pub async fn rekey(
     store: &dyn Store,
     from: &SealSource,
@@ -43,7 +43,9 @@ pub async fn rekey(
     let by_to: Vec<&dyn Seal> = of_to.iter().map(AsRef::as_ref).collect();
     let all: Vec<&dyn Seal> = seals.iter().map(AsRef::as_ref).chain(by_to.iter().copied()).collect();
     let newest = stored.iter().max_by_key(|r| r.version);
-    let suite = suite.or_else(|| wrap::suite(&newest?.wrapped).ok()).unwrap_or(Suite::Aes256);
+    let before = newest.and_then(|r| wrap::suite(&r.wrapped).ok());
+    // Never from SM4 back to AES: `serve` may have been told of a strict region that the file does not name.
+    let suite = if before == Some(Suite::Sm4) { Suite::Sm4 } else { suite.unwrap_or(Suite::Aes256) };
     let keyring = Keyring::unlock(&all, &stored, suite).map_err(ApiError::internal)?;
     let mut report = Report { version: keyring.current(), rewrapped: 0, dropped: Vec::new(), resumed: false };
     if rows.iter().any(|r| r.state == RootState::Retiring) {

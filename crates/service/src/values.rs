@@ -102,7 +102,10 @@ impl FromValue for Plaintext {
     fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
         match decode(&text(value, name)?, limits::MAX_PLAINTEXT_BYTES).map(SecretBytes::new) {
             Some(b) if !b.is_empty() => Ok(Plaintext(b)),
-            _ => Err(ErrorCode::InvalidPlaintext.into()),
+            _ => {
+                let (en, zh) = ("must be base64 of 1 to 4096 bytes", "必须是 1 到 4096 字节数据的 base64 编码");
+                Err(ApiError::about(ErrorCode::InvalidPlaintext, name, en, zh))
+            }
         }
     }
 }
@@ -114,7 +117,7 @@ impl Blob {
     /// The blob under a raw parameter, before the request has been parsed.
     pub fn peek(value: Option<&Value<'_>>) -> Option<Vec<u8>> {
         match value {
-            Some(Value::Str(s)) if s.len() <= limits::MAX_BLOB_CHARS => STANDARD.decode(s.as_bytes()).ok(),
+            Some(Value::Str(s)) => decode(s, limits::MAX_BLOB_BYTES),
             _ => None,
         }
     }
@@ -140,15 +143,17 @@ impl FromValue for Context {
     }
 }
 
-/// Base64 of bounded length that is decoded but otherwise left to the handler.
-pub struct Encoded<const MAX_CHARS: usize>(pub Vec<u8>);
+/// Base64 of at most `MAX` bytes that is decoded but otherwise left to the handler.
+pub struct Encoded<const MAX: usize>(pub Vec<u8>);
 
-impl<const MAX_CHARS: usize> FromValue for Encoded<MAX_CHARS> {
+impl<const MAX: usize> FromValue for Encoded<MAX> {
     const TYPE: Type = Type::String;
     fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
-        let text = text(value, name)?;
-        let bytes = (text.len() <= MAX_CHARS).then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
-        bytes.map(Encoded).ok_or_else(|| ApiError::invalid(name, "must be base64", "必须是 base64 编码"))
+        decode(&text(value, name)?, MAX).map(Encoded).ok_or_else(|| {
+            let (en, zh) =
+                (format!("must be base64 of at most {MAX} bytes"), format!("必须是最多 {MAX} 字节数据的 base64 编码"));
+            ApiError::invalid(name, &en, &zh)
+        })
     }
 }
 
@@ -166,13 +171,15 @@ impl FromValue for Message {
     }
 }
 
-/// A signature to be verified. What is base64 is looked at, and wrong at worst (decision 22).
+/// A signature to be verified. What is base64 is wrong at worst (decision 22), however long it is.
 pub struct Signature(pub Vec<u8>);
 
 impl FromValue for Signature {
     const TYPE: Type = Type::String;
     fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
-        let bytes = decode(&text(value, name)?, limits::MAX_SIGNATURE_BYTES);
+        let text = text(value, name)?;
+        let too_long = text.len() > 2 * limits::MAX_SIGNATURE_BYTES && text.bytes().all(is_base64);
+        let bytes = if too_long { Some(Vec::new()) } else { decode(&text, 2 * limits::MAX_SIGNATURE_BYTES) };
         bytes.map(Signature).ok_or_else(|| {
             let (en, zh) = ("must be base64 of a signature", "必须是签名的 base64 编码");
             ApiError::about(ErrorCode::InvalidParameterValue, name, en, zh)
@@ -181,10 +188,22 @@ impl FromValue for Signature {
 }
 
 /// The bytes behind base64 text; none when there are more than `max`, or it is not base64. Longer text is not worth
-/// decoding.
+/// decoding. Line ends are overlooked, as many encoders write them and most decoders overlook them.
 fn decode(text: &str, max: usize) -> Option<Vec<u8>> {
-    let bytes = (text.len() <= max.div_ceil(3) * 4).then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
-    bytes.filter(|b| b.len() <= max)
+    let longest = max.div_ceil(3) * 4;
+    let exact = |text: &str| {
+        let bytes = (text.len() <= longest).then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
+        bytes.filter(|b| b.len() <= max)
+    };
+    exact(text).or_else(|| {
+        let lines = text.len() <= 2 * longest && text.contains(['\r', '\n']);
+        // It may be a plaintext.
+        lines.then(|| exact(&Zeroizing::new(text.replace(['\r', '\n'], "")))).flatten()
+    })
+}
+
+fn is_base64(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=')
 }
 
 /// Free text of at most `MAX_BYTES` bytes.

@@ -3,7 +3,7 @@
 //! Nothing here is on the hot path: a domain key is opened once and kept.
 
 use jadeseal_root::{DomainKey, DomainRecord, Keyring, Place, Purpose, RootRecord, Seal, SealSource};
-use jadeseal_store::{Cmk, DataKeyMaterial, DomainRow, KeyVersion, PooledKey, RootRow, Store, StoreError};
+use jadeseal_store::{Cmk, DataKeyMaterial, DomainRow, KeyVersion, RootRow, Store, StoreError};
 use jadeseal_types::{AccountId, ApiError, DataKeyId, KeyId, SecretBytes, Suite, error::Result};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
@@ -14,6 +14,8 @@ pub struct Vault {
     source: SealSource,
     keyring: Arc<Keyring>,
     domains: RwLock<HashMap<(AccountId, u32), Arc<DomainKey>>>,
+    /// The version of each account's domain key that wraps what is new, as the store has it.
+    newest: RwLock<HashMap<AccountId, u32>>,
 }
 
 impl Vault {
@@ -30,7 +32,7 @@ impl Vault {
         } else {
             unlock(&source, &rows, suite)?
         };
-        Ok(Vault { store, source, keyring: Arc::new(keyring), domains: RwLock::default() })
+        Ok(Vault { store, source, keyring: Arc::new(keyring), domains: RwLock::default(), newest: RwLock::default() })
     }
 
     /// A domain key for an account that is being made. The store refuses the row if the root key was
@@ -43,41 +45,24 @@ impl Vault {
     /// The domain key that wraps what is new in an account: the newest, or one more where that one does not wrap with
     /// SM4 and the deployment now may use nothing else.
     pub async fn newest(&self, account: AccountId) -> Result<Arc<DomainKey>> {
-        let cached = self.domains.read().iter().filter(|((a, _), _)| *a == account).map(|((_, v), _)| *v).max();
-        let version = match cached {
-            Some(version) => version,
-            None => self.newest_stored(account).await?,
-        };
-        let newest = self.domain(account, version).await?;
-        if self.keyring.suite() == Suite::Aes256 || newest.suite() == self.keyring.suite() {
-            return Ok(newest);
+        let known = self.newest.read().get(&account).copied();
+        if let Some(version) = known {
+            return self.domain(account, version).await;
         }
-        self.next_domain(account, version).await
-    }
-
-    async fn newest_stored(&self, account: AccountId) -> Result<u32> {
-        let rows = self.store.domains(account).await.map_err(ApiError::internal)?;
-        let newest = rows.iter().map(|r| r.version).max();
-        newest.ok_or_else(|| ApiError::internal(format!("account {account} has no domain key")))
-    }
-
-    /// Makes the next domain key of an account, unless somebody else has.
-    async fn next_domain(&self, account: AccountId, newest: u32) -> Result<Arc<DomainKey>> {
-        let mut version = newest + 1;
-        // Either the version was made by somebody else, or the root key was replaced in between.
+        // Either the next version is made by somebody else, or the root key is replaced in between.
         for _ in 0..4 {
-            let (_, record) = self.keyring.new_domain(account, version).map_err(ApiError::internal)?;
+            let rows = self.store.domains(account).await.map_err(ApiError::internal)?;
+            let version = rows.iter().map(|r| r.version).max();
+            let version = version.ok_or_else(|| ApiError::internal(format!("account {account} has no domain key")))?;
+            let newest = self.domain(account, version).await?;
+            if self.keyring.suite() == Suite::Aes256 || newest.suite() == self.keyring.suite() {
+                self.newest.write().insert(account, version);
+                return Ok(newest);
+            }
+            let (_, record) = self.keyring.new_domain(account, version + 1).map_err(ApiError::internal)?;
             match self.store.add_domain(domain_row(&record)).await {
-                Ok(()) => return self.domain(account, version).await,
-                Err(StoreError::Conflict) => {
-                    self.refresh().await?;
-                    let stored = self.newest_stored(account).await?;
-                    let found = self.domain(account, stored).await?;
-                    if found.suite() == self.keyring.suite() {
-                        return Ok(found);
-                    }
-                    version = stored + 1;
-                }
+                Ok(()) => {}
+                Err(StoreError::Conflict) => self.refresh().await?,
                 Err(e) => return Err(ApiError::internal(e)),
             }
         }
@@ -115,22 +100,14 @@ impl Vault {
         learning.await.map_err(ApiError::internal)?.map(drop).map_err(ApiError::internal)
     }
 
-    /// Seals a key pair that belongs to no account yet.
-    pub async fn seal_pooled(&self, id: KeyId, material: &SecretBytes, now: u64) -> Result<PooledKey> {
-        let (root_version, wrapped) = self.keyring.seal_pooled(id, material).map_err(ApiError::internal)?;
-        let row = PooledKey { id, root_version, wrapped, create_time: now };
-        if !self.open_pooled(&row).await?.ct_eq(material.expose()) {
-            return Err(ApiError::internal("a pooled key does not open to itself"));
-        }
-        Ok(row)
+    /// Seals a key pair that belongs to no account yet, under the current root key.
+    pub fn seal_pooled(&self, id: KeyId, material: &SecretBytes) -> Result<Vec<u8>> {
+        self.keyring.seal_pooled(id, material).map_err(ApiError::internal)
     }
 
-    /// Opens a pooled key pair.
-    pub async fn open_pooled(&self, row: &PooledKey) -> Result<SecretBytes> {
-        if !self.keyring.versions().contains(&row.root_version) {
-            self.refresh().await?;
-        }
-        self.keyring.open_pooled(row.id, row.root_version, &row.wrapped).map_err(ApiError::internal)
+    /// Opens what [`Vault::seal_pooled`] sealed, while that root key is there.
+    pub fn open_pooled(&self, id: KeyId, wrapped: &[u8]) -> Result<SecretBytes> {
+        self.keyring.open_pooled(id, wrapped).map_err(ApiError::internal)
     }
 
     /// Opens one version of a CMK's material.

@@ -1,18 +1,15 @@
-//! Asymmetric and post-quantum keys through the whole service: usages, states, regions, the pool of RSA keys.
+//! Asymmetric and post-quantum keys through the whole service: usages, states, regions.
 
 mod support;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use jadeseal_crypto::wrap::suite;
-use jadeseal_crypto::{Recipient, RecipientAlgorithm};
-use jadeseal_service::pool;
-use jadeseal_types::{AccountId, KeyId, Suite};
+use jadeseal_types::KeyId;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use support::{AES, INTL, Kms, SM4, STRICT, User, code};
-use tokio::sync::watch;
-
-const MESSAGE: &[u8] = b"a message to be signed";
+use support::{
+    AES, INTL, Kms, SM4, STRICT, User, code,
+    keys::{MESSAGE, b64, create, encrypt, pem_of},
+};
 
 /// Usage, algorithms for SignByAsymmetricKey and length of their digest.
 const SIGNING: &[(&str, &[&str], usize)] = &[
@@ -33,30 +30,6 @@ const USAGES: &[&str] = &[
     "ASYMMETRIC_SIGN_VERIFY_ECDSA384",
     "ASYMMETRIC_SIGN_VERIFY_DILITHIUM",
 ];
-
-fn b64(bytes: impl AsRef<[u8]>) -> String {
-    STANDARD.encode(bytes)
-}
-
-async fn create(kms: &Kms, user: &User, usage: &str) -> String {
-    let alias = format!("k-{}", usage.to_lowercase());
-    let made = kms.ok(user, "CreateKey", json!({ "Alias": alias, "KeyUsage": usage })).await;
-    assert_eq!(made["KeyUsage"], usage);
-    assert_eq!(made["KeyState"], "Enabled");
-    made["KeyId"].as_str().unwrap().to_owned()
-}
-
-async fn pem_of(kms: &Kms, user: &User, key: &str) -> String {
-    let answer = kms.ok(user, "GetPublicKey", json!({ "KeyId": key })).await;
-    assert_eq!(answer["KeyId"], *key);
-    let pem = answer["PublicKeyPem"].as_str().unwrap().to_owned();
-    // One block, 64 columns, a line end at the end, the same bytes as PublicKey.
-    let body = pem.strip_prefix("-----BEGIN PUBLIC KEY-----\n").unwrap();
-    let body = body.strip_suffix("-----END PUBLIC KEY-----\n").unwrap();
-    assert!(body.lines().all(|line| line.len() <= 64) && body.ends_with('\n'));
-    assert_eq!(body.replace('\n', ""), answer["PublicKey"].as_str().unwrap());
-    pem
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn regions_make_the_keys_that_they_list() {
@@ -167,12 +140,6 @@ async fn elliptic_curve_signatures_may_come_raw() {
         params["SignatureValue"] = raw["Signature"].clone();
         assert_eq!(kms.ok(&user, "VerifyByAsymmetricKey", params).await["SignatureValid"], true);
     }
-}
-
-/// What a client does with the public key: encrypts to it.
-fn encrypt(pem: &str, algorithm: &str, plaintext: &[u8]) -> Vec<u8> {
-    let algorithm = RecipientAlgorithm::from_wire(algorithm).unwrap();
-    Recipient::parse(pem, algorithm).unwrap().encrypt(plaintext).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,7 +265,11 @@ async fn post_quantum_keys_encrypt_and_sign() {
     assert_eq!((opened["PlainText"].as_str(), opened["KeyId"].as_str()), (Some(&*b64(vec![9; 4096])), Some(&*kyber)));
     let invalid = "InvalidParameterValue.InvalidCiphertext";
     assert_eq!(kms.err(&other, "PostQuantumCryptoDecrypt", open(blob)).await, invalid);
-    // The two kinds of blob are not mistaken for each other.
+    // A blob that names a key of the other kind is wrong like any other, and the two kinds are not mistaken.
+    let mut forged = STANDARD.decode(kms.encrypt(&user, &kms.create(&user, "other").await, &b64("x")).await).unwrap();
+    forged[4..20].copy_from_slice(KeyId::parse(&kyber).unwrap().as_bytes());
+    assert_eq!(kms.err(&user, "Decrypt", open(&b64(&forged))).await, invalid);
+    assert_eq!(kms.err(&user, "ReEncrypt", open(&b64(&forged))).await, invalid);
     assert_eq!(kms.err(&user, "Decrypt", open(blob)).await, invalid);
     let symmetric = kms.create(&user, "symmetric").await;
     let symmetric_blob = kms.encrypt(&user, &symmetric, &b64("x")).await;
@@ -449,7 +420,9 @@ async fn keys_of_other_usages_and_other_accounts_are_refused() {
         assert_eq!(kms.err(&user, action, on_symmetric).await, wanted, "{action}");
         // And the other way round.
         let encrypt = json!({ "KeyId": key, "Plaintext": b64("x") });
-        assert_eq!(kms.err(&user, "Encrypt", encrypt).await, "InvalidParameterValue.InvalidKeyUsage");
+        assert_eq!(kms.err(&user, "Encrypt", encrypt).await, "InvalidParameter");
+        let data_key = json!({ "KeyId": key, "NumberOfBytes": 16 });
+        assert_eq!(kms.err(&user, "GenerateDataKey", data_key).await, "InvalidParameterValue.InvalidKeyUsage");
         for rotation in ["EnableKeyRotation", "RotateKey"] {
             let refused = kms.err(&user, rotation, json!({ "KeyId": key })).await;
             assert_eq!(refused, "UnsupportedOperation.RotateNotSupported");
@@ -466,152 +439,4 @@ async fn keys_of_other_usages_and_other_accounts_are_refused() {
             }
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_strict_region_uses_nothing_but_gm() {
-    let kms = Kms::start_strict().await;
-    let user = kms.user().await;
-    let call = async |action: &str, params: Value| kms.call_in(&user, STRICT, action, params).await;
-    let key = call("CreateKey", json!({ "Alias": "k" })).await["KeyId"].clone();
-    let sealed = call("Encrypt", json!({ "KeyId": key, "Plaintext": b64("secret") })).await;
-    let sm2 = call("CreateKey", json!({ "Alias": "s", "KeyUsage": "ASYMMETRIC_DECRYPT_SM2" })).await["KeyId"].clone();
-    let sm2_pem = call("GetPublicKey", json!({ "KeyId": sm2 })).await["PublicKeyPem"].clone();
-    let rsa = create(&kms, &user, "ASYMMETRIC_DECRYPT_RSA_2048").await;
-    let rsa_pem = pem_of(&kms, &user, &rsa).await;
-    for algorithm in ["RSAES_PKCS1_V1_5", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"] {
-        let params = json!({ "CiphertextBlob": sealed["CiphertextBlob"], "EncryptionPublicKey": rsa_pem,
-            "EncryptionAlgorithm": algorithm });
-        assert_eq!(code(&call("Decrypt", params).await), "InvalidParameter", "{algorithm}");
-        let import = json!({ "KeyId": key, "WrappingAlgorithm": algorithm, "WrappingKeySpec": "RSA_2048" });
-        assert_eq!(code(&call("GetParametersForImport", import).await), "UnsupportedOperation");
-    }
-    for algorithm in ["SM2", "SM2_C1C3C2_ASN1", ""] {
-        let params = json!({ "CiphertextBlob": sealed["CiphertextBlob"], "EncryptionPublicKey": sm2_pem,
-            "EncryptionAlgorithm": algorithm });
-        assert!(call("Decrypt", params).await["Plaintext"].is_string(), "{algorithm}");
-    }
-    assert_eq!(code(&call("CreateKey", json!({ "Alias": "e", "Type": 2 })).await), "InvalidParameterValue.InvalidType");
-    let data_key = |spec: Value| json!({ "KeyId": key, "KeySpec": spec["s"], "NumberOfBytes": spec["n"] });
-    for spec in ["AES_128", "AES_256"] {
-        let answer = call("GenerateDataKey", json!({ "KeyId": key, "KeySpec": spec })).await;
-        assert_eq!(code(&answer), "InvalidParameter");
-    }
-    assert!(call("GenerateDataKey", data_key(json!({ "n": 16 }))).await["Plaintext"].is_string());
-}
-
-/// The suites that wrap what is stored: root key, domain keys and one CMK's material.
-async fn wrapping_suites(kms: &Kms, account: AccountId, key: KeyId) -> (Suite, Vec<Suite>, Suite) {
-    let root = kms.store.root_rows().await.unwrap().pop().unwrap();
-    let domains = kms.store.domains(account).await.unwrap();
-    let domains = domains.iter().map(|d| suite(&d.wrapped).unwrap()).collect();
-    let rows = kms.store.all_keys_meta(None, 1_000).await.unwrap();
-    let row = rows.iter().find(|row| row.key_id == key).unwrap();
-    let version = kms.store.versions(&row.scope(), key).await.unwrap().pop().unwrap();
-    (suite(&root.wrapped).unwrap(), domains, suite(&version.wrapped).unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_that_becomes_strict_wraps_with_sm4_from_then_on() {
-    let mut kms = Kms::start().await;
-    let made = kms.svc.create_account("test").await.unwrap();
-    let account = made.account;
-    let user: User = made.into();
-    let create = async |kms: &Kms, region: &str, alias: &str| {
-        let made = kms.call_in(&user, region, "CreateKey", json!({ "Alias": alias })).await;
-        KeyId::parse(made["KeyId"].as_str().unwrap()).unwrap()
-    };
-    let old = create(&kms, AES, "old").await;
-    let blob = kms.encrypt(&user, &old.to_string(), &b64("secret")).await;
-    let (aes, sm4) = (Suite::Aes256, Suite::Sm4);
-    assert_eq!(wrapping_suites(&kms, account, old).await, (aes, vec![aes], aes));
-    kms.become_strict();
-    let kms = kms.restart().await;
-    // The account gets a domain key that wraps with SM4, itself wrapped with SM4.
-    let new = create(&kms, STRICT, "new").await;
-    assert_eq!(wrapping_suites(&kms, account, new).await, (aes, vec![aes, sm4], sm4));
-    create(&kms, STRICT, "another").await;
-    assert_eq!(kms.store.domains(account).await.unwrap().len(), 2, "one is enough");
-    let source = jadeseal_root::SealSource::File { path: kms.dir.path().join("root.key") };
-    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(sm4)).await.unwrap();
-    assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
-    // All of it opens, before and after a restart; a rekey without a configuration stays with SM4.
-    for restarted in [false, true] {
-        let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;
-        assert_eq!(opened["Plaintext"].as_str(), Some(&*b64("secret")), "{restarted}");
-    }
-    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, None).await.unwrap();
-    let kms = kms.restart().await;
-    assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
-    let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;
-    assert_eq!(opened["Plaintext"].as_str(), Some(&*b64("secret")));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_region_that_becomes_strict_keeps_its_other_keys_unused() {
-    let mut kms = Kms::start().await;
-    let user = kms.user().await;
-    let key = kms.create(&user, "k").await;
-    let blob = kms.encrypt(&user, &key, &b64("secret")).await;
-    let ecc = create(&kms, &user, "ASYMMETRIC_SIGN_VERIFY_ECC").await;
-    kms.turn_strict(AES);
-    let kms = kms.restart().await;
-    let refused = "UnsupportedOperation.UnsupportedKeyUsageInCurrentRegion";
-    for (action, params) in [
-        ("Encrypt", json!({ "KeyId": key, "Plaintext": b64("x") })),
-        ("Decrypt", json!({ "CiphertextBlob": blob })),
-        ("ReEncrypt", json!({ "CiphertextBlob": blob })),
-        ("GenerateDataKey", json!({ "KeyId": key, "NumberOfBytes": 16 })),
-        ("GetPublicKey", json!({ "KeyId": ecc })),
-        ("SignByAsymmetricKey", json!({ "KeyId": ecc, "Algorithm": "ECC_P256_R1", "Message": b64(MESSAGE) })),
-    ] {
-        assert_eq!(kms.err(&user, action, params).await, refused, "{action}");
-    }
-    for key in [&key, &ecc] {
-        assert_eq!(kms.state(&user, key).await, "Enabled");
-        kms.ok(&user, "DisableKey", json!({ "KeyId": key })).await;
-    }
-}
-
-/// Runs the job that fills the pool until it holds `count` pairs.
-async fn fill(kms: &Kms, count: usize) {
-    let (stop, stopped) = watch::channel(false);
-    let job = tokio::spawn(pool::fill(kms.svc.clone(), std::time::Duration::ZERO, stopped));
-    while kms.store.pooled().await.unwrap().len() < count {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    stop.send_replace(true);
-    job.await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pooled_rsa_keys_survive_restarts_and_are_used_once() {
-    let kms = Kms::start().await;
-    let user = kms.user().await;
-    fill(&kms, 2).await;
-    let before: BTreeSet<_> = kms.store.pooled().await.unwrap().into_iter().map(|p| p.id).collect();
-    let kms = kms.restart().await;
-    let after: BTreeSet<_> = kms.store.pooled().await.unwrap().into_iter().map(|p| p.id).collect();
-    assert_eq!(before, after, "a restart loses nothing");
-    let mut public = BTreeSet::new();
-    for (n, left) in [(1, 1), (2, 0), (3, 0)] {
-        let params = json!({ "Alias": format!("r{n}"), "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
-        let key = kms.ok(&user, "CreateKey", params).await["KeyId"].as_str().unwrap().to_owned();
-        assert_eq!(kms.store.pooled().await.unwrap().len(), left, "the third is made on demand");
-        public.insert(pem_of(&kms, &user, &key).await);
-    }
-    fill(&kms, 2).await;
-    // A call that fails behind the pool uses up nothing for good, and what it took is not used by the next.
-    let taken = json!({ "Alias": "r1", "KeyUsage": "ASYMMETRIC_SIGN_VERIFY_RSA_2048" });
-    assert_eq!(kms.err(&user, "CreateKey", taken).await, "InvalidParameterValue.AliasAlreadyExists");
-    let kms = kms.restart().await;
-    assert_eq!(kms.store.pooled().await.unwrap().len(), 2);
-    for alias in ["i1", "i2"] {
-        let key = kms.ok(&user, "CreateKey", json!({ "Alias": alias, "Type": 2 })).await["KeyId"].clone();
-        let params = json!({ "KeyId": key, "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048" });
-        let got = kms.ok(&user, "GetParametersForImport", params).await;
-        public.insert(got["PublicKey"].as_str().unwrap().to_owned());
-    }
-    assert!(kms.store.pooled().await.unwrap().is_empty());
-    assert_eq!(public.len(), 5, "no pair is used twice");
 }

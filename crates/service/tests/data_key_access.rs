@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
-use support::{AES, Kms, SM4, STRICT, User, code, hosted::*};
+use support::{AES, Kms, SM4, STRICT, User, code, hosted::*, keys::b64};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -22,11 +22,12 @@ async fn lists_filter_by_everything() {
     let (x, y) = (kms.create(&user, "x").await, kms.create(&user, "y").await);
     let tag = |value: &str| json!([{ "TagKey": "env", "TagValue": value }]);
     let mut ids = Vec::new();
+    // Names that are part of no id.
     for (name, cmk, bytes, tags) in [
-        ("a-1", &x, 16, tag("prod")),
-        ("a_2", &x, 32, tag("test")),
-        ("b-3", &y, 16, json!([])),
-        ("B-4", &y, 64, json!([])),
+        ("q-1", &x, 16, tag("prod")),
+        ("q_2", &x, 32, tag("test")),
+        ("z-3", &y, 16, json!([])),
+        ("Z-4", &y, 64, json!([])),
     ] {
         let params = json!({
             "KeyId": cmk, "NumberOfBytes": bytes, "IsHostedByKms": 1, "DataKeyName": name, "Tags": tags,
@@ -34,38 +35,38 @@ async fn lists_filter_by_everything() {
         ids.push(text(&kms.ok(&user, "GenerateDataKey", params).await["DataKeyId"]));
         kms.clock.advance(Duration::from_secs(1));
     }
-    let import = json!({ "DataKeyName": "e-5", "ImportKeyMaterial": b64("12345"), "ImportType": 2, "KeyId": x });
+    let import = json!({ "DataKeyName": "w-5", "ImportKeyMaterial": b64("12345"), "ImportType": 2, "KeyId": x });
     kms.ok(&user, "ImportDataKey", import).await;
     put_into(&kms, &user, &ids[1], "Disabled").await;
     put_into(&kms, &user, &ids[2], "PendingDelete").await;
     for (params, names) in [
-        (json!({}), &["e-5", "B-4", "b-3", "a_2", "a-1"][..]),
-        (json!({ "OrderType": 1 }), &["a-1", "a_2", "b-3", "B-4", "e-5"]),
+        (json!({}), &["w-5", "Z-4", "z-3", "q_2", "q-1"][..]),
+        (json!({ "OrderType": 1 }), &["q-1", "q_2", "z-3", "Z-4", "w-5"]),
         (
             json!({ "KeyState": 0, "Role": 0, "DataKeyLen": 0, "KeyId": "", "Origin": "" }),
-            &["e-5", "B-4", "b-3", "a_2", "a-1"],
+            &["w-5", "Z-4", "z-3", "q_2", "q-1"],
         ),
-        (json!({ "KeyState": 1 }), &["e-5", "B-4", "a-1"]),
-        (json!({ "KeyState": 2 }), &["a_2"]),
-        (json!({ "KeyState": 3 }), &["b-3"]),
-        (json!({ "KeyId": x }), &["e-5", "a_2", "a-1"]),
-        (json!({ "DataKeyLen": 16 }), &["b-3", "a-1"]),
+        (json!({ "KeyState": 1 }), &["w-5", "Z-4", "q-1"]),
+        (json!({ "KeyState": 2 }), &["q_2"]),
+        (json!({ "KeyState": 3 }), &["z-3"]),
+        (json!({ "KeyId": x }), &["w-5", "q_2", "q-1"]),
+        (json!({ "DataKeyLen": 16 }), &["z-3", "q-1"]),
         (json!({ "DataKeyLen": 17 }), &[]),
-        (json!({ "Origin": "EXTERNAL" }), &["e-5"]),
-        (json!({ "Origin": "TENCENT_KMS", "OrderType": 1 }), &["a-1", "a_2", "b-3", "B-4"]),
-        (json!({ "Origin": "ALL", "KeyId": y }), &["B-4", "b-3"]),
-        (json!({ "SearchKeyAlias": "_" }), &["a_2"]),
-        (json!({ "SearchKeyAlias": "b-" }), &["b-3"]),
+        (json!({ "Origin": "EXTERNAL" }), &["w-5"]),
+        (json!({ "Origin": "TENCENT_KMS", "OrderType": 1 }), &["q-1", "q_2", "z-3", "Z-4"]),
+        (json!({ "Origin": "ALL", "KeyId": y }), &["Z-4", "z-3"]),
+        (json!({ "SearchKeyAlias": "_" }), &["q_2"]),
+        (json!({ "SearchKeyAlias": "z-" }), &["z-3"]),
         (json!({ "SearchKeyAlias": "%" }), &[]),
-        (json!({ "SearchKeyAlias": ids[3] }), &["B-4"]),
+        (json!({ "SearchKeyAlias": ids[3] }), &["Z-4"]),
         (json!({ "SearchKeyAlias": x }), &[]),
-        (json!({ "TagFilters": [{ "TagKey": "env" }] }), &["a_2", "a-1"]),
-        (json!({ "TagFilters": [{ "TagKey": "env", "TagValue": ["prod"] }] }), &["a-1"]),
+        (json!({ "TagFilters": [{ "TagKey": "env" }] }), &["q_2", "q-1"]),
+        (json!({ "TagFilters": [{ "TagKey": "env", "TagValue": ["prod"] }] }), &["q-1"]),
         (json!({ "Role": 1 }), &[]),
-        (json!({ "HsmClusterId": "default", "KeyState": 2 }), &["a_2"]),
+        (json!({ "HsmClusterId": "default", "KeyState": 2 }), &["q_2"]),
         (
-            json!({ "KeyId": x, "DataKeyLen": 16, "KeyState": 1, "SearchKeyAlias": "a", "Origin": "TENCENT_KMS" }),
-            &["a-1"],
+            json!({ "KeyId": x, "DataKeyLen": 16, "KeyState": 1, "SearchKeyAlias": "q", "Origin": "TENCENT_KMS" }),
+            &["q-1"],
         ),
     ] {
         assert_eq!(listed(&kms, &user, params.clone()).await, names, "{params}");

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jadeseal_service::clock::Clock as _;
 use serde_json::{Value, json};
 use std::time::Duration;
-use support::{AES, Kms, SM4, START, code, faults::Fault, hosted::*};
+use support::{AES, Kms, SM4, START, code, faults::Fault, hosted::*, keys::b64};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const CMK_STATE: &str = "ResourceUnavailable.CmkStateNotSupport";
@@ -290,6 +290,11 @@ async fn new_data_keys_need_an_enabled_cmk() {
     let usage = "InvalidParameterValue.InvalidKeyUsage";
     let generate = json!({ "KeyId": signing, "NumberOfBytes": 8, "IsHostedByKms": 1, "DataKeyName": "d" });
     assert_eq!(kms.err(&user, "GenerateDataKey", generate).await, usage);
+    // A ciphertext that names such a key is a wrong ciphertext like any other.
+    let id = jadeseal_types::KeyId::parse(&signing).unwrap();
+    let forged = [b"JS\x01\x01", &id.as_bytes()[..], &[0; 4], &[7; 100]].concat();
+    let forged = json!({ "DataKeyName": "d", "ImportType": 1, "ImportKeyMaterial": b64(forged) });
+    assert_eq!(kms.err(&user, "ImportDataKey", forged).await, BAD_IMPORT);
     let import = json!({ "KeyId": signing, "DataKeyName": "d", "ImportType": 2, "ImportKeyMaterial": b64("x") });
     assert_eq!(kms.err(&user, "ImportDataKey", import).await, usage);
 }

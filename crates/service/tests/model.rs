@@ -1,6 +1,6 @@
 //! The life cycle against a model: random calls on a few keys, while the clock moves, jobs run, the service
 //! restarts and its store fails. The model is section 3.1 of the API's behaviour with decisions 7 to 12 and 16 to
-//! 18, written down anew; it shares no code with the service.
+//! 18 for symmetric keys that the service made, written down anew; it shares no code with the service.
 
 mod support;
 

@@ -371,7 +371,7 @@ async fn wrapped(kms: &Kms, user: &support::User, key: &str, material: &[u8]) ->
     let params = kms.ok(user, "GetParametersForImport", ask).await;
     let to = jadeseal_crypto::Recipient::parse(
         params["PublicKey"].as_str().unwrap(),
-        jadeseal_crypto::RecipientAlgorithm::RsaOaepSha256,
+        jadeseal_crypto::RecipientAlgorithm::Rsa(jadeseal_crypto::rsa::Padding::OaepSha256),
     );
     let sealed = to.unwrap().encrypt(material).unwrap();
     json!({

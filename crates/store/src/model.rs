@@ -293,19 +293,6 @@ pub struct ImportParams {
     pub failures: u32,
 }
 
-/// A key pair made ahead of time, for whoever needs one next. It belongs to no tenant until a commit takes it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PooledKey {
-    /// Id, unique in the whole store.
-    pub id: KeyId,
-    /// Version of the root key that wraps it.
-    pub root_version: u32,
-    /// The wrapped private key.
-    pub wrapped: Vec<u8>,
-    /// When it was made.
-    pub create_time: u64,
-}
-
 /// A cloud resource that uses a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
@@ -489,9 +476,6 @@ pub enum Change {
     },
     /// Removes the key's import parameters; fine when there are none.
     DropImport(KeyId),
-    /// Takes a pooled key pair out of the pool, in the commit that puts its private key to use elsewhere. `Conflict`
-    /// when it is not there (any more): a pair is taken once, whoever asks.
-    TakePooled(KeyId),
     /// Binds a resource: counts up `bindings` and the revision, unless it is bound already: then nothing
     /// changes. Comes after an `UpdateKey` of the same key in one commit.
     Bind(Binding),
@@ -543,10 +527,7 @@ impl Change {
             | Change::TakeImportAttempt { key_id, .. }
             | Change::ReturnImportAttempt { key_id, .. }
             | Change::Unbind { key_id, .. } => Some(*key_id),
-            Change::TakePooled(_)
-            | Change::CreateDataKey { .. }
-            | Change::UpdateDataKey { .. }
-            | Change::DestroyDataKey { .. } => None,
+            Change::CreateDataKey { .. } | Change::UpdateDataKey { .. } | Change::DestroyDataKey { .. } => None,
         }
     }
 
@@ -557,8 +538,6 @@ impl Change {
             // Replacing a wrapping key destroys the one before.
             Change::DropVersions(_) | Change::DestroyKey { .. } | Change::DropImport(_) | Change::PutImport(_) => true,
             Change::DestroyDataKey { .. } => true,
-            // Or the pool's copy would outlive the key that was made of it.
-            Change::TakePooled(_) => true,
             Change::CreateKey { .. }
             | Change::UpdateKey { .. }
             | Change::AddVersion(_)
@@ -620,7 +599,6 @@ debug_by_length!(DomainRow { account, version, root_version, revision } { wrappe
 debug_by_length!(RootRow { version, slot, seal_kind, state, create_time } { params, wrapped });
 debug_by_length!(AccessKeyRow { secret_id, account, uin, domain_version, enabled, create_time, last_used, revision }
     { wrapped_secret });
-debug_by_length!(PooledKey { id, root_version, create_time } { wrapped });
 debug_by_length!(ImportParams { key_id, algorithm, domain_version, expires, failures } { token_digest, wrapped_private });
 
 #[cfg(test)]

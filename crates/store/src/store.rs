@@ -159,20 +159,9 @@ pub trait Store: Send + Sync + 'static {
     /// `Conflict` when the rows are none, name another version or one slot twice.
     async fn replace_root_slots(&self, version: u32, rows: Vec<RootRow>) -> Result<()>;
 
-    /// Forgets a root key, with the pooled pairs under it. `Conflict` while it is current or any domain key is under
-    /// it, `NotFound` when there is none.
+    /// Forgets a root key. `Conflict` while it is current or any domain key is under it, `NotFound` when there is
+    /// none.
     async fn drop_root(&self, version: u32) -> Result<()>;
-
-    // ---- key pairs made ahead of time ----
-
-    /// The pool, the oldest first.
-    async fn pooled(&self) -> Result<Vec<PooledKey>>;
-
-    /// Adds a pair. `Conflict` when the id is in use, or `root_version` is not the current root key.
-    async fn add_pooled(&self, key: PooledKey) -> Result<()>;
-
-    /// Throws pairs away; unknown ids are skipped.
-    async fn drop_pooled(&self, ids: &[KeyId]) -> Result<()>;
 
     // ---- audit records of changes ----
 

@@ -63,7 +63,7 @@ error_codes! {
     InvalidHsmClusterId = "InvalidParameterValue.InvalidHsmClusterId", "The HsmClusterId is unknown.", "HsmClusterId 无效。";
     InvalidImportKeyMaterial = "InvalidParameterValue.InvalidImportKeyMaterial", "The imported data key is invalid.", "导入的数据密钥无效。";
     InvalidKeyId = "InvalidParameterValue.InvalidKeyId", "The KeyId is malformed.", "KeyId 格式错误。";
-    InvalidKeyUsage = "InvalidParameterValue.InvalidKeyUsage", "The KeyUsage does not fit the call.", "KeyUsage 参数错误。";
+    InvalidKeyUsage = "InvalidParameterValue.InvalidKeyUsage", "The usage of the key does not fit the call.", "密钥用途不支持该操作。";
     InvalidPlaintext = "InvalidParameterValue.InvalidPlaintext", "Plaintext must be base64 of 1 to 4096 bytes.", "Plaintext 必须是 1 到 4096 字节数据的 base64 编码。";
     InvalidType = "InvalidParameterValue.InvalidType", "The value of Type is not allowed.", "Type 参数错误。";
     MaterialNotMatch = "InvalidParameterValue.MaterialNotMatch", "The key material differs from the one first imported.", "密钥材料与首次导入的不一致。";
@@ -112,7 +112,7 @@ error_codes! {
     NotExternalCmk = "UnsupportedOperation.NotExternalCmk", "The key is not of the EXTERNAL origin.", "密钥不是 EXTERNAL 类型。";
     NotRoleOperation = "UnsupportedOperation.NotRoleOperation", "The caller does not administer the named member account.", "调用者不是该成员账号的管理员。";
     NotUserCreatedCmk = "UnsupportedOperation.NotUserCreatedCmk", "The key was not created by the user.", "密钥不是用户创建的。";
-    RotateNotSupported = "UnsupportedOperation.RotateNotSupported", "The key cannot be rotated on demand.", "密钥不支持手动轮换。";
+    RotateNotSupported = "UnsupportedOperation.RotateNotSupported", "The key cannot be rotated.", "密钥不支持轮换。";
     ServiceTemporaryUnavailable = "UnsupportedOperation.ServiceTemporaryUnavailable", "The service is unavailable for the moment.", "服务暂时不可用。";
     UnsupportedKeyUsageInCurrentRegion = "UnsupportedOperation.UnsupportedKeyUsageInCurrentRegion", "The region does not support this KeyUsage.", "当前地域不支持该 KeyUsage。";
     UnsupportedProtocol = "UnsupportedProtocol", "Only GET and POST with the documented content types are supported.", "仅支持 GET 和 POST 以及文档所列的内容类型。";

@@ -42,8 +42,8 @@ pub const MAX_POST_TC3_BYTES: usize = 10 * 1024 * 1024;
 pub const SIGNATURE_WINDOW_SECONDS: u64 = 300;
 /// Tags on one key.
 pub const MAX_TAGS: usize = 50;
-/// Ciphertext blob text (base64 characters) that Decrypt looks at: header, 4,096 bytes and slack.
-pub const MAX_BLOB_CHARS: usize = 8192;
+/// Ciphertext blob that is looked at, bytes: header (post-quantum: 1,672 bytes in all), 4,096 bytes and slack.
+pub const MAX_BLOB_BYTES: usize = 6144;
 /// Free-text names of cloud resources, bytes.
 pub const MAX_RESOURCE_NAME_BYTES: usize = 256;
 /// Seconds of a day.

@@ -3,7 +3,7 @@
 use super::implicit::Decryptor;
 use super::{BITS, BYTES, Padding, Pair};
 use crate::asymmetric::{self, Input, Verifier};
-use crate::{CryptoError, rsa};
+use crate::{CryptoError, der, rsa};
 use aws_lc_rs::digest::SHA256;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, PublicEncryptingKey};
@@ -22,19 +22,6 @@ pub enum RsaScheme {
 impl RsaScheme {
     /// Every value.
     pub const ALL: &'static [Self] = &[Self::PssSha256, Self::Pkcs1Sha256];
-
-    /// The API's spelling.
-    pub const fn wire(self) -> &'static str {
-        match self {
-            Self::PssSha256 => "RSA_PSS_SHA_256",
-            Self::Pkcs1Sha256 => "RSA_PKCS1_SHA_256",
-        }
-    }
-
-    /// Reads the API's spelling, case-sensitively.
-    pub fn from_wire(text: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|s| s.wire() == text)
-    }
 
     fn encoding(self) -> &'static dyn RsaEncoding {
         match self {
@@ -156,7 +143,8 @@ impl RsaPublicKey {
     /// # Errors
     /// [`CryptoError::Invalid`] for anything but an RSA key of 2,048 bits.
     pub fn from_spki(der: &[u8]) -> Result<Self, CryptoError> {
-        asymmetric::one_sequence(der)?;
+        // The library does not mind what follows.
+        der::whole(der, der::SEQUENCE).ok_or(CryptoError::Invalid)?;
         let encrypting = PublicEncryptingKey::from_der(der).map_err(|_| CryptoError::Invalid)?;
         if encrypting.key_size_bits() != BITS {
             return Err(CryptoError::Invalid);

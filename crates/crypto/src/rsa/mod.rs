@@ -6,7 +6,7 @@ mod raw;
 
 pub use key::{RsaKey, RsaPublicKey, RsaScheme};
 
-use crate::{CryptoError, asymmetric};
+use crate::{CryptoError, der};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepAlgorithm, OaepPrivateDecryptingKey,
@@ -101,7 +101,8 @@ impl Pair {
 
     /// Reads PKCS#8 (RFC 5208); the library checks that the numbers belong together.
     pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, CryptoError> {
-        asymmetric::one_sequence(der)?;
+        // The library does not mind what follows.
+        der::whole(der, der::SEQUENCE).ok_or(CryptoError::Invalid)?;
         let private = PrivateDecryptingKey::from_pkcs8(der).map_err(|_| CryptoError::Invalid)?;
         if private.key_size_bits() != BITS {
             return Err(CryptoError::Invalid);

@@ -25,10 +25,12 @@ impl RawKey {
     pub(super) fn from_pkcs8(der: &[u8]) -> Option<RawKey> {
         let mut bytes = MaybeUninit::<c::CBS>::uninit();
         // SAFETY: CBS_init writes the whole struct, which borrows `der`; the parser reads no further
-        // than its length and keeps no pointer into it. The parsed key is owned and freed below.
-        let parsed = unsafe {
+        // than its length and keeps no pointer into it. The parsed key is owned and freed below. CBS_len
+        // reads the struct, which says how much the parser left over.
+        let (parsed, left) = unsafe {
             c::CBS_init(bytes.as_mut_ptr(), der.as_ptr(), der.len());
-            NonNull::new(c::EVP_parse_private_key(bytes.as_mut_ptr()))?
+            let parsed = NonNull::new(c::EVP_parse_private_key(bytes.as_mut_ptr()))?;
+            (parsed, c::CBS_len(bytes.as_ptr()))
         };
         // SAFETY: `parsed` is live. get1 returns null for another kind of key, else a reference of its
         // own, which `RawKey` takes over. The reference held by `parsed` is given back once.
@@ -37,11 +39,14 @@ impl RawKey {
             c::EVP_PKEY_free(parsed.as_ptr());
             RawKey(NonNull::new(rsa)?)
         };
-        // SAFETY: the key is live; both functions only read it.
+        // SAFETY: the key is live; the functions only read it. Without a public exponent the library would not
+        // blind.
         let fits = unsafe {
-            c::RSA_bits(key.0.as_ptr()) as usize == BYTES * 8 && c::RSA_size(key.0.as_ptr()) as usize == BYTES
+            c::RSA_bits(key.0.as_ptr()) as usize == BYTES * 8
+                && c::RSA_size(key.0.as_ptr()) as usize == BYTES
+                && !c::RSA_get0_e(key.0.as_ptr()).is_null()
         };
-        fits.then_some(key)
+        (fits && left == 0).then_some(key)
     }
 
     /// The modulus, big-endian.
@@ -144,6 +149,7 @@ mod tests {
         for len in 0..der.len() {
             assert!(RawKey::from_pkcs8(&der.expose()[..len]).is_none());
         }
+        assert!(RawKey::from_pkcs8(&[der.expose(), &[0]].concat()).is_none());
     }
 
     #[test]
@@ -162,6 +168,7 @@ mod tests {
         let head = b"\x02\x01\x00\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
         let der = element(0x30, &[&head[..], &element(4, &element(0x30, &numbers.concat()))].concat());
         assert!(PrivateDecryptingKey::from_pkcs8(&der).is_ok());
+        assert!(RawKey::from_pkcs8(&der).is_none());
         assert!(matches!(RsaKey::from_pkcs8(&der), Err(CryptoError::Invalid)));
         assert!(matches!(ImportKey::from_pkcs8(&der), Err(CryptoError::Invalid)));
     }

@@ -6,15 +6,15 @@ use ::sm2::elliptic_curve::BatchNormalize;
 use ::sm2::elliptic_curve::group::Group;
 use ::sm2::elliptic_curve::point::AffineCoordinates;
 use ::sm2::{AffinePoint, ProjectivePoint, Scalar};
-use jadeseal_types::SecretBytes;
+use jadeseal_types::{SecretBytes, limits};
 use sm3::{Digest, Sm3};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Longest message that is encrypted, bytes: the API's bound on a plaintext.
-pub const MAX_MESSAGE: usize = 4096;
+pub const MAX_MESSAGE: usize = limits::MAX_PLAINTEXT_BYTES;
 /// Longest ciphertext that is decrypted, bytes of ASN.1.
-pub const MAX_CIPHERTEXT: usize = 256;
+pub const MAX_CIPHERTEXT: usize = limits::MAX_SM2_CIPHERTEXT_BYTES;
 
 /// C1 and C3 of the raw form.
 const RAW_HEAD: usize = 3 * LEN;

@@ -90,7 +90,9 @@ impl Sm2Key {
         // No inverse when d is n - 1.
         let inverse = Option::from((*d + Scalar::ONE).invert()).ok_or(CryptoError::Invalid)?;
         let secret = Box::new(Secret { d: *d, inverse });
-        let public = Sm2PublicKey::new(ProjectivePoint::mul_by_generator(&d).to_affine());
+        // Wiped, because its third coordinate tells of d.
+        let point = Zeroizing::new(ProjectivePoint::mul_by_generator(&d));
+        let public = Sm2PublicKey::new(point.to_affine());
         let z = Sm3::new_with_prefix(Z_HEAD)
             .chain_update(AffinePoint::GENERATOR.x())
             .chain_update(AffinePoint::GENERATOR.y())
@@ -192,7 +194,8 @@ impl Sm2PublicKey {
         encrypt::encrypt(&self.point, message)
     }
 
-    /// As [`Sm2PublicKey::encrypt_raw`], in the form that [`Sm2Key::decrypt`] takes.
+    /// As [`Sm2PublicKey::encrypt_raw`], in ASN.1. What [`Sm2Key::decrypt`] takes back is shorter than
+    /// [`MAX_CIPHERTEXT`], a message of about 140 bytes.
     ///
     /// # Errors
     /// As [`Sm2PublicKey::encrypt_raw`].

@@ -44,9 +44,7 @@ impl Sm2Signature {
 /// generator does not give away the key, and one digest is not signed twice with one nonce, so a fault
 /// in one of the signatures does not either.
 pub(super) fn sign(secret: &Secret, e: &[u8; LEN]) -> Result<Sm2Signature, CryptoError> {
-    let added = random::secret(LEN)?;
-    let d: Zeroizing<[u8; LEN]> = Zeroizing::new(secret.d.to_bytes().into());
-    let mut nonces = KGenerator::<Sm3, U256>::new(&d[..], e, added.expose(), &Sm2::ORDER);
+    let mut nonces = nonces(secret, e, random::secret(LEN)?.expose());
     let mut nonce = Zeroizing::new([0; LEN]);
     for _ in 0..TRIES {
         nonces.fill_next_k(&mut nonce[..]);
@@ -56,6 +54,11 @@ pub(super) fn sign(secret: &Secret, e: &[u8; LEN]) -> Result<Sm2Signature, Crypt
         }
     }
     Err(CryptoError::Unavailable("SM2 nonce"))
+}
+
+pub(super) fn nonces(secret: &Secret, e: &[u8; LEN], added: &[u8]) -> KGenerator<'static, Sm3, U256> {
+    let d: Zeroizing<[u8; LEN]> = Zeroizing::new(secret.d.to_bytes().into());
+    KGenerator::new(&d[..], e, added, &Sm2::ORDER)
 }
 
 /// Signs e with the nonce k, unless the standard asks for another nonce.

@@ -2,7 +2,7 @@
 //! curve.)
 
 use super::encrypt::{encrypt_with, raw_to_asn1};
-use super::sign::sign_with;
+use super::sign::{nonces, sign_with};
 use super::*;
 use data_encoding::HEXUPPER;
 
@@ -141,4 +141,32 @@ fn what_gmssl_made() {
         assert_eq!(key.verify(Input::Message(&message), &signature), Ok(true));
         assert!(key.decrypt(&raw_to_asn1(&field("c1c3c2"))).unwrap().ct_eq(&message));
     }
+}
+
+#[test]
+fn nonces_are_those_of_rfc_6979_with_added_randomness() {
+    use hmac::{Hmac, KeyInit, Mac};
+    let first = |d: &[u8], e: &[u8; 32], added: &[u8]| {
+        let mut k = [0; 32];
+        nonces(&Sm2Key::from_scalar(d).unwrap().secret, e, added).fill_next_k(&mut k);
+        k
+    };
+    // RFC 6979 section 3.2 with k' of section 3.6, written down anew over HMAC-SM3.
+    let mac = |key: &[u8], parts: &[&[u8]]| -> [u8; 32] {
+        let mut mac = Hmac::<Sm3>::new_from_slice(key).unwrap();
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
+    };
+    let (d, e, added) = (hex(D), [0x11; 32], [0x22; 32]);
+    let (mut key, mut v) = ([0; 32], [1; 32]);
+    for round in [0, 1] {
+        key = mac(&key, &[&v, &[round], &d, &e, &added]);
+        v = mac(&key, &[&v]);
+    }
+    v = mac(&key, &[&v]);
+    assert_eq!(first(&d, &e, &added), v);
+    // Even with a generator that always gives the same, another digest or key gets another nonce.
+    assert_ne!(first(&d, &[0x12; 32], &added), v);
+    assert_ne!(first(&hex(K), &e, &added), v);
+    assert_ne!(first(&d, &e, &[0x23; 32]), v);
 }

@@ -3,12 +3,17 @@
 use jadeseal_crypto::random;
 use std::time::Instant;
 
-/// A difference beyond this |t| is a leak. dudect calls 4.5 suspicious and 10 certain.
+/// A difference beyond this |t| is a leak: dudect's bound for a test that failed.
 pub const LIMIT: f64 = 10.0;
 
 /// Shares of the fastest samples that are compared. The slowest are interruptions; how many of them must
 /// go is not known beforehand, so several heights are looked at.
 const KEEP: [f64; 5] = [0.5, 0.75, 0.9, 0.99, 1.0];
+
+/// Samples a class; a smaller number may be asked for by the environment variable `TIMING_SAMPLES`.
+pub fn samples(default: usize) -> usize {
+    std::env::var("TIMING_SAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(default).max(100)
+}
 
 /// Times of one class, nanoseconds.
 pub struct Class {

@@ -8,3 +8,4 @@
 
 mod dudect;
 mod rsa;
+mod sm2;

@@ -1,9 +1,9 @@
 //! RSA decryption with PKCS#1 v1.5: good padding and the ways of being bad. The private operation takes
 //! most of the time and hides what follows it, so that is also measured alone.
 
-use crate::dudect::{LIMIT, compare, measure};
+use crate::dudect::{LIMIT, compare, measure, samples};
 use jadeseal_crypto::rsa::{Padding, implicit_rejection};
-use jadeseal_crypto::{ImportKey, RsaKey, WrappingAlgorithm, random};
+use jadeseal_crypto::{ImportKey, RsaKey, random};
 use std::cell::RefCell;
 
 const NAMES: [&str; 4] = ["good padding", "bad first byte", "no separator", "short padding"];
@@ -59,11 +59,6 @@ impl<T: Clone> Ring<T> {
     }
 }
 
-/// Samples a class; a smaller number may be asked for by the environment variable `TIMING_SAMPLES`.
-fn samples(default: usize) -> usize {
-    std::env::var("TIMING_SAMPLES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 #[test]
 #[ignore = "takes minutes; runs with the soaks"]
 fn after_the_private_operation() {
@@ -89,7 +84,7 @@ fn the_whole_decryption() {
     // The blocks are what they are meant to be.
     for class in 0..NAMES.len() {
         let text = ring.next(class);
-        let unwrapped = import.unwrap(WrappingAlgorithm::RsaPkcs1, &text);
+        let unwrapped = import.unwrap(Padding::Pkcs1, &text);
         assert_eq!(unwrapped.is_ok_and(|m| m.ct_eq(key.decrypt(Padding::Pkcs1, &text).unwrap().expose())), class == 0);
     }
     let classes =

@@ -141,14 +141,17 @@ impl OnKey for AsymmetricSm2Decrypt {
         self.key_id
     }
 
-    fn early(&self, cx: &Cx<'_>) -> Result<()> {
+    fn early(&self, _: &Cx<'_>) -> Result<()> {
         if self.ciphertext.0.is_empty() || self.ciphertext.0.len() > limits::MAX_SM2_CIPHERTEXT_BYTES {
             return Err(ApiError::invalid("Ciphertext", "must be 1 to 256 bytes", "必须为 1 到 256 字节"));
         }
-        if !cx.region.profile.offers(jadeseal_types::KeyUsage::DecryptSm2) {
-            return Err(E::UnsupportedKeyUsageInCurrentRegion.into());
-        }
         Ok(())
+    }
+
+    /// A region without SM2 says so, but for a key that was made when it had it.
+    fn missing(cx: &Cx<'_>) -> E {
+        let offered = cx.region.profile.offers(jadeseal_types::KeyUsage::DecryptSm2);
+        if offered { E::CmkNotFound } else { E::UnsupportedKeyUsageInCurrentRegion }
     }
 }
 
@@ -288,8 +291,11 @@ struct Signable {
 
 impl Signable {
     fn check(algorithm: &str, message_type: Option<&str>, message: &Message) -> Result<Self> {
-        let scheme = SignatureScheme::from_wire(algorithm)
-            .ok_or_else(|| ApiError::invalid("Algorithm", "is unknown", "取值未知"))?;
+        let scheme = SignatureScheme::from_wire(algorithm).ok_or_else(|| {
+            let names: Vec<_> = SignatureScheme::ALL.iter().map(|s| s.wire()).collect();
+            let names = names.join(", ");
+            ApiError::invalid("Algorithm", &format!("must be one of {names}"), &format!("必须为以下之一：{names}"))
+        })?;
         let digest = match message_type {
             None | Some("" | "RAW") => false,
             Some("DIGEST") => true,

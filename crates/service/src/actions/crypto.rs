@@ -50,10 +50,10 @@ impl Action for Encrypt {
         errors: &[
             E::InvalidKeyId,
             E::InvalidPlaintext,
-            E::InvalidKeyUsage,
             E::CmkNotFound,
             E::CmkDisabled,
             E::CmkArchived,
+            E::UnsupportedKeyUsageInCurrentRegion,
         ],
         doc: Doc("Encrypts up to 4096 bytes with a CMK.", "使用主密钥加密最多 4096 字节的数据。"),
     };
@@ -185,7 +185,7 @@ impl Action for Decrypt {
     const SPEC: Spec = Spec {
         name: "Decrypt",
         access: Access::Use,
-        errors: &[E::InvalidCiphertext, E::InvalidKeyUsage, E::CmkNotFound, E::CmkDisabled, E::EncryptionError],
+        errors: &[E::InvalidCiphertext, E::CmkDisabled, E::EncryptionError, E::UnsupportedKeyUsageInCurrentRegion],
         doc: Doc("Decrypts a ciphertext blob.", "解密密文。"),
     };
     type On = Sealed;
@@ -232,10 +232,10 @@ impl Action for ReEncrypt {
         errors: &[
             E::InvalidCiphertext,
             E::InvalidKeyId,
-            E::InvalidKeyUsage,
             E::CmkNotFound,
             E::CmkDisabled,
             E::CmkArchived,
+            E::UnsupportedKeyUsageInCurrentRegion,
         ],
         doc: Doc(
             "Encrypts a ciphertext anew, under another CMK, version or context.",
@@ -314,6 +314,7 @@ impl Action for GenerateDataKey {
             E::InvalidDataKeyName,
             E::DataKeyNameAlreadyExists,
             E::TagKeysDuplicated,
+            E::UnsupportedKeyUsageInCurrentRegion,
         ],
         doc: Doc(
             "Makes a data key, returns it in clear and encrypted, and on demand keeps it.",
@@ -362,7 +363,9 @@ impl OnKey for GenerateDataKey {
 
     fn early(&self, cx: &Cx<'_>) -> Result<()> {
         self.length()?;
-        if cx.region.profile.is_strict() && self.spec.as_deref().is_some_and(|s| !s.is_empty()) {
+        // The number goes before the name, as always.
+        let by_name = self.bytes.is_none_or(|n| n == 0) && self.spec.as_deref().is_some_and(|s| !s.is_empty());
+        if by_name && cx.region.profile.is_strict() {
             return Err(ApiError::invalid(
                 "KeySpec",
                 "names AES, which the region does not allow; give NumberOfBytes instead",

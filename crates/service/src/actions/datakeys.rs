@@ -23,7 +23,7 @@ use jadeseal_auth::params::{Params, Value};
 use jadeseal_crypto::{Context, CryptoError, Header, blob};
 use jadeseal_store::DataKey;
 use jadeseal_types::{
-    ApiError, DataKeyId, DataKeyState, ErrorCode as E, KeyId, Origin, SecretBytes, error::Result, limits,
+    ApiError, DataKeyId, DataKeyState, ErrorCode as E, KeyId, KeyUsage, Origin, SecretBytes, error::Result, limits,
 };
 use std::{collections::HashSet, marker::PhantomData, sync::Arc};
 
@@ -598,9 +598,11 @@ impl Target<ImportDataKey> for Importing {
         checked_tags(request.tags.as_deref().unwrap_or_default())?;
         let entry = match (request.key(), request.header()?) {
             (Some(key_id), _) => cx.svc.keys.get(&cx.scope, key_id).await?,
-            // As with Decrypt: which keys other tenants have is not to be learnt from it.
+            // As with Decrypt: which keys other tenants have is not to be learnt from it, nor anything of a key that
+            // cannot have made it.
             (None, Some(header)) => {
-                cx.svc.keys.find(&cx.scope, header.key_id).await?.ok_or(E::InvalidImportKeyMaterial)?
+                let named = cx.svc.keys.find(&cx.scope, header.key_id).await?;
+                named.filter(|entry| entry.row.usage == KeyUsage::EncryptDecrypt).ok_or(E::InvalidImportKeyMaterial)?
             }
             (None, None) => return Err(ApiError::missing("KeyId")),
         };

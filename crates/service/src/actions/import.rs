@@ -9,8 +9,9 @@ use crate::{
     schema::{Doc, answer, request},
     values::{Base64, Encoded},
     vault::{Vault, import_place},
+    workers::NotDone,
 };
-use jadeseal_crypto::{ImportKey, WrappingAlgorithm};
+use jadeseal_crypto::{ImportKey, rsa::Padding};
 use jadeseal_store::{Change, ImportParams};
 use jadeseal_types::{ApiError, ErrorCode as E, KeyId, SecretBytes, error::Result, limits};
 use subtle::ConstantTimeEq;
@@ -39,21 +40,30 @@ answer! {
     }
 }
 
+/// The API wraps imported material with RSA only.
+fn rsa_is_allowed(cx: &Cx<'_>) -> Result<()> {
+    if !cx.region.profile.is_strict() {
+        return Ok(());
+    }
+    Err(ApiError::with_text(
+        E::UnsupportedOperation,
+        "The region allows no RSA, so key material cannot be wrapped for import.",
+        "该地域不允许使用 RSA，无法包装并导入密钥材料。",
+    ))
+}
+
 impl OnKey for GetParametersForImport {
     fn key_id(&self) -> KeyId {
         self.key_id
     }
 
     fn early(&self, cx: &Cx<'_>) -> Result<()> {
-        if cx.region.profile.is_strict() {
-            return Err(ApiError::with_text(
-                E::UnsupportedOperation,
-                "The region allows no RSA, so key material cannot be wrapped for import.",
-                "该地域不允许使用 RSA，无法包装并导入密钥材料。",
-            ));
-        }
-        if WrappingAlgorithm::from_wire(&self.algorithm).is_none() {
-            return Err(ApiError::invalid("WrappingAlgorithm", "is unknown", "取值未知"));
+        rsa_is_allowed(cx)?;
+        if Padding::from_wire(&self.algorithm).is_none() {
+            let names: Vec<_> = Padding::ALL.iter().map(|p| p.wire()).collect();
+            let names = names.join(", ");
+            let (en, zh) = (format!("must be one of {names}"), format!("必须为以下之一：{names}"));
+            return Err(ApiError::invalid("WrappingAlgorithm", &en, &zh));
         }
         if self.spec != "RSA_2048" {
             return Err(ApiError::invalid("WrappingKeySpec", "must be RSA_2048", "必须为 RSA_2048"));
@@ -66,7 +76,7 @@ impl Action for GetParametersForImport {
     const SPEC: Spec = Spec {
         name: "GetParametersForImport",
         access: Access::Write,
-        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkStateNotSupport, E::NotExternalCmk],
+        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkStateNotSupport, E::NotExternalCmk, E::UnsupportedOperation],
         doc: Doc("Returns a wrapping key and a token for ImportKeyMaterial.", "获取导入密钥材料所需的公钥和令牌。"),
     };
     type On = Cmk<Known>;
@@ -77,15 +87,14 @@ impl Action for GetParametersForImport {
         apply(row, Step::PrepareImport, cx.now)?;
         let domain = cx.svc.vault.newest(cx.scope.account()).await?;
         let expires = cx.now + limits::IMPORT_TOKEN_SECONDS;
-        cx.commit_with_rsa_pair(|private| {
-            let pair = ImportKey::from_pkcs8(private.expose()).map_err(ApiError::internal)?;
+        cx.commit_with_rsa_pair(|pair| {
             let mut token = vec![0; TOKEN_BYTES];
             jadeseal_crypto::random::fill(&mut token).map_err(ApiError::internal)?;
             let params = ImportParams {
                 key_id: row.key_id,
                 token_digest: jadeseal_crypto::sha256(&token),
                 algorithm: self.algorithm.clone(),
-                wrapped_private: domain.seal(&import_place(row), private.expose()).map_err(ApiError::internal)?,
+                wrapped_private: domain.seal(&import_place(row), pair.pkcs8.expose()).map_err(ApiError::internal)?,
                 domain_version: domain.version(),
                 expires,
                 failures: 0,
@@ -93,7 +102,7 @@ impl Action for GetParametersForImport {
             let answer = ImportParameters {
                 key_id: row.key_id,
                 token: Base64(token),
-                public_key: Base64(pair.public_spki()),
+                public_key: Base64(pair.spki.clone()),
                 valid_to: expires,
             };
             Ok((vec![Change::PutImport(params)], answer))
@@ -118,6 +127,7 @@ impl OnKey for ImportKeyMaterial {
     }
 
     fn early(&self, cx: &Cx<'_>) -> Result<()> {
+        rsa_is_allowed(cx)?;
         let valid_to = self.valid_to.unwrap_or(0);
         if valid_to != 0 && (valid_to <= cx.now || valid_to > limits::MAX_VALID_TO) {
             return Err(ApiError::invalid(
@@ -142,6 +152,7 @@ impl Action for ImportKeyMaterial {
             E::CmkStateNotSupport,
             E::TokenExpired,
             E::NotExternalCmk,
+            E::UnsupportedOperation,
         ],
         doc: Doc("Imports key material into an EXTERNAL CMK.", "导入密钥材料。"),
     };
@@ -191,7 +202,7 @@ impl ImportKeyMaterial {
         }
         let sealed_by = cx.svc.vault.domain(cx.scope.account(), params.domain_version).await?;
         let private = sealed_by.open(&import_place(row), &params.wrapped_private).map_err(ApiError::internal)?;
-        let algorithm = WrappingAlgorithm::from_wire(&params.algorithm)
+        let algorithm = Padding::from_wire(&params.algorithm)
             .ok_or_else(|| ApiError::internal("unknown wrapping algorithm in a row"))?;
         // Before decrypting, or callers that come at once would get more attempts than there are.
         let limit = limits::IMPORT_TOKEN_FAILURES;
@@ -199,22 +210,24 @@ impl ImportKeyMaterial {
         match cx.commit_unrecorded(vec![take]).await {
             Ok(_) => {}
             Err(CommitError::Conflict) => return Err(E::TokenExpired.into()),
-            Err(CommitError::Api(e)) => return Err(e),
+            Err(e) => return Err(e.into()),
         }
         let wrapped = self.material.0.clone();
         let computed = cx.svc.workers.run(move || {
             let pair = ImportKey::from_pkcs8(private.expose()).map_err(ApiError::internal)?;
             Ok(pair.unwrap(algorithm, &wrapped).ok())
         });
-        let unwrapped = match computed.await.flatten() {
-            Ok(unwrapped) => unwrapped.filter(|m| m.len() == row.suite.material_len()),
-            Err(e) => {
+        let unwrapped: Result<_> = match computed.await {
+            Err(e @ (NotDone::Busy | NotDone::Closed)) => {
                 // Nothing has been decrypted.
                 let back = Change::ReturnImportAttempt { key_id: row.key_id, token_digest: params.token_digest };
                 cx.commit_unrecorded(vec![back]).await?;
-                return Err(e);
+                return Err(e.into());
             }
+            Err(e @ NotDone::Panicked) => return Err(e.into()),
+            Ok(done) => done,
         };
+        let unwrapped = unwrapped?.filter(|m| m.len() == row.suite.material_len());
         Ok((unwrapped.ok_or(E::DecryptMaterialError)?, params.token_digest))
     }
 }

@@ -167,7 +167,7 @@ impl Action for CreateKey {
         };
         match usage {
             KeyUsage::DecryptRsa2048 | KeyUsage::SignRsa2048 => {
-                cx.commit_with_rsa_pair(|material| Ok((vec![create(material)?], ()))).await?;
+                cx.commit_with_rsa_pair(|pair| Ok((vec![create(&pair.pkcs8)?], ()))).await?;
             }
             KeyUsage::EncryptDecrypt => {
                 let material = jadeseal_crypto::random::secret(cmk.suite.material_len()).map_err(ApiError::internal)?;

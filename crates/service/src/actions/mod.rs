@@ -22,7 +22,7 @@ use crate::{
 };
 use jadeseal_auth::params::Params;
 use jadeseal_crypto::PrivateKey;
-use jadeseal_types::{ApiError, ErrorCode, KeyId, error::Result};
+use jadeseal_types::{ApiError, ErrorCode, KeyId, KeyUsage, error::Result};
 use std::{marker::PhantomData, sync::Arc};
 
 /// Every family of actions. What runs is what stands here.
@@ -78,6 +78,10 @@ pub trait OnKey {
     fn early(&self, _cx: &Cx<'_>) -> Result<()> {
         Ok(())
     }
+    /// The refusal when there is no such key.
+    fn missing(_cx: &Cx<'_>) -> ErrorCode {
+        ErrorCode::CmkNotFound
+    }
 }
 
 /// What a loaded key must satisfy before an action sees it.
@@ -92,6 +96,15 @@ pub struct Known;
 impl Demand for Known {
     fn check(_: &KeyEntry, _: &Cx<'_>) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Any state, but not a key that the region has ceased to permit: for what gives a key new material.
+pub struct Permitted;
+
+impl Demand for Permitted {
+    fn check(entry: &KeyEntry, cx: &Cx<'_>) -> Result<()> {
+        permitted(entry, cx)
     }
 }
 
@@ -135,10 +148,13 @@ demands! {
 /// Refuses a key that its usage, its state or the region does not let be used.
 fn usable(entry: &KeyEntry, purpose: Use, cx: &Cx<'_>) -> Result<()> {
     allow(&entry.row, purpose, cx.now)?;
-    if !cx.region.profile.permits(entry.row.usage, entry.row.suite) {
-        return Err(ErrorCode::UnsupportedKeyUsageInCurrentRegion.into());
-    }
-    Ok(())
+    permitted(entry, cx)
+}
+
+/// Refuses a key that was made before its region became strict.
+fn permitted(entry: &KeyEntry, cx: &Cx<'_>) -> Result<()> {
+    let permits = cx.region.profile.permits(entry.row.usage, entry.row.suite);
+    if permits { Ok(()) } else { Err(ErrorCode::UnsupportedKeyUsageInCurrentRegion.into()) }
 }
 
 /// A CMK of the caller's scope that satisfies a demand.
@@ -147,6 +163,45 @@ pub struct Cmk<D> {
     demand: PhantomData<D>,
 }
 
+/// Computes something with the private key of an asymmetric CMK, on a thread for such work. The key is checked when the
+/// call arrives and once more when its turn comes: after DisableKey has returned, nothing begins with the key.
+pub(crate) async fn compute<T: Send + 'static>(
+    mut entry: Arc<KeyEntry>,
+    version: u32,
+    check: impl Fn(&KeyEntry) -> Result<()>,
+    cx: &Cx<'_>,
+    work: impl Fn(&PrivateKey) -> T + Send + Sync + 'static,
+) -> Result<T> {
+    let work = Arc::new(work);
+    for _ in 0..MAX_TRIES {
+        let key_id = entry.row.key_id;
+        let key = cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?;
+        let key = key.ok_or_else(|| ApiError::internal(format!("key {key_id} lacks version {version}")))?;
+        if is_quick(key.usage()) {
+            return Ok(work(&key));
+        }
+        let (at_its_turn, work) = (entry.clone(), work.clone());
+        let done = cx.svc.workers.run(move || (!at_its_turn.is_replaced()).then(|| work(&key))).await?;
+        if let Some(done) = done {
+            return Ok(done);
+        }
+        entry = cx.svc.keys.get(&cx.scope, key_id).await?;
+        check(&entry)?;
+    }
+    Err(ApiError::internal(format!("key {} kept changing", entry.row.key_id)))
+}
+
+/// Whether what a key is for takes about as long as the rest of a request. P-256 signs in 16 µs and verifies in 50,
+/// ML-KEM takes 20 to 25; handing a computation over to another thread and back costs the processor 10 to 20. Done at
+/// once, a request to sign took 35 µs in all instead of 50, one to verify 77 instead of 97. And it does not stand in
+/// line behind RSA.
+fn is_quick(usage: KeyUsage) -> bool {
+    matches!(usage, KeyUsage::SignP256 | KeyUsage::DecryptKyber)
+}
+
+/// Each try waits for its turn, in which a key hardly changes once.
+const MAX_TRIES: usize = 16;
+
 impl<D> Cmk<D> {
     /// The private key of an asymmetric CMK.
     async fn private_key(&self, cx: &Cx<'_>) -> Result<Arc<PrivateKey>> {
@@ -154,15 +209,16 @@ impl<D> Cmk<D> {
         let key = cx.svc.keys.asymmetric(&cx.scope, &self.entry, version).await?;
         key.ok_or_else(|| ApiError::internal(format!("key {key_id} lacks version {version}")))
     }
+}
 
-    /// Computes something with the private key of an asymmetric CMK, on a thread for such work.
+impl<D: Demand> Cmk<D> {
+    /// See [`compute`].
     async fn compute<T: Send + 'static>(
         &self,
         cx: &Cx<'_>,
-        work: impl FnOnce(&PrivateKey) -> T + Send + 'static,
+        work: impl Fn(&PrivateKey) -> T + Send + Sync + 'static,
     ) -> Result<T> {
-        let key = self.private_key(cx).await?;
-        cx.svc.workers.run(move || work(&key)).await
+        compute(self.entry.clone(), self.entry.row.current_version, |entry| D::check(entry, cx), cx, work).await
     }
 }
 
@@ -175,7 +231,7 @@ impl<A: OnKey + Sync, D: Demand> Target<A> for Cmk<D> {
 
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
         request.early(cx)?;
-        let entry = cx.svc.keys.get(&cx.scope, request.key_id()).await?;
+        let entry = cx.svc.keys.find(&cx.scope, request.key_id()).await?.ok_or_else(|| A::missing(cx))?;
         D::check(&entry, cx)?;
         Ok(Cmk { entry, demand: PhantomData })
     }

@@ -3,7 +3,7 @@
 use super::{
     Cmk, EncryptingPostQuantum, SigningPostQuantum, VerifyingPostQuantum,
     asymmetric::{Signed, Verified},
-    on_key,
+    compute, on_key,
     recipient::{deliver, recipient},
     usable,
 };
@@ -17,7 +17,7 @@ use crate::{
     values::{Base64, Blob, Message, Plaintext, SecretBase64, Signature},
 };
 use jadeseal_auth::params::Params;
-use jadeseal_crypto::{CryptoError, PrivateKey, pq};
+use jadeseal_crypto::{CryptoError, pq};
 use jadeseal_types::{ApiError, ErrorCode as E, KeyId, error::Result};
 use std::sync::Arc;
 
@@ -61,10 +61,7 @@ impl Action for PostQuantumCryptoEncrypt {
     async fn run(self, cmk: Cmk<EncryptingPostQuantum>, cx: &Cx<'_>) -> Result<PostQuantumEncrypted> {
         let (key_id, version) = (self.key_id, cmk.entry.row.current_version);
         let plaintext = self.plaintext.0;
-        let blob = cmk.compute(cx, move |key| match key {
-            PrivateKey::MlKem(key) => pq::seal(key, key_id, version, plaintext.expose()),
-            _ => Err(CryptoError::Invalid),
-        });
+        let blob = cmk.compute(cx, move |key| key.seal_post_quantum(key_id, version, plaintext.expose()));
         Ok(PostQuantumEncrypted { blob: Base64(blob.await?.map_err(ApiError::internal)?), key_id })
     }
 }
@@ -89,7 +86,7 @@ answer! {
 /// A post-quantum ciphertext whose key has been found in the caller's scope and may decrypt.
 pub struct PostQuantumSealed {
     entry: Arc<KeyEntry>,
-    key: Arc<PrivateKey>,
+    version: u32,
 }
 
 impl Target<PostQuantumCryptoDecrypt> for PostQuantumSealed {
@@ -103,11 +100,12 @@ impl Target<PostQuantumCryptoDecrypt> for PostQuantumSealed {
     /// As for symmetric ciphertext, a malformed blob and one of an unknown key give the same answer.
     async fn load(request: &PostQuantumCryptoDecrypt, cx: &Cx<'_>) -> Result<Self> {
         recipient(request.public_key.as_deref(), request.algorithm.as_deref(), cx)?;
-        let (key_id, version) = pq::header(&request.blob.0).map_err(|_| E::InvalidCiphertext)?;
-        let entry = cx.svc.keys.find(&cx.scope, key_id).await?.ok_or(E::InvalidCiphertext)?;
+        let (key_id, version) = pq::header(&request.blob.0).map_err(|_| invalid())?;
+        let entry = cx.svc.keys.find(&cx.scope, key_id).await?.ok_or_else(invalid)?;
         usable(&entry, Use::DecryptPostQuantum, cx)?;
-        let key = cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?.ok_or(E::InvalidCiphertext)?;
-        Ok(PostQuantumSealed { entry, key })
+        // A version that does not exist is one that nobody has encrypted with.
+        cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?.ok_or_else(invalid)?;
+        Ok(PostQuantumSealed { entry, version })
     }
 }
 
@@ -115,13 +113,7 @@ impl Action for PostQuantumCryptoDecrypt {
     const SPEC: Spec = Spec {
         name: "PostQuantumCryptoDecrypt",
         access: Access::Use,
-        errors: &[
-            E::EncryptionError,
-            E::InvalidCiphertext,
-            E::CmkNotFound,
-            E::CmkDisabled,
-            E::UnsupportedKeyUsageInCurrentRegion,
-        ],
+        errors: &[E::EncryptionError, E::InvalidCiphertext, E::CmkDisabled, E::UnsupportedKeyUsageInCurrentRegion],
         doc: Doc("Decrypts what PostQuantumCryptoEncrypt made.", "解密后量子密文。"),
     };
     type On = PostQuantumSealed;
@@ -131,22 +123,26 @@ impl Action for PostQuantumCryptoDecrypt {
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
         let key_id = sealed.entry.row.key_id;
         cx.note(key_id);
-        let opened = cx.svc.workers.run(move || match &*sealed.key {
-            PrivateKey::MlKem(key) => pq::open(key, &self.blob.0),
-            _ => Err(CryptoError::Invalid),
-        });
+        let check = |entry: &KeyEntry| usable(entry, Use::DecryptPostQuantum, cx);
+        let blob = self.blob.0;
+        let opened = compute(sealed.entry, sealed.version, check, cx, move |key| key.open_post_quantum(&blob));
         let plaintext = opened.await?.map_err(|e| match e {
-            CryptoError::Invalid => E::InvalidCiphertext.into(),
+            CryptoError::Invalid => invalid(),
             CryptoError::Unavailable(_) => ApiError::internal(e),
         })?;
         Ok(PostQuantumDecrypted { key_id, plaintext: deliver(plaintext, recipient, cx).await? })
     }
 }
 
+/// One answer for everything that can be wrong with a ciphertext, which has no encryption context here.
+fn invalid() -> ApiError {
+    ApiError::with_text(E::InvalidCiphertext, "The ciphertext is invalid.", "密文无效。")
+}
+
 request! {
     /// Signs with a post-quantum key.
     PostQuantumCryptoSign {
-        required message: Message = "Message", docs::MESSAGE;
+        required message: Message = "Message", Doc("Message, base64 of 1 to 4096 bytes.", "消息，1 到 4096 字节数据的 base64。");
         required key_id: KeyId = "KeyId", docs::KEY_ID;
     }
 }
@@ -162,10 +158,7 @@ impl Action for PostQuantumCryptoSign {
     type Response = Signed;
 
     async fn run(self, cmk: Cmk<SigningPostQuantum>, cx: &Cx<'_>) -> Result<Signed> {
-        let signature = cmk.compute(cx, move |key| match key {
-            PrivateKey::MlDsa(key) => key.sign(&self.message.0),
-            _ => Err(CryptoError::Invalid),
-        });
+        let signature = cmk.compute(cx, move |key| key.sign_post_quantum(&self.message.0));
         Ok(Signed { signature: Base64(signature.await?.map_err(ApiError::internal)?) })
     }
 }
@@ -175,7 +168,7 @@ request! {
     PostQuantumCryptoVerify {
         required key_id: KeyId = "KeyId", docs::KEY_ID;
         required signature: Signature = "SignatureValue", docs::SIGNATURE;
-        required message: Message = "Message", docs::MESSAGE;
+        required message: Message = "Message", Doc("Message, base64 of 1 to 4096 bytes.", "消息，1 到 4096 字节数据的 base64。");
     }
 }
 
@@ -196,10 +189,7 @@ impl Action for PostQuantumCryptoVerify {
     type Response = Verified;
 
     async fn run(self, cmk: Cmk<VerifyingPostQuantum>, cx: &Cx<'_>) -> Result<Verified> {
-        let valid = cmk.compute(cx, move |key| match key {
-            PrivateKey::MlDsa(key) => key.verify(&self.message.0, &self.signature.0),
-            _ => Err(CryptoError::Invalid),
-        });
+        let valid = cmk.compute(cx, move |key| key.verify_post_quantum(&self.message.0, &self.signature.0));
         Ok(Verified { valid: valid.await?.map_err(ApiError::internal)? })
     }
 }

@@ -1,6 +1,6 @@
 //! Rotation: a new version of the material under the same key id; old ciphertext stays readable.
 
-use super::{Cmk, Empty, Known, MemberAccount, OnKey, on_key, own_account_only};
+use super::{Cmk, Empty, Known, MemberAccount, OnKey, Permitted, on_key, own_account_only};
 use crate::{
     action::{Access, Action, Spec, family},
     cx::Cx,
@@ -48,14 +48,15 @@ impl Action for EnableKeyRotation {
             E::CmkStateNotSupport,
             E::ExternalCmkCanNotRotate,
             E::RotateNotSupported,
+            E::UnsupportedKeyUsageInCurrentRegion,
             E::NotRoleOperation,
         ],
         doc: Doc("Has a CMK rotated every RotateDays days.", "开启主密钥自动轮换。"),
     };
-    type On = Cmk<Known>;
+    type On = Cmk<Permitted>;
     type Response = Empty;
 
-    async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Empty> {
+    async fn run(self, cmk: Cmk<Permitted>, cx: &Cx<'_>) -> Result<Empty> {
         let days = self.days.unwrap_or(*limits::ROTATE_DAYS.end());
         cx.step(cmk.entry.row.key_id, Step::EnableRotation(days)).await?;
         Ok(Empty {})
@@ -137,13 +138,20 @@ impl Action for RotateKey {
     const SPEC: Spec = Spec {
         name: "RotateKey",
         access: Access::Write,
-        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkStateNotSupport, E::RotateNotSupported, E::RotateRateLimited],
+        errors: &[
+            E::InvalidKeyId,
+            E::CmkNotFound,
+            E::CmkStateNotSupport,
+            E::RotateNotSupported,
+            E::UnsupportedKeyUsageInCurrentRegion,
+            E::RotateRateLimited,
+        ],
         doc: Doc("Rotates a CMK now; once in 24 hours.", "立即轮换主密钥，24 小时一次。"),
     };
-    type On = Cmk<Known>;
+    type On = Cmk<Permitted>;
     type Response = Rotated;
 
-    async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Rotated> {
+    async fn run(self, cmk: Cmk<Permitted>, cx: &Cx<'_>) -> Result<Rotated> {
         let domain = cx.svc.vault.newest(cx.scope.account()).await?;
         let task_id = cx.svc.new_key_id()?.to_string();
         cx.change_key(cmk.entry.row.key_id, |row| Ok((rotation(&domain, row, Step::RotateOnDemand, cx.now)?, ())))

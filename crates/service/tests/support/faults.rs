@@ -115,9 +115,6 @@ pass_on! {
     fn add_root(rows: Vec<RootRow>) -> ();
     fn replace_root_slots(version: u32, rows: Vec<RootRow>) -> ();
     fn drop_root(version: u32) -> ();
-    fn pooled() -> Vec<PooledKey>;
-    fn add_pooled(key: PooledKey) -> ();
-    fn drop_pooled(ids: &[KeyId]) -> ();
     fn outbox_pending() -> Vec<(u64, Vec<u8>)>;
     fn outbox_done(ids: &[u64]) -> ();
     fn meta_get(key: &str) -> Option<Vec<u8>>;

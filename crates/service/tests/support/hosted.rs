@@ -1,7 +1,6 @@
 //! Calls about hosted data keys.
 
 use super::{Kms, User};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 /// A well-formed id that nothing has.
@@ -11,10 +10,6 @@ pub const NOT_FOUND: &str = "ResourceUnavailable.DataKeyNotFound";
 
 pub fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
-}
-
-pub fn b64(bytes: impl AsRef<[u8]>) -> String {
-    STANDARD.encode(bytes)
 }
 
 /// `base` with other members.

@@ -3,6 +3,7 @@
 
 pub mod faults;
 pub mod hosted;
+pub mod keys;
 
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue};
@@ -100,6 +101,7 @@ impl Kms {
             log: Arc::new(log),
             regions: Regions::new(conf.collect()).unwrap(),
             clock: clock.clone(),
+            rsa_pool_file: Some(dir.path().join("rsa-pool")),
             limits: Limits { cached_keys: 1_000, replay_entries: 100_000, rsa_pool: 2, ..Limits::default() },
             create: true,
         };
@@ -109,9 +111,15 @@ impl Kms {
 
     /// Stops and starts again on the same data.
     pub async fn restart(self) -> Self {
+        self.restart_after(|| ()).await
+    }
+
+    /// Stops, lets something happen, and starts again.
+    pub async fn restart_after(self, between: impl FnOnce()) -> Self {
         let Kms { dir, clock, svc, store, regions, .. } = self;
         svc.close().await.unwrap();
         drop((svc, store));
+        between();
         Self::open(dir, clock, regions).await
     }
 

@@ -33,7 +33,7 @@ macro_rules! store_conformance {
         $crate::store_conformance!(@mount $factory, system:
             accounts_and_access_keys, access_key_revisions, touching_never_moves_back, roots_and_slots,
             account_under_old_root_is_refused, rewrapping, more_domains, drop_root_is_refused, account_races_rekey,
-            pooled_keys, outbox, meta_values, closed);
+            outbox, meta_values, closed);
     };
     (@mount $factory:ident, $group:ident: $($case:ident),+) => {
         mod $group {
@@ -178,11 +178,6 @@ pub fn access_key(account: u64, name: &str) -> AccessKeyRow {
         last_used: 0,
         revision: 0,
     }
-}
-
-/// The n-th pair of the pool.
-pub fn pooled(n: u32, root_version: u32) -> PooledKey {
-    PooledKey { id: id(n), root_version, wrapped: vec![n as u8; 60], create_time: 100 - u64::from(n) }
 }
 
 /// One slot of a root key.

@@ -195,32 +195,6 @@ pub async fn account_races_rekey(store: S) {
     assert_eq!(store.count_domains_under(8).await.unwrap(), 60);
 }
 
-/// A pooled pair is taken once, with the commit that uses it or not at all, and goes with its root key.
-pub async fn pooled_keys(store: S) {
-    rooted(&store).await;
-    for n in 1..=4 {
-        store.add_pooled(pooled(n, 1)).await.unwrap();
-    }
-    assert_eq!(store.add_pooled(pooled(1, 1)).await, Err(StoreError::Conflict), "an id in use");
-    assert_eq!(store.add_pooled(pooled(9, 2)).await, Err(StoreError::Conflict), "not the current root key");
-    assert_eq!(store.pooled().await.unwrap(), [pooled(4, 1), pooled(3, 1), pooled(2, 1), pooled(1, 1)]);
-    let here = home();
-    let taking = |n: u32, key_n: u32| {
-        let create = Change::CreateKey { cmk: key(&here, key_n), version: Some(version(key_n, 1)), tags: vec![] };
-        Commit { changes: vec![Change::TakePooled(id(n)), create], outbox: None }
-    };
-    store.commit(&here, taking(2, 20)).await.unwrap();
-    assert_eq!(store.commit(&here, taking(2, 21)).await, Err(StoreError::Conflict), "taken");
-    assert_eq!(store.key(&here, id(21)).await.unwrap(), None);
-    assert_eq!(store.commit(&here, taking(3, 20)).await, Err(StoreError::AliasTaken));
-    assert_eq!(store.pooled().await.unwrap(), [pooled(4, 1), pooled(3, 1), pooled(1, 1)], "a failed commit takes none");
-    store.drop_pooled(&[id(4), id(99)]).await.unwrap();
-    store.add_root(vec![root(2, "a")]).await.unwrap();
-    store.add_pooled(pooled(5, 2)).await.unwrap();
-    store.drop_root(1).await.unwrap();
-    assert_eq!(store.pooled().await.unwrap(), [pooled(5, 2)]);
-}
-
 /// Audit records wait, in order, until they are done with; their ids do not come back.
 pub async fn outbox(store: S) {
     let here = home();

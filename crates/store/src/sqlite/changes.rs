@@ -89,11 +89,6 @@ impl Apply<'_> {
                 self.require(*key_id)?;
                 self.run(of_key!("DELETE FROM import_param WHERE cmk = ", ""), *key_id, &[])?;
             }
-            Change::TakePooled(id) => {
-                if self.conn.prepare_cached("DELETE FROM pooled_key WHERE id = ?1")?.execute([id.as_bytes()])? == 0 {
-                    return Err(StoreError::Conflict);
-                }
-            }
             Change::Bind(binding) => {
                 self.bind(binding)?;
                 return Ok(Some(binding.key_id));

@@ -329,19 +329,6 @@ impl Store for SqliteStore {
         self.write_call(true, move |c| system::drop_root(c, version)).await
     }
 
-    async fn pooled(&self) -> Result<Vec<PooledKey>> {
-        self.read(system::pooled).await
-    }
-
-    async fn add_pooled(&self, key: PooledKey) -> Result<()> {
-        self.write(move |c| system::add_pooled(c, &key)).await
-    }
-
-    async fn drop_pooled(&self, ids: &[KeyId]) -> Result<()> {
-        let ids = ids.to_vec();
-        self.write_call(true, move |c| system::drop_pooled(c, &ids)).await
-    }
-
     async fn outbox_pending(&self) -> Result<Vec<(u64, Vec<u8>)>> {
         self.read(system::outbox_pending).await
     }

@@ -105,7 +105,7 @@ fn current_version(conn: &Connection) -> Result<Option<u32>> {
 
 /// What leads from each version to the next, beginning with an empty file. A step that has been released never
 /// changes.
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, POOL, DATA_KEYS];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS];
 
 /// Version 1. Ids are BLOBs of 16 bytes, enumerations their codes, times Unix seconds.
 ///
@@ -190,15 +190,7 @@ CREATE INDEX import_param_expires ON import_param (expires);
 CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL) STRICT;
 ";
 
-/// Version 2: key pairs made ahead of time.
-const POOL: &str = "
-CREATE TABLE pooled_key (
-    id BLOB PRIMARY KEY CHECK (length(id) = 16), root_version INTEGER NOT NULL, wrapped BLOB NOT NULL,
-    create_time INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-";
-
-/// Version 3: hosted data keys.
+/// Version 2: hosted data keys.
 ///
 /// The wrapped data key has a table of its own, so that lists read and changes write small rows. The two list indexes
 /// are as those of `cmk`; `data_key_cmk` is for the destruction of a CMK, which takes its data keys with it.

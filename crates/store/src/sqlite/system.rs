@@ -4,7 +4,7 @@ use super::keys::all;
 use super::rows::{self, bound, num, sql_id};
 use crate::error::{Result, StoreError};
 use crate::model::*;
-use jadeseal_types::{AccountId, KeyId, SecretId};
+use jadeseal_types::{AccountId, SecretId};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashSet;
 
@@ -168,34 +168,7 @@ pub(super) fn drop_root(conn: &Connection, version: u32) -> Result<()> {
     if state == RootState::Current || count_domains_under(conn, version)? > 0 {
         return Err(StoreError::Conflict);
     }
-    conn.execute("DELETE FROM pooled_key WHERE root_version = ?1", [version])?;
     conn.execute("DELETE FROM root WHERE version = ?1", [version])?;
-    Ok(())
-}
-
-pub(super) fn pooled(conn: &Connection) -> Result<Vec<PooledKey>> {
-    all(conn, "SELECT id, root_version, wrapped, create_time FROM pooled_key ORDER BY create_time, id", [], |r| {
-        Ok(PooledKey {
-            id: rows::key_id(r, 0)?,
-            root_version: r.get(1)?,
-            wrapped: r.get(2)?,
-            create_time: rows::count(r, 3)?,
-        })
-    })
-}
-
-pub(super) fn add_pooled(conn: &Connection, key: &PooledKey) -> Result<()> {
-    require_current(conn, key.root_version)?;
-    conn.execute(
-        "INSERT INTO pooled_key (id, root_version, wrapped, create_time) VALUES (?1, ?2, ?3, ?4)",
-        params![key.id.as_bytes(), key.root_version, key.wrapped, num(key.create_time)?],
-    )?;
-    Ok(())
-}
-
-pub(super) fn drop_pooled(conn: &Connection, ids: &[KeyId]) -> Result<()> {
-    let mut drop = conn.prepare_cached("DELETE FROM pooled_key WHERE id = ?1")?;
-    ids.iter().try_for_each(|id| drop.execute([id.as_bytes()]).map(|_| ()))?;
     Ok(())
 }
 
