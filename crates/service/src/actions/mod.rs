@@ -2,6 +2,7 @@
 
 pub(crate) mod asymmetric;
 pub(crate) mod crypto;
+pub(crate) mod datakey_import;
 pub(crate) mod datakeys;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -32,6 +33,7 @@ pub const FAMILIES: &[&[Entry]] = &[
     rotation::FAMILY,
     crypto::FAMILY,
     datakeys::FAMILY,
+    datakey_import::FAMILY,
     asymmetric::FAMILY,
     postquantum::FAMILY,
     import::FAMILY,
