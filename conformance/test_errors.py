@@ -304,9 +304,9 @@ def test_region_may_be_left_out(server):
     assert client.code("ListKeys") is None
 
 
-def test_hosted_data_keys_are_refused_plainly(kms, key):
-    code = kms.code("GenerateDataKey", KeyId=key, KeySpec="AES_256", IsHostedByKms=1, DataKeyName="x")
-    assert code in ("UnsupportedOperation", "InvalidParameter")
+def test_a_hosted_data_key_needs_a_name(kms, key):
+    assert kms.code("GenerateDataKey", KeyId=key, KeySpec="AES_256", IsHostedByKms=1) == "MissingParameter"
+    assert kms.code("GenerateDataKey", KeyId=key, KeySpec="AES_256", IsHostedByKms=2) == "InvalidParameter"
     assert kms.code("GenerateDataKey", KeyId=key, KeySpec="AES_256", IsHostedByKms=0) is None
 
 

@@ -204,6 +204,7 @@ def test_answers_have_the_published_members(main, action):
         main.call("EnableKeyRotation", KeyId=on.key)
     if action == "UnbindCloudResource":
         main.call("BindCloudResource", **VALID["BindCloudResource"](on))
+    on.bring_data_key({"CancelDataKeyDeletion": "PendingDelete", "ScheduleDataKeyDeletion": "Disabled"}.get(action))
     check(main.call(action, **VALID[action](on)), PUBLISHED["actions"][action]["response"], action)
 
 

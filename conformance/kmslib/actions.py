@@ -58,6 +58,10 @@ REFUSALS = {
     "PostQuantumCryptoDecrypt": {"Disabled": OFF, "PendingDelete": OFF},
     "PostQuantumCryptoSign": _signing,
     "PostQuantumCryptoVerify": _showing,
+    "ImportDataKey": {
+        "Disabled": OFF, "PendingImport": STATE, "PendingDelete": "ResourceUnavailable.KeyPendingDelete",
+        "Archived": ARCHIVED,
+    },
     "BindCloudResource": {s: STATE for s in STATES if s != "Enabled"},
     "UnbindCloudResource": {s: "ResourceUnavailable.CloudResourceBindingNotFound" for s in STATES},
 }
@@ -115,6 +119,10 @@ class Subject:
             self.token = got["ImportToken"]
             self.wrapped = wrap(material, got["PublicKey"], "RSAES_OAEP_SHA_256")
         self._use(usage)
+        self.data_key = None
+        if usage == "ENCRYPT_DECRYPT":
+            hosted = {"IsHostedByKms": 1, "DataKeyName": alias("subject")}
+            self.data_key = client.call("GenerateDataKey", KeyId=self.key, NumberOfBytes=16, **hosted)["DataKeyId"]
         for step in {
             "Enabled": [],
             "Disabled": [("DisableKey", {})],
@@ -124,6 +132,13 @@ class Subject:
         }[state]:
             client.call(step[0], KeyId=self.key, **step[1])
         assert client.call("DescribeKey", KeyId=self.key)["KeyMetadata"]["KeyState"] == state
+
+    def bring_data_key(self, state):
+        """Takes the data key from Enabled to another state."""
+        if state in ("Disabled", "PendingDelete"):
+            self.client.call("DisableDataKey", DataKeyId=self.data_key)
+        if state == "PendingDelete":
+            self.client.call("ScheduleDataKeyDeletion", DataKeyId=self.data_key, PendingWindowInDays=7)
 
     def _use(self, usage):
         """Makes what the key is to decrypt or verify later."""
@@ -147,6 +162,10 @@ class Subject:
 
 def _key(**more):
     return lambda s: {"KeyId": s.key} | {k: (v(s) if callable(v) else v) for k, v in more.items()}
+
+
+def _data_key(**more):
+    return lambda s: {"DataKeyId": s.data_key} | {k: (v(s) if callable(v) else v) for k, v in more.items()}
 
 
 # A valid call of every action on a subject. `ReEncrypt` gets its source blob from the test.
@@ -174,6 +193,21 @@ VALID = {
     "Decrypt": lambda s: {"CiphertextBlob": s.blob},
     "ReEncrypt": lambda s: {"CiphertextBlob": s.blob, "DestinationKeyId": s.key},
     "GenerateDataKey": _key(KeySpec="AES_256"),
+    "ImportDataKey": _key(DataKeyName=lambda s: s.alias("matrix"), ImportType=2, ImportKeyMaterial=b64(b"matrix")),
+    "DescribeDataKey": _data_key(),
+    "DescribeDataKeys": lambda s: {"DataKeyIds": [s.data_key]},
+    "ListDataKeys": lambda s: {},
+    "ListDataKeyDetail": _key(),
+    "EnableDataKey": _data_key(),
+    "EnableDataKeys": lambda s: {"DataKeyIds": [s.data_key]},
+    "DisableDataKey": _data_key(),
+    "DisableDataKeys": lambda s: {"DataKeyIds": [s.data_key]},
+    "UpdateDataKeyName": _data_key(DataKeyName=lambda s: s.alias("matrix")),
+    "UpdateDataKeyDescription": _data_key(Description="matrix"),
+    "ScheduleDataKeyDeletion": _data_key(PendingWindowInDays=7),
+    "CancelDataKeyDeletion": _data_key(),
+    "GetDataKeyPlaintext": _data_key(),
+    "GetDataKeyCiphertextBlob": _data_key(),
     "GenerateRandom": lambda s: {"NumberOfBytes": 16},
     "GetParametersForImport": _key(WrappingAlgorithm="RSAES_OAEP_SHA_256", WrappingKeySpec="RSA_2048"),
     "ImportKeyMaterial": _key(ImportToken=lambda s: s.token, EncryptedKeyMaterial=lambda s: s.wrapped),

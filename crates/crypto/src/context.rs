@@ -52,6 +52,28 @@ impl Context {
         Ok(Context(out.into_boxed_slice()))
     }
 
+    /// Reads the canonical encoding back, as it was kept. Anything else gives none.
+    pub fn from_encoded(encoded: &[u8]) -> Option<Context> {
+        let mut rest = encoded;
+        let mut text = || {
+            let (len, after) = rest.split_first_chunk()?;
+            let (text, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;
+            rest = after;
+            std::str::from_utf8(text).ok().map(|text| (text, after.is_empty()))
+        };
+        let mut last: Option<&str> = None;
+        let mut done = encoded.is_empty();
+        while !done {
+            let (name, _) = text()?;
+            if last.is_some_and(|last| last >= name) {
+                return None;
+            }
+            last = Some(name);
+            (_, done) = text()?;
+        }
+        Some(Context(encoded.into()))
+    }
+
     /// True when there is no pair.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -113,6 +135,29 @@ mod tests {
         assert_eq!(a, b);
         assert_eq!(a.encoded(), b"\0\0\0\x01a\0\0\0\x011\0\0\0\x01b\0\0\0\x012");
         assert_ne!(a, Context::parse(r#"{"b":"1","a":"2"}"#).unwrap());
+    }
+
+    #[test]
+    fn the_encoding_is_read_back_and_nothing_else() {
+        for json in ["", r#"{"a":""}"#, r#"{"b":"2","a":"1","键":"值"}"#] {
+            let context = Context::parse(json).unwrap();
+            assert_eq!(Context::from_encoded(context.encoded()), Some(context));
+        }
+        let whole = Context::parse(r#"{"a":"1","b":"2"}"#).unwrap();
+        for cut in 1..whole.encoded().len() {
+            // Between the pairs it is an encoding too.
+            assert_eq!(Context::from_encoded(&whole.encoded()[..cut]).is_some(), cut == 10, "{cut}");
+        }
+        let pair = |name: &[u8]| [&[0, 0, 0, 1], name, &[0, 0, 0, 0]].concat();
+        for bad in [
+            [pair(b"b"), pair(b"a")].concat(),
+            [pair(b"a"), pair(b"a")].concat(),
+            pair(b"\xff"),
+            vec![0; 9],
+            vec![0xff; 8],
+        ] {
+            assert_eq!(Context::from_encoded(&bad), None, "{bad:?}");
+        }
     }
 
     #[test]

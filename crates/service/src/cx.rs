@@ -244,7 +244,8 @@ impl Cx<'_> {
     }
 }
 
-const MAX_TRIES: usize = 16;
+/// How often a compare-and-swap is tried.
+pub(crate) const MAX_TRIES: usize = 16;
 
 /// Why a commit did not happen.
 #[derive(Debug)]
@@ -313,11 +314,15 @@ async fn commit_now(
             _ => None,
         })
         .collect();
-    let named: Vec<KeyId> = changes.iter().map(Change::key_id).collect();
+    let of_data_keys =
+        changes.iter().any(|c| matches!(c, Change::UpdateDataKey { .. } | Change::DestroyDataKey { .. }));
+    let named: Vec<KeyId> = changes.iter().filter_map(Change::key_id).collect();
     let committed = match svc.store.commit(scope, Commit { changes, outbox: record.map(<[u8]>::to_vec) }).await {
         Ok(committed) => committed,
         Err(StoreError::Conflict) => return Err(CommitError::Conflict),
         Err(StoreError::AliasTaken) => return Err(CommitError::Api(ErrorCode::AliasAlreadyExists.into())),
+        Err(StoreError::NameTaken) => return Err(CommitError::Api(ErrorCode::DataKeyNameAlreadyExists.into())),
+        Err(StoreError::NotFound) if of_data_keys => return Err(CommitError::Api(ErrorCode::DataKeyNotFound.into())),
         Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
         Err(e) => {
             // It may have happened all the same, where only the store's answer was lost: look again.

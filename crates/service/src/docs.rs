@@ -9,6 +9,12 @@ macro_rules! docs {
 docs! {
     KEY_ID = "Id of the CMK.", "主密钥 ID。";
     KEY_IDS = "Ids of 1 to 100 CMKs, none twice.", "1 到 100 个主密钥 ID，不可重复。";
+    DATA_KEY_ID = "Id of the hosted data key.", "托管数据密钥 ID。";
+    DATA_KEY_IDS = "Ids of 1 to 100 hosted data keys, none twice.", "1 到 100 个托管数据密钥 ID，不可重复。";
+    DATA_KEY_NAME = "Name of the data key, unique among those of its account and region.", "数据密钥名称，在账号和地域的数据密钥中唯一。";
+    DATA_KEY_DESCRIPTION = "Description, at most 100 bytes.", "描述，最多 100 字节。";
+    DATA_KEY_METADATA = "Metadata of the data key.", "数据密钥元数据。";
+    DATA_KEY_METADATAS = "Metadata of the data keys.", "数据密钥元数据列表。";
     ALIAS = "Name of the key, unique in its account and region.", "密钥别名，在账号和地域内唯一。";
     DESCRIPTION = "Description, at most 1024 bytes.", "描述，最多 1024 字节。";
     KEY_USAGE = "What the key is for; ENCRYPT_DECRYPT by default.", "密钥用途，默认 ENCRYPT_DECRYPT。";

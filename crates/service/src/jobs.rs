@@ -10,8 +10,8 @@ use crate::{
     lifecycle::{Step, apply},
 };
 use jadeseal_audit::{Access, Principal};
-use jadeseal_store::{Change, Cmk};
-use jadeseal_types::{ApiError, KeyState, error::Result};
+use jadeseal_store::{Change, Cmk, Scope};
+use jadeseal_types::{ApiError, DataKeyState, KeyId, KeyState, error::Result};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -87,6 +87,7 @@ pub async fn pass(svc: &Arc<Service>, watch: &mut ClockWatch) -> bool {
         more |= report(svc, "expire", expire(svc, now).await);
         more |= report(svc, "expire_import", forget_imports(svc, now).await);
         more |= report(svc, "delete", delete(svc, now).await);
+        more |= report(svc, "delete_data_key", delete_data_keys(svc, now).await);
     }
     report(svc, "audit_outbox", svc.journal.sweep().await.map(|()| 0));
     report(svc, "access_key_use", save_uses(svc).await);
@@ -116,9 +117,26 @@ async fn delete(svc: &Arc<Service>, now: u64) -> Result<usize> {
             continue;
         }
         let change = Change::DestroyKey { key_id: row.key_id, revision: row.revision };
-        if each(svc, &row, change_of(svc, &row, "DeleteKeyAtDate", vec![change]).await) {
+        if each(svc, row.key_id, change_of(svc, &row, "DeleteKeyAtDate", vec![change]).await) {
             count += 1;
             tracing::info!(key = %row.key_id, account = %row.account, "key destroyed at its deletion date");
+        }
+    }
+    Ok(count)
+}
+
+async fn delete_data_keys(svc: &Arc<Service>, now: u64) -> Result<usize> {
+    let due = svc.store.due_data_key_deletions(now, BATCH).await.map_err(ApiError::internal)?;
+    let mut count = 0;
+    for row in due {
+        if row.state != DataKeyState::PendingDelete || row.deletion_date == 0 || row.deletion_date > now {
+            continue;
+        }
+        let id = row.data_key_id.0;
+        let change = Change::DestroyDataKey { data_key_id: row.data_key_id, revision: row.revision };
+        if each(svc, id, record_change(svc, row.scope(), id, "DeleteDataKeyAtDate", vec![change]).await) {
+            count += 1;
+            tracing::info!(data_key = %id, account = %row.account, "data key destroyed at its deletion date");
         }
     }
     Ok(count)
@@ -132,7 +150,7 @@ async fn expire(svc: &Arc<Service>, now: u64) -> Result<usize> {
             Ok(changes) => change_of(svc, &row, "ExpireKeyMaterial", changes).await,
             Err(e) => Err(e),
         };
-        count += usize::from(each(svc, &row, done));
+        count += usize::from(each(svc, row.key_id, done));
     }
     Ok(count)
 }
@@ -147,7 +165,7 @@ async fn rotate(svc: &Arc<Service>, now: u64) -> Result<usize> {
     let mut count = 0;
     for row in due {
         let done = rotate_one(svc, &row, now).await;
-        count += usize::from(each(svc, &row, done));
+        count += usize::from(each(svc, row.key_id, done));
     }
     Ok(count)
 }
@@ -166,10 +184,10 @@ async fn rotate_one(svc: &Arc<Service>, row: &Cmk, now: u64) -> Result<bool> {
 
 /// One key that fails must not keep the others from their turn: it is logged, counted and left for the
 /// next pass.
-fn each(svc: &Service, row: &Cmk, outcome: Result<bool>) -> bool {
+fn each(svc: &Service, id: KeyId, outcome: Result<bool>) -> bool {
     outcome.unwrap_or_else(|e| {
         svc.metrics.job("key", "failed", 1);
-        tracing::error!(key = %row.key_id, cause = e.internal_cause().unwrap_or(""), "background job failed: {e}");
+        tracing::error!(key = %id, cause = e.internal_cause().unwrap_or(""), "background job failed: {e}");
         false
     })
 }
@@ -184,22 +202,32 @@ async fn save_uses(svc: &Arc<Service>) -> Result<usize> {
     Ok(0)
 }
 
-/// Commits a job's changes of one key. False when somebody else changed the key first; the next pass
-/// looks at it again.
 async fn change_of(svc: &Arc<Service>, row: &Cmk, action: &'static str, changes: Vec<Change>) -> Result<bool> {
+    record_change(svc, row.scope(), row.key_id, action, changes).await
+}
+
+/// Commits a job's changes of one key or data key. False when somebody else changed it first; the next pass
+/// looks at it again.
+async fn record_change(
+    svc: &Arc<Service>,
+    scope: Scope,
+    id: KeyId,
+    action: &'static str,
+    changes: Vec<Change>,
+) -> Result<bool> {
     if changes.is_empty() {
         return Ok(false);
     }
     let draft = Draft::new(Facts {
-        account: Some(row.account),
+        account: Some(scope.account()),
         principal: Principal::Service,
         action: action.into(),
-        region: row.region.as_str().to_owned().into(),
+        region: scope.region().as_str().to_owned().into(),
         access: Access::Write,
         ..Facts::unknown(svc.clock.wall(), crate::pipeline::request_id())
     });
-    draft.note(row.key_id);
-    match commit(svc, row.scope(), changes, Some(draft.records())).await {
+    draft.note(id);
+    match commit(svc, scope, changes, Some(draft.records())).await {
         Ok(_) => Ok(true),
         Err(CommitError::Conflict) => Ok(false),
         Err(e) => Err(e.into()),

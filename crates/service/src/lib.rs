@@ -11,6 +11,7 @@ mod credentials;
 mod cx;
 mod docs;
 mod export;
+pub mod hosting;
 pub mod jobs;
 mod journal;
 mod keys;

@@ -244,6 +244,10 @@ pub enum Use {
     Encrypt,
     /// GenerateDataKey.
     MakeDataKey,
+    /// ImportDataKey.
+    ImportDataKey,
+    /// GetDataKeyPlaintext.
+    ReadDataKey,
     /// Decrypt, source of ReEncrypt.
     Decrypt,
     /// GetPublicKey.
@@ -270,7 +274,9 @@ impl Use {
     /// True for a key of the right usage.
     fn fits(self, usage: KeyUsage) -> bool {
         match self {
-            Use::Encrypt | Use::MakeDataKey | Use::Decrypt => usage == KeyUsage::EncryptDecrypt,
+            Use::Encrypt | Use::MakeDataKey | Use::ImportDataKey | Use::ReadDataKey | Use::Decrypt => {
+                usage == KeyUsage::EncryptDecrypt
+            }
             Use::ShowPublicKey => usage != KeyUsage::EncryptDecrypt,
             Use::DecryptRsa => usage == KeyUsage::DecryptRsa2048,
             Use::DecryptSm2 => usage == KeyUsage::DecryptSm2,
@@ -290,7 +296,9 @@ impl Use {
             Use::DecryptPostQuantum => {
                 ApiError::with_text(ErrorCode::InvalidCiphertext, "The ciphertext is invalid.", "密文无效。")
             }
-            Use::MakeDataKey | Use::DecryptRsa | Use::DecryptSm2 => ErrorCode::InvalidKeyUsage.into(),
+            Use::MakeDataKey | Use::ImportDataKey | Use::ReadDataKey | Use::DecryptRsa | Use::DecryptSm2 => {
+                ErrorCode::InvalidKeyUsage.into()
+            }
             _ => ApiError::invalid("KeyId", "names a key of another usage", "所指密钥的用途不支持该操作"),
         }
     }
@@ -299,13 +307,19 @@ impl Use {
     fn works_archived(self) -> bool {
         match self {
             Use::Decrypt
+            | Use::ReadDataKey
             | Use::ShowPublicKey
             | Use::DecryptRsa
             | Use::DecryptSm2
             | Use::Verify
             | Use::DecryptPostQuantum
             | Use::VerifyPostQuantum => true,
-            Use::Encrypt | Use::MakeDataKey | Use::Sign | Use::EncryptPostQuantum | Use::SignPostQuantum => false,
+            Use::Encrypt
+            | Use::MakeDataKey
+            | Use::ImportDataKey
+            | Use::Sign
+            | Use::EncryptPostQuantum
+            | Use::SignPostQuantum => false,
         }
     }
 
@@ -313,8 +327,11 @@ impl Use {
     fn wrong_state(self, state: KeyState) -> ErrorCode {
         use ErrorCode as E;
         match (self, state) {
-            (Use::MakeDataKey, KeyState::PendingDelete) => E::KeyPendingDelete,
-            (Use::Encrypt | Use::MakeDataKey | Use::EncryptPostQuantum, KeyState::Archived) => E::CmkArchived,
+            (Use::MakeDataKey | Use::ImportDataKey, KeyState::PendingDelete) => E::KeyPendingDelete,
+            (Use::Encrypt | Use::MakeDataKey | Use::ImportDataKey | Use::EncryptPostQuantum, KeyState::Archived) => {
+                E::CmkArchived
+            }
+            (Use::ImportDataKey | Use::ReadDataKey, KeyState::Disabled) => E::CmkDisabled,
             (Use::Encrypt | Use::MakeDataKey | Use::Decrypt | Use::EncryptPostQuantum | Use::DecryptPostQuantum, _) => {
                 E::CmkDisabled
             }

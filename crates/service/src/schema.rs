@@ -207,6 +207,8 @@ to_wire! {
     bool => Type::Bool;
     jadeseal_types::KeyId => Type::String;
     jadeseal_types::KeyState => Type::String;
+    jadeseal_types::DataKeyId => Type::String;
+    jadeseal_types::DataKeyState => Type::String;
     jadeseal_types::KeyUsage => Type::String;
     jadeseal_types::Alias => Type::String;
     jadeseal_types::Region => Type::String;

@@ -4,7 +4,7 @@ use crate::schema::{FromValue, ToWire, Type};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jadeseal_auth::params::Value;
 use jadeseal_crypto::Context;
-use jadeseal_types::{Alias, ApiError, ErrorCode, KeyId, SecretBytes, error::Result, limits};
+use jadeseal_types::{Alias, ApiError, DataKeyId, ErrorCode, KeyId, SecretBytes, error::Result, limits};
 use std::io;
 use zeroize::Zeroizing;
 
@@ -34,6 +34,55 @@ impl FromValue for MaybeKeyId {
             Value::Str(s) if s.is_empty() => Ok(MaybeKeyId(None)),
             _ => KeyId::from_value(value, name).map(|id| MaybeKeyId(Some(id))),
         }
+    }
+}
+
+impl FromValue for DataKeyId {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        KeyId::parse(&text(value, name)?).map(DataKeyId).ok_or_else(|| {
+            let (en, zh) = ("is not a well-formed data key id", "不是合法的数据密钥 ID");
+            ApiError::about(ErrorCode::InvalidDataKeyId, name, en, zh)
+        })
+    }
+}
+
+/// Name of a data key; the rule is that of aliases (decision 23).
+pub struct DataKeyName(pub Alias);
+
+impl FromValue for DataKeyName {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        let parsed = Alias::parse(&text(value, name)?).filter(|alias| !alias.is_reserved());
+        parsed.map(DataKeyName).ok_or_else(|| ErrorCode::InvalidDataKeyName.into())
+    }
+}
+
+/// Name of a data key that may be absent as an empty string too.
+pub struct MaybeDataKeyName(pub Option<Alias>);
+
+impl FromValue for MaybeDataKeyName {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        match &value {
+            Value::Str(s) if s.is_empty() => Ok(MaybeDataKeyName(None)),
+            _ => DataKeyName::from_value(value, name).map(|parsed| MaybeDataKeyName(Some(parsed.0))),
+        }
+    }
+}
+
+/// A data key to be imported, in clear or as a ciphertext blob; none when it is not base64 of at most the length of
+/// the longer one. What is wrong with it, the kind of import says.
+pub struct DataKeyMaterial(pub Option<SecretBytes>);
+
+impl DataKeyMaterial {
+    const MAX: usize = limits::MAX_RANDOM_BYTES as usize + jadeseal_crypto::blob::OVERHEAD;
+}
+
+impl FromValue for DataKeyMaterial {
+    const TYPE: Type = Type::String;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        Ok(DataKeyMaterial(decode(&text(value, name)?, Self::MAX).map(SecretBytes::new)))
     }
 }
 

@@ -3,8 +3,8 @@
 //! Nothing here is on the hot path: a domain key is opened once and kept.
 
 use jadeseal_root::{DomainKey, DomainRecord, Keyring, Place, Purpose, RootRecord, Seal, SealSource};
-use jadeseal_store::{Cmk, DomainRow, KeyVersion, RootRow, Store, StoreError};
-use jadeseal_types::{AccountId, ApiError, KeyId, SecretBytes, Suite, error::Result};
+use jadeseal_store::{Cmk, DataKeyMaterial, DomainRow, KeyVersion, RootRow, Store, StoreError};
+use jadeseal_types::{AccountId, ApiError, DataKeyId, KeyId, SecretBytes, Suite, error::Result};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
 
@@ -148,6 +148,23 @@ impl Vault {
         }
         Ok(KeyVersion { key_id: cmk.key_id, version, create_time: now, domain_version: domain.version(), wrapped })
     }
+
+    /// Seals what is kept of a data key under the account's newest domain key.
+    pub fn seal_data_key(domain: &DomainKey, cmk: &Cmk, id: DataKeyId, kept: &[u8]) -> Result<DataKeyMaterial> {
+        let place = data_key_place(cmk, &id);
+        let wrapped = domain.seal(&place, kept).map_err(ApiError::internal)?;
+        // As with key material: it must never become the only copy if it does not open again.
+        if !domain.open(&place, &wrapped).map_err(ApiError::internal)?.ct_eq(kept) {
+            return Err(ApiError::internal("a wrapped data key does not open to itself"));
+        }
+        Ok(DataKeyMaterial { data_key_id: id, domain_version: domain.version(), wrapped })
+    }
+
+    /// Opens what is kept of a data key of a CMK.
+    pub async fn open_data_key(&self, cmk: &Cmk, material: &DataKeyMaterial) -> Result<SecretBytes> {
+        let domain = self.domain(cmk.account, material.domain_version).await?;
+        domain.open(&data_key_place(cmk, &material.data_key_id), &material.wrapped).map_err(ApiError::internal)
+    }
 }
 
 fn material_place(cmk: &Cmk, version: u32) -> Place<'_> {
@@ -165,6 +182,11 @@ fn material_place(cmk: &Cmk, version: u32) -> Place<'_> {
 /// Where the private half of an import key pair is bound to.
 pub fn import_place(cmk: &Cmk) -> Place<'_> {
     Place { purpose: Purpose::ImportKey, ..material_place(cmk, 0) }
+}
+
+/// Where a hosted data key is bound to. Its CMK is named inside, in the header of its ciphertext.
+fn data_key_place<'a>(cmk: &'a Cmk, id: &'a DataKeyId) -> Place<'a> {
+    Place { purpose: Purpose::DataKey, key_id: id.0.as_bytes(), ..material_place(cmk, 0) }
 }
 
 /// Where the SecretKey of an access key is bound to.

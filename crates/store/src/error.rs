@@ -15,6 +15,9 @@ pub enum StoreError {
     /// Another key of the same account and region has the alias.
     #[error("the alias is taken")]
     AliasTaken,
+    /// Another data key of the same account and region has the name.
+    #[error("the name is taken")]
+    NameTaken,
     /// No such row, or not in the caller's scope.
     #[error("no such row")]
     NotFound,

@@ -17,8 +17,8 @@ pub mod store;
 
 pub use error::{Result, StoreError};
 pub use model::{
-    AccessKeyRow, AccountRow, Binding, Change, Cmk, Commit, Committed, DomainRow, ImportParams, KeyQuery, KeyVersion,
-    Page, Role, RootRow, RootState, Rotation, Scope, Tag,
+    AccessKeyRow, AccountRow, Binding, Change, Cmk, Commit, Committed, DataKey, DataKeyMaterial, DataKeyQuery,
+    DomainRow, ImportParams, KeyQuery, KeyVersion, Page, Role, RootRow, RootState, Rotation, Scope, Tag,
 };
 pub use sqlite::{Options, SqliteStore};
 pub use store::Store;

@@ -1,11 +1,14 @@
 //! The rows, as plain data. Times are Unix seconds. Wrapped bytes print as their length.
 
 use jadeseal_auth::Caller;
-use jadeseal_types::{AccountId, Alias, AppId, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId, Suite, Uin};
+use jadeseal_types::{
+    AccountId, Alias, AppId, DataKeyId, DataKeyState, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId,
+    Suite, Uin,
+};
 use std::fmt;
 
 /// What a caller may touch: one account in one region. Made from an authenticated caller, or from a row
-/// that a system query returned to a background job ([`Cmk::scope`]); there is no third way, so that
+/// that a system query returned to a background job ([`Cmk::scope`], [`DataKey::scope`]); there is no third way, so that
 /// code that would reach another tenant does not compile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
@@ -116,6 +119,61 @@ pub struct KeyVersion {
     /// Version of the account's domain key that wraps it.
     pub domain_version: u32,
     /// The wrapped material.
+    pub wrapped: Vec<u8>,
+}
+
+/// A hosted data key's row: everything but the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataKey {
+    /// Id, unique in the whole store.
+    pub data_key_id: DataKeyId,
+    /// The CMK that encrypts it, of the same account and region. Never changes.
+    pub cmk: KeyId,
+    /// The CMK's alias. Kept by the store; the value in a change is ignored.
+    pub cmk_alias: Alias,
+    /// The tenant it belongs to. Never changes.
+    pub account: AccountId,
+    /// The region it lives in. Never changes.
+    pub region: Region,
+    /// Unique among the data keys of its account and region, whatever the state.
+    pub name: Alias,
+    /// Free text.
+    pub description: String,
+    /// Its length. Never changes.
+    pub bytes: u32,
+    /// Where it comes from. Never changes.
+    pub origin: Origin,
+    /// State.
+    pub state: DataKeyState,
+    /// The user or a cloud product. Never changes.
+    pub owner: Owner,
+    /// The principal that had it made. Never changes.
+    pub creator: Uin,
+    /// When it was created. Never changes.
+    pub create_time: u64,
+    /// When it will be destroyed; 0 = not scheduled.
+    pub deletion_date: u64,
+    /// The HSM cluster of its CMK; empty = none. Never changes.
+    pub hsm_cluster: String,
+    /// Counts the changes of the row, from 1. What compare-and-swap compares.
+    pub revision: u64,
+}
+
+impl DataKey {
+    /// The scope the data key is in, for jobs that act on rows of all accounts.
+    pub fn scope(&self) -> Scope {
+        Scope { account: self.account, region: self.region.clone() }
+    }
+}
+
+/// A hosted data key itself, wrapped. Never changes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DataKeyMaterial {
+    /// The data key.
+    pub data_key_id: DataKeyId,
+    /// Version of the account's domain key that wraps it.
+    pub domain_version: u32,
+    /// The wrapped ciphertext.
     pub wrapped: Vec<u8>,
 }
 
@@ -248,7 +306,7 @@ pub struct Binding {
     pub create_time: u64,
 }
 
-/// A tag of a key.
+/// A tag of a key or a data key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// Unique per key.
@@ -310,6 +368,52 @@ impl Default for KeyQuery {
     }
 }
 
+/// What a list of data keys shows. Filters are joined by AND.
+#[derive(Clone, Debug)]
+pub struct DataKeyQuery {
+    /// Whose data keys.
+    pub role: Role,
+    /// In any of these states; empty = in every state.
+    pub states: Vec<DataKeyState>,
+    /// Of this origin.
+    pub origin: Option<Origin>,
+    /// Of this CMK.
+    pub cmk: Option<KeyId>,
+    /// Of this length.
+    pub bytes: Option<u32>,
+    /// As [`KeyQuery::search`], in the data key id and the name.
+    pub search: Option<String>,
+    /// In exactly this HSM cluster; the empty text = outside any.
+    pub hsm_cluster: Option<String>,
+    /// As [`KeyQuery::tags`].
+    pub tags: Vec<(String, Vec<String>)>,
+    /// As [`KeyQuery::ascending`], ties by data key id.
+    pub ascending: bool,
+    /// Rows to leave out at the start.
+    pub offset: u64,
+    /// Most rows to return.
+    pub limit: u64,
+}
+
+impl Default for DataKeyQuery {
+    /// The account's own data keys, newest first, the first ten.
+    fn default() -> Self {
+        DataKeyQuery {
+            role: Role::Own,
+            states: Vec::new(),
+            origin: None,
+            cmk: None,
+            bytes: None,
+            search: None,
+            hsm_cluster: None,
+            tags: Vec::new(),
+            ascending: false,
+            offset: 0,
+            limit: jadeseal_types::limits::DEFAULT_PAGE,
+        }
+    }
+}
+
 /// Part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
@@ -319,7 +423,7 @@ pub struct Page<T> {
     pub items: Vec<T>,
 }
 
-/// One change of a [`Commit`]. A key outside the scope is `NotFound` for each of them.
+/// One change of a [`Commit`]. A key or data key outside the scope is `NotFound` for each of them.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// A new key, stored with revision 1 and no bindings, with its first material, if any. `Conflict` when
@@ -343,7 +447,8 @@ pub enum Change {
     /// Removes all versions of the material; fine when there is none. Nothing of it stays readable, see
     /// [`Change::destroys`].
     DropVersions(KeyId),
-    /// Removes the key with its versions, tags, bindings and import parameters. The alias is free from then on.
+    /// Removes the key with its versions, tags, bindings, import parameters and data keys. Alias and names are free
+    /// from then on.
     DestroyKey {
         /// The key.
         key_id: KeyId,
@@ -383,21 +488,46 @@ pub enum Change {
         /// The resource.
         resource_id: String,
     },
+    /// A new data key, stored with revision 1. `NotFound` when its CMK is not in the scope, `Conflict` when the id is
+    /// in use, `NameTaken` when the name is.
+    CreateDataKey {
+        /// The row.
+        key: DataKey,
+        /// The data key itself, of the same id.
+        material: DataKeyMaterial,
+        /// Its tags; a tag key given twice is `Conflict`.
+        tags: Vec<Tag>,
+    },
+    /// Compare-and-swap: the row's revision must equal `key.revision` (else `Conflict`); stored with revision + 1.
+    /// What [`DataKey`] says never changes is left as it is.
+    UpdateDataKey {
+        /// The row as it should be, with the revision it was read with.
+        key: DataKey,
+    },
+    /// Removes the data key with all that belongs to it. The name is free from then on.
+    DestroyDataKey {
+        /// The data key.
+        data_key_id: DataKeyId,
+        /// Must be the row's, else `Conflict`.
+        revision: u64,
+    },
 }
 
 impl Change {
-    /// The key that the change is about.
-    pub fn key_id(&self) -> KeyId {
+    /// The CMK whose row, material or belongings the change may change. A data key is none of them: nothing of its CMK
+    /// changes with it.
+    pub fn key_id(&self) -> Option<KeyId> {
         match self {
-            Change::CreateKey { cmk, .. } | Change::UpdateKey { cmk } => cmk.key_id,
-            Change::AddVersion(version) => version.key_id,
-            Change::PutImport(import) => import.key_id,
-            Change::Bind(binding) => binding.key_id,
-            Change::DropVersions(key_id) | Change::DropImport(key_id) => *key_id,
+            Change::CreateKey { cmk, .. } | Change::UpdateKey { cmk } => Some(cmk.key_id),
+            Change::AddVersion(version) => Some(version.key_id),
+            Change::PutImport(import) => Some(import.key_id),
+            Change::Bind(binding) => Some(binding.key_id),
+            Change::DropVersions(key_id) | Change::DropImport(key_id) => Some(*key_id),
             Change::DestroyKey { key_id, .. }
             | Change::TakeImportAttempt { key_id, .. }
             | Change::ReturnImportAttempt { key_id, .. }
-            | Change::Unbind { key_id, .. } => *key_id,
+            | Change::Unbind { key_id, .. } => Some(*key_id),
+            Change::CreateDataKey { .. } | Change::UpdateDataKey { .. } | Change::DestroyDataKey { .. } => None,
         }
     }
 
@@ -407,13 +537,16 @@ impl Change {
         match self {
             // Replacing a wrapping key destroys the one before.
             Change::DropVersions(_) | Change::DestroyKey { .. } | Change::DropImport(_) | Change::PutImport(_) => true,
+            Change::DestroyDataKey { .. } => true,
             Change::CreateKey { .. }
             | Change::UpdateKey { .. }
             | Change::AddVersion(_)
             | Change::TakeImportAttempt { .. }
             | Change::ReturnImportAttempt { .. }
             | Change::Bind(_)
-            | Change::Unbind { .. } => false,
+            | Change::Unbind { .. }
+            | Change::CreateDataKey { .. }
+            | Change::UpdateDataKey { .. } => false,
         }
     }
 }
@@ -433,7 +566,8 @@ pub struct Committed {
     /// Id of the audit record; greater than that of every record stored before it.
     pub outbox_id: Option<u64>,
     /// The rows of the keys that were created, updated, bound or unbound, as stored, with their new revisions:
-    /// each key once, in the order of the first change that named it. Destroyed keys are left out.
+    /// each key once, in the order of the first change that named it. Destroyed keys are left out, and so are data
+    /// keys, which nobody caches.
     pub keys: Vec<Cmk>,
 }
 
@@ -460,6 +594,7 @@ macro_rules! debug_by_length {
 }
 
 debug_by_length!(KeyVersion { key_id, version, create_time, domain_version } { wrapped });
+debug_by_length!(DataKeyMaterial { data_key_id, domain_version } { wrapped });
 debug_by_length!(DomainRow { account, version, root_version, revision } { wrapped });
 debug_by_length!(RootRow { version, slot, seal_kind, state, create_time } { params, wrapped });
 debug_by_length!(AccessKeyRow { secret_id, account, uin, domain_version, enabled, create_time, last_used, revision }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::model::*;
 use async_trait::async_trait;
-use jadeseal_types::{AccountId, KeyId, KeyState, SecretId};
+use jadeseal_types::{AccountId, DataKeyId, KeyId, KeyState, SecretId};
 
 /// Where the rows are.
 ///
@@ -52,7 +52,33 @@ pub trait Store: Send + Sync + 'static {
     /// What counts against the quota: the user's own keys in every state but PendingDelete.
     async fn count_own(&self, scope: &Scope) -> Result<u64>;
 
+    // ---- data keys, within a scope ----
+
+    /// One data key.
+    async fn data_key(&self, scope: &Scope, id: DataKeyId) -> Result<Option<DataKey>>;
+
+    /// Several data keys at one moment, in the order of the ids.
+    async fn data_keys(&self, scope: &Scope, ids: &[DataKeyId]) -> Result<Vec<Option<DataKey>>>;
+
+    /// A data key itself, wrapped.
+    async fn data_key_material(&self, scope: &Scope, id: DataKeyId) -> Result<Option<DataKeyMaterial>>;
+
+    /// The tags of a data key, by tag key.
+    async fn data_key_tags(&self, scope: &Scope, id: DataKeyId) -> Result<Vec<Tag>>;
+
+    /// The rows and the total of a query, of one moment.
+    async fn list_data_keys(&self, scope: &Scope, query: DataKeyQuery) -> Result<Page<DataKey>>;
+
+    /// As [`Store::list_data_keys`], with the ids alone.
+    async fn list_data_key_ids(&self, scope: &Scope, query: DataKeyQuery) -> Result<Page<DataKeyId>>;
+
+    /// What counts against the quota: the user's own data keys in every state but PendingDelete.
+    async fn count_data_keys(&self, scope: &Scope) -> Result<u64>;
+
     // ---- for background jobs and caches ----
+
+    /// Data keys in PendingDelete with `deletion_date <= now`, the earliest first, at most `limit`.
+    async fn due_data_key_deletions(&self, now: u64, limit: u64) -> Result<Vec<DataKey>>;
 
     /// Keys in PendingDelete with `deletion_date <= now`, the earliest first, at most `limit`.
     async fn due_deletions(&self, now: u64, limit: u64) -> Result<Vec<Cmk>>;

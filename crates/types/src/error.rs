@@ -59,7 +59,7 @@ error_codes! {
     InvalidAlias = "InvalidParameterValue.InvalidAlias", "The alias is not allowed: 1 to 60 of letters, digits, _ and -, the first a letter or digit, not starting with kms-.", "别名格式错误：1 到 60 个字母、数字、_、-，首字符为字母或数字，且不能以 kms- 开头。";
     InvalidCiphertext = "InvalidParameterValue.InvalidCiphertext", "The ciphertext or its encryption context is invalid.", "密文或其加密上下文无效。";
     InvalidDataKeyId = "InvalidParameterValue.InvalidDataKeyId", "The DataKeyId is malformed.", "DataKeyId 格式错误。";
-    InvalidDataKeyName = "InvalidParameterValue.InvalidDataKeyName", "The data key name is not allowed.", "数据密钥名称格式错误。";
+    InvalidDataKeyName = "InvalidParameterValue.InvalidDataKeyName", "The data key name is not allowed: 1 to 60 of letters, digits, _ and -, the first a letter or digit, not starting with kms-.", "数据密钥名称格式错误：1 到 60 个字母、数字、_、-，首字符为字母或数字，且不能以 kms- 开头。";
     InvalidHsmClusterId = "InvalidParameterValue.InvalidHsmClusterId", "The HsmClusterId is unknown.", "HsmClusterId 无效。";
     InvalidImportKeyMaterial = "InvalidParameterValue.InvalidImportKeyMaterial", "The imported data key is invalid.", "导入的数据密钥无效。";
     InvalidKeyId = "InvalidParameterValue.InvalidKeyId", "The KeyId is malformed.", "KeyId 格式错误。";

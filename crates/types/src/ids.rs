@@ -77,6 +77,18 @@ impl serde::Serialize for KeyId {
     }
 }
 
+/// Id of a hosted data key, written as that of a CMK. A type of its own, so that neither is looked for in the
+/// other's place; the policy and the audit log name both alike, by what is inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(transparent)]
+pub struct DataKeyId(pub KeyId);
+
+impl fmt::Display for DataKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -143,7 +155,7 @@ text_id!(
     Region
 );
 text_id!(
-    /// Alias of a CMK: 1 to 60 of `A-Za-z0-9_-`, the first a letter or digit.
+    /// Alias of a CMK or name of a data key: 1 to 60 of `A-Za-z0-9_-`, the first a letter or digit.
     Alias
 );
 text_id!(

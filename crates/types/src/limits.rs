@@ -12,6 +12,8 @@ pub const MAX_SM2_CIPHERTEXT_BYTES: usize = 256;
 pub const MAX_CONTEXT_CHARS: usize = 1024;
 /// CMK description, bytes.
 pub const MAX_DESCRIPTION_BYTES: usize = 1024;
+/// Description of a data key, bytes.
+pub const MAX_DATA_KEY_DESCRIPTION_BYTES: usize = 100;
 /// Keys named in one batch call.
 pub const MAX_BATCH_KEYS: usize = 100;
 /// `Limit` of a list call.

@@ -66,6 +66,18 @@ wire_enum!(
 );
 
 wire_enum!(
+    /// State of a hosted data key; the numbers are those of `ListDataKeyDetail.KeyState`.
+    DataKeyState {
+        /// Usable, as far as its CMK is.
+        Enabled = 1, "Enabled";
+        /// Switched off by its owner.
+        Disabled = 2, "Disabled";
+        /// Deleted for good at its deletion date.
+        PendingDelete = 3, "PendingDelete";
+    }
+);
+
+wire_enum!(
     /// What a CMK is for.
     KeyUsage {
         /// Symmetric encryption and decryption.

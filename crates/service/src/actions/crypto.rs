@@ -1,7 +1,9 @@
 //! The data plane: encryption, decryption, data keys, random bytes.
 
 use super::{
-    Account, Cmk, Encrypting, MakingDataKeys, OnKey, on_key,
+    Account, Cmk, Encrypting, MakingDataKeys, OnKey,
+    lifecycle::{NewTag, checked_tags},
+    on_key,
     recipient::{deliver, recipient},
     usable,
 };
@@ -9,14 +11,15 @@ use crate::{
     action::{Access, Action, Named, Spec, Target, family},
     cx::Cx,
     docs,
+    hosting::{Kept, NewDataKey},
     keys::KeyEntry,
     lifecycle::Use,
-    schema::{Doc, answer, object, request},
-    values::{Base64, Blob, Bounded, MaybeKeyId, Plaintext, SecretBase64},
+    schema::{Doc, answer, request},
+    values::{Base64, Blob, Bounded, MaybeDataKeyName, MaybeKeyId, Plaintext, SecretBase64},
 };
 use jadeseal_auth::params::Params;
 use jadeseal_crypto::{BlobKey, Context, CryptoError, Header, blob};
-use jadeseal_types::{ApiError, ErrorCode as E, KeyId, SecretBytes, error::Result, limits};
+use jadeseal_types::{ApiError, DataKeyId, ErrorCode as E, KeyId, Origin, SecretBytes, error::Result, limits};
 use std::sync::Arc;
 
 family![Encrypt, Decrypt, ReEncrypt, GenerateDataKey, GenerateRandom];
@@ -76,6 +79,28 @@ async fn newest(entry: &KeyEntry, cx: &Cx<'_>) -> Result<(Arc<BlobKey>, u32)> {
 async fn seal(entry: &KeyEntry, context: &Context, plaintext: &[u8], cx: &Cx<'_>) -> Result<Vec<u8>> {
     let (key, version) = newest(entry, cx).await?;
     blob::seal(&key, entry.row.key_id, version, context, plaintext).map_err(ApiError::internal)
+}
+
+/// Seals a data key that is to be kept: it must never become the only copy if it does not open again.
+pub(super) async fn seal_hosted(
+    entry: &KeyEntry,
+    context: &Context,
+    plaintext: &SecretBytes,
+    cx: &Cx<'_>,
+) -> Result<Vec<u8>> {
+    let (key, version) = newest(entry, cx).await?;
+    let blob = blob::seal(&key, entry.row.key_id, version, context, plaintext.expose()).map_err(ApiError::internal)?;
+    opens_to(&key, &blob, context, plaintext)?;
+    Ok(blob)
+}
+
+fn opens_to(key: &BlobKey, blob: &[u8], context: &Context, plaintext: &SecretBytes) -> Result<()> {
+    let opened = blob::open(key, blob, context).map_err(ApiError::internal)?;
+    if opened.ct_eq(plaintext.expose()) {
+        Ok(())
+    } else {
+        Err(ApiError::internal("a data key does not open to itself"))
+    }
 }
 
 /// A ciphertext whose key has been found in the caller's scope and may decrypt.
@@ -244,14 +269,6 @@ impl Action for ReEncrypt {
     }
 }
 
-object! {
-    /// A tag of a hosted data key.
-    DataKeyTag as "Tag" {
-        required _key: Bounded<127> = "TagKey", Doc("Key of the tag.", "标签键。");
-        required _value: Bounded<255> = "TagValue", Doc("Value of the tag.", "标签值。");
-    }
-}
-
 request! {
     /// Makes a data key.
     GenerateDataKey {
@@ -261,11 +278,11 @@ request! {
         optional context: Context = "EncryptionContext", docs::CONTEXT;
         optional public_key: String = "EncryptionPublicKey", docs::RECIPIENT_KEY;
         optional algorithm: String = "EncryptionAlgorithm", docs::RECIPIENT_ALGORITHM;
-        optional hosted: u64 = "IsHostedByKms", Doc("1 to keep the data key in the KMS; not offered yet.", "1 表示托管；尚未提供。");
-        optional _name: String = "DataKeyName", Doc("Name of a hosted data key.", "托管数据密钥名称。");
-        optional _description: String = "Description", Doc("Description of a hosted data key.", "托管数据密钥描述。");
+        optional hosted: u64 = "IsHostedByKms", Doc("1 to keep the data key in the KMS too.", "1 表示由 KMS 托管。");
+        optional name: MaybeDataKeyName = "DataKeyName", Doc("Name, which a hosted data key needs; else it has no effect.", "托管数据密钥的名称，托管时必填；否则无效。");
+        optional description: Bounded<{ limits::MAX_DATA_KEY_DESCRIPTION_BYTES }> = "Description", Doc("Description of a hosted data key, at most 100 bytes.", "托管数据密钥的描述，最多 100 字节。");
         optional hsm_cluster: String = "HsmClusterId", docs::HSM_CLUSTER;
-        optional _tags: Vec<DataKeyTag> = "Tags", Doc("Tags of a hosted data key.", "托管数据密钥标签。");
+        optional tags: Vec<NewTag> = "Tags", Doc("Tags of a hosted data key.", "托管数据密钥标签。");
     }
 }
 
@@ -275,9 +292,9 @@ answer! {
         key_id: KeyId = "KeyId", docs::KEY_ID;
         plaintext: SecretBase64 = "Plaintext", docs::PLAINTEXT;
         blob: Base64 = "CiphertextBlob", docs::BLOB;
-        data_key_id: Option<String> = "DataKeyId" nullable, Doc("Id of a hosted data key.", "托管数据密钥 ID。");
+        data_key_id: Option<DataKeyId> = "DataKeyId" nullable, Doc("Id of a hosted data key.", "托管数据密钥 ID。");
         tag_code: Option<u64> = "TagCode" nullable, docs::TAG_CODE;
-        tag_msg: Option<String> = "TagMsg" nullable, docs::TAG_MSG;
+        tag_msg: Option<&'static str> = "TagMsg" nullable, docs::TAG_MSG;
     }
 }
 
@@ -294,10 +311,15 @@ impl Action for GenerateDataKey {
             E::CmkArchived,
             E::KeyPendingDelete,
             E::EncryptionError,
-            E::UnsupportedOperation,
+            E::InvalidDataKeyName,
+            E::DataKeyNameAlreadyExists,
+            E::TagKeysDuplicated,
             E::UnsupportedKeyUsageInCurrentRegion,
         ],
-        doc: Doc("Makes a data key and returns it in clear and encrypted.", "生成数据密钥，返回明文和密文。"),
+        doc: Doc(
+            "Makes a data key, returns it in clear and encrypted, and on demand keeps it.",
+            "生成数据密钥，返回明文和密文，并可托管。",
+        ),
     };
     type On = Cmk<MakingDataKeys>;
     type Response = DataKey;
@@ -305,17 +327,31 @@ impl Action for GenerateDataKey {
     async fn run(self, cmk: Cmk<MakingDataKeys>, cx: &Cx<'_>) -> Result<DataKey> {
         let len = self.length()?;
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
+        let hosting = self.hosting()?;
         let (key, version) = newest(&cmk.entry, cx).await?;
         let context = self.context.unwrap_or_default();
         let (data_key, blob) =
             blob::seal_new(&key, cmk.entry.row.key_id, version, &context, len).map_err(ApiError::internal)?;
+        if hosting.is_some() {
+            opens_to(&key, &blob, &context, &data_key)?;
+        }
+        // Before anything is committed: it may be too long for the caller's public key.
+        let plaintext = deliver(data_key, recipient, cx).await?;
+        let (blob, data_key_id) = match hosting {
+            None => (blob, None),
+            Some(new) => {
+                let kept = Kept { context, blob };
+                let id = cx.host(new, &cmk.entry, len, &kept).await?;
+                (kept.blob, Some(id))
+            }
+        };
         Ok(DataKey {
             key_id: cmk.entry.row.key_id,
-            plaintext: deliver(data_key, recipient, cx).await?,
+            plaintext,
             blob: Base64(blob),
-            data_key_id: None,
-            tag_code: None,
-            tag_msg: None,
+            data_key_id,
+            tag_code: data_key_id.map(|_| 0),
+            tag_msg: data_key_id.map(|_| ""),
         })
     }
 }
@@ -340,19 +376,26 @@ impl OnKey for GenerateDataKey {
         if self.hsm_cluster.as_ref().is_some_and(|id| !id.is_empty()) {
             return Err(E::InvalidHsmClusterId.into());
         }
-        match self.hosted {
-            None | Some(0) => Ok(()),
-            Some(1) => Err(ApiError::with_text(
-                E::UnsupportedOperation,
-                "Hosted data keys are not supported by this release.",
-                "此版本尚不支持托管数据密钥。",
-            )),
-            Some(_) => Err(ApiError::invalid("IsHostedByKms", "must be 0 or 1", "必须为 0 或 1")),
-        }
+        self.hosting().map(drop)
     }
 }
 
 impl GenerateDataKey {
+    /// The data key to be hosted, if it is to be.
+    fn hosting(&self) -> Result<Option<NewDataKey>> {
+        match self.hosted {
+            None | Some(0) => return Ok(None),
+            Some(1) => {}
+            Some(_) => return Err(ApiError::invalid("IsHostedByKms", "must be 0 or 1", "必须为 0 或 1")),
+        }
+        Ok(Some(NewDataKey {
+            name: self.name.as_ref().and_then(|n| n.0.clone()).ok_or_else(|| ApiError::missing("DataKeyName"))?,
+            description: self.description.as_ref().map(|d| d.0.clone()).unwrap_or_default(),
+            tags: checked_tags(self.tags.as_deref().unwrap_or_default())?,
+            origin: Origin::Kms,
+        }))
+    }
+
     /// Length in bytes; `NumberOfBytes` wins over `KeySpec`.
     fn length(&self) -> Result<usize> {
         match (self.bytes, self.spec.as_deref()) {

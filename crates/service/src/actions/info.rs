@@ -60,9 +60,9 @@ answer! {
         cmk_limit: u64 = "CmkLimit" nullable, Doc("Limit of CMKs; 2147483647 is none.", "主密钥上限，2147483647 表示无限制。");
         hsm_list: Vec<ExclusiveHsm> = "ExclusiveHSMList" nullable, Doc("HSM clusters.", "HSM 集群列表。");
         hosting: bool = "IsAllowedDataKeyHosted" nullable, Doc("True when data keys can be hosted.", "是否可托管数据密钥。");
-        data_key_limit: u64 = "DataKeyLimit" nullable, Doc("Limit of hosted data keys.", "托管数据密钥上限。");
+        data_key_limit: u64 = "DataKeyLimit" nullable, Doc("Limit of hosted data keys; 2147483647 is none.", "托管数据密钥上限，2147483647 表示无限制。");
         free_data_keys: u64 = "FreeDataKeyLimit" nullable, docs::UNUSED;
-        data_keys: u64 = "DataKeyUsedCount" nullable, Doc("Hosted data keys.", "已用托管数据密钥数。");
+        data_keys: u64 = "DataKeyUsedCount" nullable, Doc("Hosted data keys that count against the limit.", "已用托管数据密钥数。");
         sync_tasks: Vec<SyncTask> = "SyncTaskList" nullable, docs::SYNC;
         sync: bool = "IsAllowedSync" nullable, docs::SYNC;
         qps: u64 = "QpsLimit" nullable, Doc("Rate limit of the account; 2147483647 is none.", "账号频率上限，2147483647 表示无限制。");
@@ -99,10 +99,10 @@ impl Action for GetServiceStatus {
             cmk_count: cx.svc.store.count_own(&cx.scope).await.map_err(ApiError::internal)?,
             cmk_limit: UNLIMITED,
             hsm_list: Vec::new(),
-            hosting: false,
-            data_key_limit: 0,
+            hosting: true,
+            data_key_limit: UNLIMITED,
             free_data_keys: 0,
-            data_keys: 0,
+            data_keys: cx.svc.store.count_data_keys(&cx.scope).await.map_err(ApiError::internal)?,
             sync_tasks: Vec::new(),
             sync: false,
             qps: UNLIMITED,

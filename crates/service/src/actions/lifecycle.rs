@@ -101,7 +101,7 @@ impl Action for CreateKey {
         if self.hsm_cluster.is_some_and(|id| !id.is_empty()) {
             return Err(E::InvalidHsmClusterId.into());
         }
-        let tags = checked_tags(self.tags.unwrap_or_default())?;
+        let tags = checked_tags(self.tags.as_deref().unwrap_or_default())?;
         if !cx.region.profile.offers(usage) {
             return Err(E::UnsupportedKeyUsageInCurrentRegion.into());
         }
@@ -182,12 +182,12 @@ impl Action for CreateKey {
     }
 }
 
-fn checked_tags(tags: Vec<NewTag>) -> Result<Vec<Tag>> {
+pub(super) fn checked_tags(tags: &[NewTag]) -> Result<Vec<Tag>> {
     if tags.len() > limits::MAX_TAGS {
         return Err(ApiError::invalid("Tags", "must name at most 50 tags", "最多 50 个标签"));
     }
     let mut seen = HashSet::new();
-    for tag in &tags {
+    for tag in tags {
         if tag.key.0.is_empty() {
             return Err(ApiError::invalid("Tags.TagKey", "must not be empty", "不能为空"));
         }
@@ -195,7 +195,7 @@ fn checked_tags(tags: Vec<NewTag>) -> Result<Vec<Tag>> {
             return Err(E::TagKeysDuplicated.into());
         }
     }
-    Ok(tags.into_iter().map(|t| Tag { key: t.key.0, value: t.value.0 }).collect())
+    Ok(tags.iter().map(|t| Tag { key: t.key.0.clone(), value: t.value.0.clone() }).collect())
 }
 
 /// A batch of keys of the caller's scope, in the order of the request.

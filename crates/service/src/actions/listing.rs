@@ -1,17 +1,26 @@
-//! Lists of CMKs: filtered, ordered and paged in the database.
+//! Lists of CMKs and data keys: filtered, ordered and paged in the database.
 
-use super::{Account, MemberAccount, metadata::KeyMetadata};
+use super::{
+    Account, MemberAccount,
+    metadata::{DataKeyMetadata, KeyMetadata},
+};
 use crate::{
     action::{Access, Action, Spec, family},
     cx::Cx,
     docs,
     schema::{Doc, answer, object, request},
-    values::Bounded,
+    values::{Bounded, MaybeKeyId},
 };
-use jadeseal_store::{KeyQuery, Role};
-use jadeseal_types::{ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, error::Result, limits};
+use jadeseal_store::{DataKeyQuery, KeyQuery, Role};
+use jadeseal_types::{
+    ApiError, DataKeyId, DataKeyState, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, error::Result, limits,
+};
 
-family![ListKeys, ListKeyDetail];
+family![ListKeys, ListKeyDetail, ListDataKeys, ListDataKeyDetail];
+
+const ORDER: Doc = Doc("0: newest first (default); 1: oldest first.", "0：按创建时间降序（默认）；1：升序。");
+const ORIGIN: Doc = Doc("TENCENT_KMS, EXTERNAL or ALL (default).", "TENCENT_KMS、EXTERNAL 或 ALL（默认）。");
+const TAG_FILTERS: Doc = Doc("Tags that must match, all of them.", "须全部匹配的标签条件。");
 
 request! {
     /// Ids of the usable CMKs.
@@ -52,10 +61,9 @@ impl Action for ListKeys {
     type Response = Ids;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Ids> {
-        let query = KeyQuery {
-            states: vec![KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport],
-            ..page(self.offset, self.limit, self.role, self.hsm_cluster)?
-        };
+        let Part { role, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster)?;
+        let states = vec![KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport];
+        let query = KeyQuery { states, role, offset, limit, ..KeyQuery::default() };
         let page = cx.svc.store.list_ids(&cx.scope, query).await.map_err(ApiError::internal)?;
         Ok(Ids { keys: page.items.into_iter().map(|key_id| Key { key_id }).collect(), total: page.total })
     }
@@ -75,12 +83,12 @@ request! {
         optional offset: u64 = "Offset", docs::OFFSET;
         optional limit: u64 = "Limit", docs::LIMIT;
         optional role: u64 = "Role", docs::ROLE;
-        optional order: u64 = "OrderType", Doc("0: newest first (default); 1: oldest first.", "0：按创建时间降序（默认）；1：升序。");
+        optional order: u64 = "OrderType", ORDER;
         optional state: u64 = "KeyState", Doc("0 all, 1 Enabled, 2 Disabled, 3 PendingDelete, 4 PendingImport, 5 Archived.", "0 全部，1 启用，2 禁用，3 计划删除，4 待导入，5 归档。");
         optional search: Bounded<256> = "SearchKeyAlias", Doc("Part of a key id or alias.", "密钥 ID 或别名的一部分。");
-        optional origin: String = "Origin", Doc("TENCENT_KMS, EXTERNAL or ALL (default).", "TENCENT_KMS、EXTERNAL 或 ALL（默认）。");
+        optional origin: String = "Origin", ORIGIN;
         optional usage: String = "KeyUsage", Doc("A usage, or ALL; empty is ENCRYPT_DECRYPT.", "密钥用途，ALL 表示全部，空为 ENCRYPT_DECRYPT。");
-        optional tags: Vec<TagFilter> = "TagFilters", Doc("Tags that must match, all of them.", "须全部匹配的标签条件。");
+        optional tags: Vec<TagFilter> = "TagFilters", TAG_FILTERS;
         optional hsm_cluster: String = "HsmClusterId", docs::HSM_CLUSTER;
         optional members: Vec<MemberAccount> = "MemberAccounts", docs::MEMBER;
     }
@@ -105,11 +113,7 @@ impl Action for ListKeyDetail {
     type Response = Details;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Details> {
-        let ascending = match self.order {
-            None | Some(0) => false,
-            Some(1) => true,
-            Some(_) => return Err(ApiError::invalid("OrderType", "must be 0 or 1", "必须为 0 或 1")),
-        };
+        let ascending = ascending(self.order)?;
         let states = match self.state {
             None | Some(0) => Vec::new(),
             Some(n) => {
@@ -117,16 +121,7 @@ impl Action for ListKeyDetail {
                 vec![state.ok_or_else(|| ApiError::invalid("KeyState", "must be 0 to 5", "必须为 0 到 5"))?]
             }
         };
-        let origin = match self.origin.as_deref() {
-            None | Some("" | "ALL") => None,
-            Some(text) => Some(Origin::from_wire(text).ok_or_else(|| {
-                ApiError::invalid(
-                    "Origin",
-                    "must be TENCENT_KMS, EXTERNAL or ALL",
-                    "必须为 TENCENT_KMS、EXTERNAL 或 ALL",
-                )
-            })?),
-        };
+        let origin = origin(self.origin.as_deref())?;
         let usage = match self.usage.as_deref() {
             None | Some("") => Some(KeyUsage::EncryptDecrypt),
             Some("ALL") => None,
@@ -134,20 +129,18 @@ impl Action for ListKeyDetail {
                 Some(KeyUsage::from_wire(text).ok_or_else(|| ApiError::invalid("KeyUsage", "is unknown", "取值未知"))?)
             }
         };
-        let filters = self.tags.unwrap_or_default();
-        if filters.len() > limits::MAX_TAGS {
-            return Err(ApiError::invalid("TagFilters", "must name at most 50 tags", "最多 50 个标签"));
-        }
-        let tags =
-            filters.into_iter().map(|f| (f.key.0, f.values.unwrap_or_default().into_iter().map(|v| v.0).collect()));
+        let Part { role, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster)?;
         let query = KeyQuery {
             states,
             usage,
             origin,
             search: self.search.map(|s| s.0).filter(|s| !s.is_empty()),
-            tags: tags.collect(),
+            tags: tag_filters(self.tags)?,
             ascending,
-            ..page(self.offset, self.limit, self.role, self.hsm_cluster)?
+            role,
+            offset,
+            limit,
+            hsm_cluster: None,
         };
         if self.members.is_some_and(|m| !m.is_empty()) {
             return Err(E::NotRoleOperation.into());
@@ -158,8 +151,164 @@ impl Action for ListKeyDetail {
     }
 }
 
-/// The parameters that both lists share.
-fn page(offset: Option<u64>, limit: Option<u64>, role: Option<u64>, cluster: Option<String>) -> Result<KeyQuery> {
+request! {
+    /// Ids of the data keys.
+    ListDataKeys {
+        optional offset: u64 = "Offset", docs::OFFSET;
+        optional limit: u64 = "Limit", docs::LIMIT;
+        optional role: u64 = "Role", docs::ROLE;
+        optional hsm_cluster: String = "HsmClusterId", docs::HSM_CLUSTER;
+    }
+}
+
+answer! {
+    /// One id.
+    ListedDataKey as "DataKey" {
+        data_key_id: DataKeyId = "DataKeyId", docs::DATA_KEY_ID;
+    }
+}
+
+answer! {
+    /// A page of ids.
+    DataKeyIds {
+        keys: Vec<ListedDataKey> = "DataKeys" nullable, Doc("Ids of the data keys.", "数据密钥 ID 列表。");
+        total: u64 = "TotalCount", docs::TOTAL;
+    }
+}
+
+impl Action for ListDataKeys {
+    const SPEC: Spec = Spec {
+        name: "ListDataKeys",
+        access: Access::Read,
+        errors: &[E::InvalidHsmClusterId],
+        doc: Doc(
+            "Lists the ids of hosted data keys that are Enabled or Disabled.",
+            "列出启用和禁用状态的托管数据密钥 ID。",
+        ),
+    };
+    type On = Account;
+    type Response = DataKeyIds;
+
+    async fn run(self, _: Account, cx: &Cx<'_>) -> Result<DataKeyIds> {
+        let Part { role, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster)?;
+        let states = vec![DataKeyState::Enabled, DataKeyState::Disabled];
+        let query = DataKeyQuery { states, role, offset, limit, ..DataKeyQuery::default() };
+        let page = cx.svc.store.list_data_key_ids(&cx.scope, query).await.map_err(ApiError::internal)?;
+        let keys = page.items.into_iter().map(|data_key_id| ListedDataKey { data_key_id }).collect();
+        Ok(DataKeyIds { keys, total: page.total })
+    }
+}
+
+request! {
+    /// Data keys with their metadata.
+    ListDataKeyDetail {
+        optional offset: u64 = "Offset", docs::OFFSET;
+        optional limit: u64 = "Limit", docs::LIMIT;
+        optional role: u64 = "Role", docs::ROLE;
+        optional order: u64 = "OrderType", ORDER;
+        optional state: u64 = "KeyState", Doc("0 all, 1 Enabled, 2 Disabled, 3 PendingDelete.", "0 全部，1 启用，2 禁用，3 计划删除。");
+        optional search: Bounded<256> = "SearchKeyAlias", Doc("Part of a data key id or name.", "数据密钥 ID 或名称的一部分。");
+        optional origin: String = "Origin", ORIGIN;
+        optional hsm_cluster: String = "HsmClusterId", docs::HSM_CLUSTER;
+        optional key_id: MaybeKeyId = "KeyId", Doc("CMK of the data keys.", "数据密钥所属的主密钥 ID。");
+        optional bytes: u64 = "DataKeyLen", Doc("Length in bytes; 0 is any.", "长度，字节，0 表示不限。");
+        optional tags: Vec<TagFilter> = "TagFilters", TAG_FILTERS;
+        optional members: Vec<MemberAccount> = "MemberAccounts", docs::MEMBER;
+    }
+}
+
+answer! {
+    /// A page of data keys.
+    DataKeyDetails {
+        keys: Vec<DataKeyMetadata> = "DataKeyMetadatas" nullable, docs::DATA_KEY_METADATAS;
+        total: u64 = "TotalCount", docs::TOTAL;
+    }
+}
+
+impl Action for ListDataKeyDetail {
+    const SPEC: Spec = Spec {
+        name: "ListDataKeyDetail",
+        access: Access::Read,
+        errors: &[E::InvalidHsmClusterId, E::InvalidKeyId, E::CmkNotFound, E::NotRoleOperation],
+        doc: Doc("Lists hosted data keys with their metadata.", "列出托管数据密钥及其元数据。"),
+    };
+    type On = Account;
+    type Response = DataKeyDetails;
+
+    async fn run(self, _: Account, cx: &Cx<'_>) -> Result<DataKeyDetails> {
+        let Part { role, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster)?;
+        let states = match self.state {
+            None | Some(0) => Vec::new(),
+            Some(n) => {
+                let state = u8::try_from(n).ok().and_then(DataKeyState::from_code);
+                vec![state.ok_or_else(|| ApiError::invalid("KeyState", "must be 0 to 3", "必须为 0 到 3"))?]
+            }
+        };
+        let bytes = match self.bytes {
+            None | Some(0) => None,
+            Some(n) if n <= limits::MAX_RANDOM_BYTES => u32::try_from(n).ok(),
+            Some(_) => return Err(ApiError::invalid("DataKeyLen", "must be at most 1024", "最大为 1024")),
+        };
+        let query = DataKeyQuery {
+            states,
+            origin: origin(self.origin.as_deref())?,
+            cmk: self.key_id.and_then(|id| id.0),
+            bytes,
+            search: self.search.map(|s| s.0).filter(|s| !s.is_empty()),
+            tags: tag_filters(self.tags)?,
+            ascending: ascending(self.order)?,
+            role,
+            offset,
+            limit,
+            hsm_cluster: None,
+        };
+        if self.members.is_some_and(|m| !m.is_empty()) {
+            return Err(E::NotRoleOperation.into());
+        }
+        if let Some(key_id) = query.cmk {
+            cx.note(key_id);
+            cx.svc.keys.get(&cx.scope, key_id).await?;
+        }
+        let page = cx.svc.store.list_data_keys(&cx.scope, query).await.map_err(ApiError::internal)?;
+        Ok(DataKeyDetails { keys: page.items.iter().map(DataKeyMetadata::of).collect(), total: page.total })
+    }
+}
+
+fn ascending(order: Option<u64>) -> Result<bool> {
+    match order {
+        None | Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(_) => Err(ApiError::invalid("OrderType", "must be 0 or 1", "必须为 0 或 1")),
+    }
+}
+
+fn origin(text: Option<&str>) -> Result<Option<Origin>> {
+    match text {
+        None | Some("" | "ALL") => Ok(None),
+        Some(text) => Origin::from_wire(text).map(Some).ok_or_else(|| {
+            ApiError::invalid("Origin", "must be TENCENT_KMS, EXTERNAL or ALL", "必须为 TENCENT_KMS、EXTERNAL 或 ALL")
+        }),
+    }
+}
+
+fn tag_filters(filters: Option<Vec<TagFilter>>) -> Result<Vec<(String, Vec<String>)>> {
+    let filters = filters.unwrap_or_default();
+    if filters.len() > limits::MAX_TAGS {
+        return Err(ApiError::invalid("TagFilters", "must name at most 50 tags", "最多 50 个标签"));
+    }
+    let values = |values: Option<Vec<Bounded<255>>>| values.unwrap_or_default().into_iter().map(|v| v.0).collect();
+    Ok(filters.into_iter().map(|f| (f.key.0, values(f.values))).collect())
+}
+
+/// Which part of a list.
+struct Part {
+    role: Role,
+    offset: u64,
+    limit: u64,
+}
+
+/// The parameters that all lists share.
+fn part(offset: Option<u64>, limit: Option<u64>, role: Option<u64>, cluster: Option<String>) -> Result<Part> {
     let limit = limit.unwrap_or(limits::DEFAULT_PAGE);
     if limit > limits::MAX_PAGE {
         return Err(ApiError::invalid("Limit", "must be at most 200", "最大为 200"));
@@ -178,5 +327,5 @@ fn page(offset: Option<u64>, limit: Option<u64>, role: Option<u64>, cluster: Opt
         None | Some("" | "default") => {}
         Some(_) => return Err(E::InvalidHsmClusterId.into()),
     }
-    Ok(KeyQuery { role, offset, limit, ..KeyQuery::default() })
+    Ok(Part { role, offset, limit })
 }

@@ -1,4 +1,4 @@
-//! `KeyMetadata`: how a CMK looks from outside.
+//! `KeyMetadata` and `DataKeyMetadata`: how a CMK and a hosted data key look from outside.
 
 use crate::{
     docs,
@@ -6,8 +6,8 @@ use crate::{
     region::edition,
     schema::{Doc, answer},
 };
-use jadeseal_store::Cmk;
-use jadeseal_types::{Alias, KeyId, KeyState, KeyUsage, limits::DAY};
+use jadeseal_store::{Cmk, DataKey};
+use jadeseal_types::{Alias, DataKeyId, DataKeyState, KeyId, KeyState, KeyUsage, limits::DAY};
 
 answer! {
     /// Metadata of a CMK.
@@ -84,6 +84,70 @@ impl KeyMetadata {
             account_uin: None,
             account_name: None,
             creator_text: cmk.creator.to_string(),
+        }
+    }
+}
+
+answer! {
+    /// Metadata of a hosted data key.
+    DataKeyMetadata as "DataKeyMetadata" {
+        data_key_id: DataKeyId = "DataKeyId", docs::DATA_KEY_ID;
+        key_id: KeyId = "KeyId", docs::KEY_ID;
+        key_name: Alias = "KeyName" nullable, Doc("Alias of the CMK.", "主密钥别名。");
+        name: Alias = "DataKeyName", docs::DATA_KEY_NAME;
+        bytes: u64 = "NumberOfBytes", Doc("Length of the data key in bytes.", "数据密钥长度，字节。");
+        create_time: u64 = "CreateTime", docs::CREATE_TIME;
+        description: String = "Description", docs::DATA_KEY_DESCRIPTION;
+        state: DataKeyState = "KeyState", Doc("State of the data key.", "数据密钥状态。");
+        creator: u64 = "CreatorUin", Doc("Uin of the creator.", "创建者 Uin。");
+        owner: String = "Owner", Doc("user, or the cloud product that had it made.", "user 或创建它的云产品。");
+        deletion_date: u64 = "DeletionDate" nullable, docs::DELETION_DATE;
+        origin: &'static str = "Origin" nullable, Doc("TENCENT_KMS, or EXTERNAL for an imported one.", "TENCENT_KMS，导入的为 EXTERNAL。");
+        hsm_cluster: String = "HsmClusterId" nullable, docs::HSM_CLUSTER;
+        resource_id: String = "ResourceId" nullable, Doc("Last segment of the data key's CAM resource.", "数据密钥在 CAM 中的资源 ID。");
+        is_sync_replica: i64 = "IsSyncReplica" nullable, docs::SYNC;
+        source_region: &'static str = "SourceRegion" nullable, docs::SYNC;
+        sync_status: i64 = "SyncStatus" nullable, docs::SYNC;
+        sync_messages: &'static str = "SyncMessages" nullable, docs::SYNC;
+        sync_start_time: u64 = "SyncStartTime" nullable, docs::SYNC;
+        sync_end_time: u64 = "SyncEndTime" nullable, docs::SYNC;
+        source_hsm_cluster: &'static str = "SourceHsmClusterId" nullable, docs::SYNC;
+        account_app_id: Option<u64> = "AccountAppId" nullable, docs::ACCOUNT;
+        account_uin: Option<u64> = "AccountUin" nullable, docs::ACCOUNT;
+        account_name: Option<String> = "AccountName" nullable, docs::ACCOUNT;
+        creator_text: String = "CreatorUinString" nullable, Doc("CreatorUin as text.", "字符串形式的创建者 Uin。");
+    }
+}
+
+impl DataKeyMetadata {
+    /// A row as it is seen.
+    pub fn of(key: &DataKey) -> Self {
+        DataKeyMetadata {
+            data_key_id: key.data_key_id,
+            key_id: key.cmk,
+            key_name: key.cmk_alias.clone(),
+            name: key.name.clone(),
+            bytes: u64::from(key.bytes),
+            create_time: key.create_time,
+            description: key.description.clone(),
+            state: key.state,
+            creator: key.creator.0,
+            owner: key.owner.wire().to_owned(),
+            deletion_date: key.deletion_date,
+            origin: key.origin.wire(),
+            hsm_cluster: key.hsm_cluster.clone(),
+            resource_id: format!("creatorUin/{}/{}", key.creator, key.data_key_id),
+            is_sync_replica: 0,
+            source_region: "",
+            sync_status: 0,
+            sync_messages: "",
+            sync_start_time: 0,
+            sync_end_time: 0,
+            source_hsm_cluster: "",
+            account_app_id: None,
+            account_uin: None,
+            account_name: None,
+            creator_text: key.creator.to_string(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod asymmetric;
 pub(crate) mod crypto;
+pub(crate) mod datakey_import;
+pub(crate) mod datakeys;
 pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod lifecycle;
@@ -30,6 +32,8 @@ pub const FAMILIES: &[&[Entry]] = &[
     listing::FAMILY,
     rotation::FAMILY,
     crypto::FAMILY,
+    datakeys::FAMILY,
+    datakey_import::FAMILY,
     asymmetric::FAMILY,
     postquantum::FAMILY,
     import::FAMILY,

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use jadeseal_store::*;
-use jadeseal_types::{AccountId, KeyId, KeyState, SecretId};
+use jadeseal_types::{AccountId, DataKeyId, KeyId, KeyState, SecretId};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -86,6 +86,14 @@ pass_on! {
     fn bindings(scope: &Scope, key_id: KeyId) -> Vec<Binding>;
     fn tags(scope: &Scope, key_id: KeyId) -> Vec<Tag>;
     fn count_own(scope: &Scope) -> u64;
+    fn data_key(scope: &Scope, id: DataKeyId) -> Option<DataKey>;
+    fn data_keys(scope: &Scope, ids: &[DataKeyId]) -> Vec<Option<DataKey>>;
+    fn data_key_material(scope: &Scope, id: DataKeyId) -> Option<DataKeyMaterial>;
+    fn data_key_tags(scope: &Scope, id: DataKeyId) -> Vec<Tag>;
+    fn list_data_keys(scope: &Scope, query: DataKeyQuery) -> Page<DataKey>;
+    fn list_data_key_ids(scope: &Scope, query: DataKeyQuery) -> Page<DataKeyId>;
+    fn count_data_keys(scope: &Scope) -> u64;
+    fn due_data_key_deletions(now: u64, limit: u64) -> Vec<DataKey>;
     fn due_deletions(now: u64, limit: u64) -> Vec<Cmk>;
     fn due_expiries(now: u64, limit: u64) -> Vec<Cmk>;
     fn due_rotations(now: u64, limit: u64) -> Vec<Cmk>;

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod faults;
+pub mod hosted;
 pub mod keys;
 
 use data_encoding::HEXLOWER;

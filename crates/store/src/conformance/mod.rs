@@ -1,13 +1,17 @@
 //! The contract of [`crate::Store`] as tests. Mount it with [`crate::store_conformance!`]; every case gets an
 //! empty store.
 
+pub mod data_keys;
 pub mod keys;
 pub mod lists;
 pub mod system;
 
 use crate::model::*;
 use crate::store::Store;
-use jadeseal_types::{AccountId, Alias, AppId, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId, Suite, Uin};
+use jadeseal_types::{
+    AccountId, Alias, AppId, DataKeyId, DataKeyState, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId,
+    Suite, Uin,
+};
 
 /// Mounts one `#[tokio::test]` per case. The factory names an async function of
 /// the module that mounts, which returns a guard (what the store
@@ -22,6 +26,10 @@ macro_rules! store_conformance {
             expired_imports_are_dropped, bindings_count, committed_rows_are_those_stored);
         $crate::store_conformance!(@mount $factory, lists:
             order_and_paging, filters, search_is_literal, tag_filters, counts, due_queries, all_keys_in_pages);
+        $crate::store_conformance!(@mount $factory, data_keys:
+            round_trip, compare_and_swap, name_is_unique_in_its_scope, destroyed_alone_and_with_its_cmk,
+            scopes_do_not_see_each_other, changes_are_all_or_nothing, racing_updates_have_one_winner,
+            order_and_paging, filters, search_is_literal, tag_filters, counts_and_due_deletions);
         $crate::store_conformance!(@mount $factory, system:
             accounts_and_access_keys, access_key_revisions, touching_never_moves_back, roots_and_slots,
             account_under_old_root_is_refused, rewrapping, more_domains, drop_root_is_refused, account_races_rekey,
@@ -96,6 +104,50 @@ pub async fn create(store: &dyn Store, scope: &Scope, keys: impl IntoIterator<It
     });
     let commit = Commit { changes: changes.collect(), outbox: None };
     store.commit(scope, commit).await.unwrap().keys
+}
+
+/// The n-th data key of a scope, of the CMK `cmk`: enabled, created at second `1000 + n`.
+pub fn data_key(scope: &Scope, n: u32, cmk: u32) -> DataKey {
+    DataKey {
+        data_key_id: DataKeyId(id(n)),
+        cmk: id(cmk),
+        cmk_alias: Alias::parse(&format!("key-{cmk}")).unwrap(),
+        account: scope.account(),
+        region: scope.region().clone(),
+        name: Alias::parse(&format!("data-{n}")).unwrap(),
+        description: String::new(),
+        bytes: 32,
+        origin: Origin::Kms,
+        state: DataKeyState::Enabled,
+        owner: Owner::User,
+        creator: Uin(7),
+        create_time: 1000 + u64::from(n),
+        deletion_date: 0,
+        hsm_cluster: String::new(),
+        revision: 1,
+    }
+}
+
+/// The n-th data key itself.
+pub fn data_key_material(n: u32) -> DataKeyMaterial {
+    DataKeyMaterial { data_key_id: DataKeyId(id(n)), domain_version: 1, wrapped: vec![n as u8; 60] }
+}
+
+/// Creates data keys and returns the rows as stored.
+pub async fn create_data_keys(
+    store: &dyn Store,
+    scope: &Scope,
+    keys: impl IntoIterator<Item = DataKey>,
+) -> Vec<DataKey> {
+    let mut ids = Vec::new();
+    let changes = keys.into_iter().map(|key| {
+        ids.push(key.data_key_id);
+        let material = DataKeyMaterial { data_key_id: key.data_key_id, ..data_key_material(7) };
+        Change::CreateDataKey { key, material, tags: Vec::new() }
+    });
+    let commit = Commit { changes: changes.collect(), outbox: None };
+    assert!(store.commit(scope, commit).await.unwrap().keys.is_empty());
+    store.data_keys(scope, &ids).await.unwrap().into_iter().flatten().collect()
 }
 
 /// A commit of one change.

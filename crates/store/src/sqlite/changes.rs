@@ -4,7 +4,7 @@
 use super::rows::{self, num, sql_id};
 use crate::error::{Result, StoreError};
 use crate::model::*;
-use jadeseal_types::KeyId;
+use jadeseal_types::{DataKeyId, KeyId};
 use rusqlite::{Connection, ToSql, params};
 
 /// A statement about the key `?1` in account `?2` and region `?3`; `{key}` in it becomes the row's number.
@@ -101,6 +101,9 @@ impl Apply<'_> {
                 self.count_bindings(*key_id, -1)?;
                 return Ok(Some(*key_id));
             }
+            Change::CreateDataKey { key, material, tags } => self.create_data_key(key, material, tags)?,
+            Change::UpdateDataKey { key } => self.update_data_key(key)?,
+            Change::DestroyDataKey { data_key_id, revision } => self.destroy_data_key(*data_key_id, *revision)?,
         }
         Ok(None)
     }
@@ -240,6 +243,11 @@ impl Apply<'_> {
         if exists { Ok(()) } else { Err(StoreError::NotFound) }
     }
 
+    /// As `run`, about a data key.
+    pub(super) fn run_data(&self, sql: &str, id: DataKeyId, rest: &[&dyn ToSql]) -> Result<usize> {
+        self.run(sql, id.0, rest)
+    }
+
     /// Runs a statement whose first three parameters are the key and the scope; returns the number of rows.
     fn run(&self, sql: &str, key_id: KeyId, rest: &[&dyn ToSql]) -> Result<usize> {
         let account = rows::sql_id(self.scope.account().0);
@@ -251,6 +259,6 @@ impl Apply<'_> {
     }
 }
 
-fn existing(rows: usize) -> Result<()> {
+pub(super) fn existing(rows: usize) -> Result<()> {
     if rows > 0 { Ok(()) } else { Err(StoreError::NotFound) }
 }

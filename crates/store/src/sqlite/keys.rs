@@ -1,13 +1,12 @@
 //! Queries about keys: within a scope, and for the background jobs.
 
 use super::changes::of_key;
+use super::filter::{Filter, Table};
 use super::rows::{self, CMK, bound, sql_id};
-use super::search;
 use crate::error::Result;
 use crate::model::*;
 use jadeseal_types::{KeyId, KeyState};
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 pub(super) fn key(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<Option<Cmk>> {
     let sql = format!("SELECT {CMK} FROM cmk c WHERE c.key_id = ?1 AND c.account = ?2 AND c.region = ?3");
@@ -82,125 +81,39 @@ pub(super) fn count_own(conn: &Connection, scope: &Scope) -> Result<u64> {
     Ok(conn.prepare_cached(sql)?.query_row(values, |r| rows::count(r, 0))?)
 }
 
+/// Keys as lists see them.
+const LISTED: Table = Table {
+    name: "cmk",
+    row: "c",
+    id: "key_id",
+    text: "alias",
+    indexes: ["cmk_list", "cmk_list_up"],
+    tags: ["tag", "cmk"],
+};
+
+fn filter(scope: &Scope, query: &KeyQuery) -> Filter {
+    let mut f = Filter::new(&LISTED, scope, query.role, query.ascending);
+    f.codes("state", query.states.iter().map(|s| s.code()));
+    f.equal("usage", query.usage.map(|u| i64::from(u.code())));
+    f.equal("origin", query.origin.map(|o| i64::from(o.code())));
+    f.equal("hsm_cluster", query.hsm_cluster.clone());
+    f.search(query.search.as_deref());
+    f.tags(&query.tags);
+    f
+}
+
 pub(super) fn list(conn: &Connection, scope: &Scope, query: &KeyQuery) -> Result<Page<Cmk>> {
-    let filter = Filter::new(scope, query);
-    let order = order(query);
+    let filter = filter(scope, query);
     // The inner select skips to the offset within the index; only the rows of the page are read from the table.
-    let sql = format!(
-        "SELECT {CMK} FROM (SELECT c.id AS page_id {} {order} {}) CROSS JOIN cmk c ON c.id = page_id {order}",
-        filter.sql,
-        filter.limit()
-    );
-    page(conn, filter, &sql, query, rows::cmk)
+    let (ids, order) = (filter.select("id AS page_id"), filter.order());
+    let sql = format!("SELECT {CMK} FROM ({ids}) CROSS JOIN cmk c ON c.id = page_id {order}");
+    filter.page(conn, &sql, [query.offset, query.limit], rows::cmk)
 }
 
 pub(super) fn list_ids(conn: &Connection, scope: &Scope, query: &KeyQuery) -> Result<Page<KeyId>> {
-    let filter = Filter::new(scope, query);
-    let sql = format!("SELECT c.key_id {} {} {}", filter.sql, order(query), filter.limit());
-    page(conn, filter, &sql, query, |r| rows::key_id(r, 0))
-}
-
-fn page<T>(
-    conn: &Connection,
-    mut filter: Filter,
-    sql: &str,
-    query: &KeyQuery,
-    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Page<T>> {
-    let _snapshot = conn.unchecked_transaction()?;
-    let total = conn
-        .prepare_cached(&format!("SELECT count(*) {}", filter.sql))?
-        .query_row(params_from_iter(&filter.values), |r| rows::count(r, 0))?;
-    if query.limit == 0 || query.offset >= total {
-        return Ok(Page { total, items: Vec::new() });
-    }
-    filter.values.extend([Value::Integer(bound(query.limit)), Value::Integer(bound(query.offset))]);
-    Ok(Page { total, items: all(conn, sql, params_from_iter(&filter.values), read)? })
-}
-
-fn order(query: &KeyQuery) -> &'static str {
-    if query.ascending { "ORDER BY c.create_time, c.key_id" } else { "ORDER BY c.create_time DESC, c.key_id" }
-}
-
-/// `FROM cmk … WHERE …` of a query, with its values. Every value is a parameter.
-struct Filter {
-    sql: String,
-    values: Vec<Value>,
-}
-
-impl Filter {
-    fn new(scope: &Scope, query: &KeyQuery) -> Self {
-        let index = if query.ascending { "cmk_list_up" } else { "cmk_list" };
-        let mut f = Filter { sql: format!("FROM cmk c INDEXED BY {index} WHERE "), values: Vec::new() };
-        f.put("c.account = ", sql_id(scope.account().0));
-        f.put(" AND c.region = ", scope.region().as_str().to_owned());
-        // Written out, not a parameter: two statements, each with a plan of its own.
-        f.sql.push_str(match query.role {
-            Role::Own => " AND c.product = 0",
-            Role::Product => " AND c.product = 1",
-        });
-        if !query.states.is_empty() {
-            f.among(" AND c.state IN (", query.states.iter().map(|s| i64::from(s.code()).into()));
-        }
-        if let Some(usage) = query.usage {
-            f.put(" AND c.usage = ", i64::from(usage.code()));
-        }
-        if let Some(origin) = query.origin {
-            f.put(" AND c.origin = ", i64::from(origin.code()));
-        }
-        if let Some(cluster) = &query.hsm_cluster {
-            f.put(" AND c.hsm_cluster = ", cluster.clone());
-        }
-        if let Some(text) = query.search.as_deref().filter(|t| !t.is_empty()) {
-            f.search(text);
-        }
-        for (key, values) in &query.tags {
-            f.put(" AND EXISTS (SELECT 1 FROM tag t WHERE t.cmk = c.id AND t.key = ", key.clone());
-            if !values.is_empty() {
-                f.among(" AND t.value IN (", values.iter().map(|v| v.clone().into()));
-            }
-            f.sql.push(')');
-        }
-        f
-    }
-
-    /// `instr` compares bytes, so nothing in the text is a wildcard and case counts.
-    fn search(&mut self, text: &str) {
-        self.put(" AND (instr(c.alias, ", text.to_owned());
-        self.sql.push(')');
-        // Most texts cannot be part of an id: they cost nothing more.
-        let places = search::places(text);
-        if !places.is_empty() {
-            self.sql.push_str(" OR (");
-            for (i, hint) in search::hints(&places).into_iter().enumerate() {
-                self.put(if i == 0 { "(instr(c.key_id, " } else { ") OR instr(c.key_id, " }, hint);
-            }
-            if self.sql.ends_with(|c: char| c.is_ascii_digit()) {
-                self.sql.push_str(")) AND ");
-            }
-            self.put("id_matches(c.key_id, ", places);
-            self.sql.push_str("))");
-        }
-        self.sql.push(')');
-    }
-
-    fn put(&mut self, sql: &str, value: impl Into<Value>) {
-        self.values.push(value.into());
-        self.sql.push_str(&format!("{sql}?{}", self.values.len()));
-    }
-
-    fn among(&mut self, sql: &str, values: impl Iterator<Item = Value>) {
-        self.sql.push_str(sql);
-        for (i, value) in values.enumerate() {
-            self.put(if i == 0 { "" } else { ", " }, value);
-        }
-        self.sql.push(')');
-    }
-
-    /// The two parameters behind all others.
-    fn limit(&self) -> String {
-        format!("LIMIT ?{} OFFSET ?{}", self.values.len() + 1, self.values.len() + 2)
-    }
+    let filter = filter(scope, query);
+    let sql = filter.select("key_id");
+    filter.page(conn, &sql, [query.offset, query.limit], |r| rows::key_id(r, 0))
 }
 
 // The conditions of the next three repeat those of the partial indexes word for word: that is how SQLite knows

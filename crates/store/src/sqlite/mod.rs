@@ -2,6 +2,8 @@
 //! `docs/adr/0001-embedded-store.md`.
 
 mod changes;
+mod data_keys;
+mod filter;
 mod keys;
 mod reader;
 mod rows;
@@ -16,7 +18,7 @@ use crate::error::{Result, StoreError};
 use crate::model::*;
 use crate::store::Store;
 use async_trait::async_trait;
-use jadeseal_types::{AccountId, KeyId, KeyState, SecretId};
+use jadeseal_types::{AccountId, DataKeyId, KeyId, KeyState, SecretId};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::path::Path;
@@ -191,6 +193,45 @@ impl Store for SqliteStore {
     async fn count_own(&self, scope: &Scope) -> Result<u64> {
         let scope = scope.clone();
         self.read(move |c| keys::count_own(c, &scope)).await
+    }
+
+    async fn data_key(&self, scope: &Scope, id: DataKeyId) -> Result<Option<DataKey>> {
+        let scope = scope.clone();
+        self.read(move |c| data_keys::data_key(c, &scope, id)).await
+    }
+
+    async fn data_keys(&self, scope: &Scope, ids: &[DataKeyId]) -> Result<Vec<Option<DataKey>>> {
+        let (scope, ids) = (scope.clone(), ids.to_vec());
+        self.read(move |c| data_keys::data_keys(c, &scope, &ids)).await
+    }
+
+    async fn data_key_material(&self, scope: &Scope, id: DataKeyId) -> Result<Option<DataKeyMaterial>> {
+        let scope = scope.clone();
+        self.read(move |c| data_keys::material(c, &scope, id)).await
+    }
+
+    async fn data_key_tags(&self, scope: &Scope, id: DataKeyId) -> Result<Vec<Tag>> {
+        let scope = scope.clone();
+        self.read(move |c| data_keys::tags(c, &scope, id)).await
+    }
+
+    async fn list_data_keys(&self, scope: &Scope, query: DataKeyQuery) -> Result<Page<DataKey>> {
+        let scope = scope.clone();
+        self.read(move |c| data_keys::list(c, &scope, &query)).await
+    }
+
+    async fn list_data_key_ids(&self, scope: &Scope, query: DataKeyQuery) -> Result<Page<DataKeyId>> {
+        let scope = scope.clone();
+        self.read(move |c| data_keys::list_ids(c, &scope, &query)).await
+    }
+
+    async fn count_data_keys(&self, scope: &Scope) -> Result<u64> {
+        let scope = scope.clone();
+        self.read(move |c| data_keys::count_own(c, &scope)).await
+    }
+
+    async fn due_data_key_deletions(&self, now: u64, limit: u64) -> Result<Vec<DataKey>> {
+        self.read(move |c| data_keys::due_deletions(c, now, limit)).await
     }
 
     async fn due_deletions(&self, now: u64, limit: u64) -> Result<Vec<Cmk>> {

@@ -2,7 +2,10 @@
 
 use crate::error::StoreError;
 use crate::model::*;
-use jadeseal_types::{AccountId, Alias, AppId, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId, Suite, Uin};
+use jadeseal_types::{
+    AccountId, Alias, AppId, DataKeyId, DataKeyState, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId,
+    Suite, Uin,
+};
 use rusqlite::types::Type;
 use rusqlite::{Error, ErrorCode, Row, ffi};
 
@@ -40,6 +43,31 @@ pub(super) fn cmk(r: &Row<'_>) -> rusqlite::Result<Cmk> {
         bindings: r.get(21)?,
         material_digest: r.get(22)?,
         revision: count(r, 23)?,
+    })
+}
+
+/// The columns that [`data_key`] reads, in its order: of `data_key d` and its `cmk c`.
+pub(super) const DATA_KEY: &str = "d.data_key_id, c.key_id, c.alias, d.account, d.region, d.name, d.description, \
+     d.bytes, d.origin, d.state, d.owner, d.creator, d.create_time, d.deletion_date, d.hsm_cluster, d.revision";
+
+pub(super) fn data_key(r: &Row<'_>) -> rusqlite::Result<DataKey> {
+    Ok(DataKey {
+        data_key_id: DataKeyId(key_id(r, 0)?),
+        cmk: key_id(r, 1)?,
+        cmk_alias: parsed(r, 2, Alias::parse)?,
+        account: AccountId(id(r, 3)?),
+        region: parsed(r, 4, Region::parse)?,
+        name: parsed(r, 5, Alias::parse)?,
+        description: r.get(6)?,
+        bytes: r.get(7)?,
+        origin: coded(r, 8, Origin::from_code)?,
+        state: coded(r, 9, DataKeyState::from_code)?,
+        owner: parsed(r, 10, Owner::from_wire)?,
+        creator: Uin(id(r, 11)?),
+        create_time: count(r, 12)?,
+        deletion_date: count(r, 13)?,
+        hsm_cluster: r.get(14)?,
+        revision: count(r, 15)?,
     })
 }
 
@@ -168,6 +196,7 @@ impl From<Error> for StoreError {
             ErrorCode::ConstraintViolation => match (code.extended_code, message) {
                 (ffi::SQLITE_CONSTRAINT_FOREIGNKEY, _) => StoreError::NotFound,
                 (_, Some(text)) if text.contains("cmk.alias") => StoreError::AliasTaken,
+                (_, Some(text)) if text.contains("data_key.name") => StoreError::NameTaken,
                 _ => StoreError::Conflict,
             },
             ErrorCode::DiskFull => StoreError::Full(e.to_string()),

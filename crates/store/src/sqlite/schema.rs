@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Version of the tables that this code reads and writes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Cached statements per connection: more than there are, but for rare combinations of list filters.
 const STATEMENTS: usize = 128;
@@ -73,16 +73,16 @@ fn migrate(conn: &Connection) -> Result<()> {
         return Ok(());
     }
     conn.execute_batch("BEGIN IMMEDIATE")?;
-    let done = (|| match current_version(conn)? {
-        Some(VERSION) => Ok(()),
-        Some(other) => Err(StoreError::Unavailable(format!(
-            "the store has schema version {other}, this program knows versions up to {VERSION}"
-        ))),
-        None => {
-            conn.execute_batch(TABLES)?;
-            conn.execute("INSERT INTO schema_version (id, version) VALUES (1, ?1)", [VERSION])?;
-            Ok(())
-        }
+    let done = (|| {
+        let found = current_version(conn)?.unwrap_or(0);
+        let missing = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..)).ok_or_else(|| {
+            StoreError::Unavailable(format!(
+                "the store has schema version {found}, this program knows versions up to {VERSION}"
+            ))
+        })?;
+        missing.iter().try_for_each(|step| conn.execute_batch(step))?;
+        conn.execute("INSERT OR REPLACE INTO schema_version (id, version) VALUES (1, ?1)", [VERSION])?;
+        Ok(())
     })();
     match done {
         Ok(()) => Ok(conn.execute_batch("COMMIT")?),
@@ -102,6 +102,10 @@ fn current_version(conn: &Connection) -> Result<Option<u32>> {
     }
     Ok(conn.query_row("SELECT version FROM schema_version", [], |r| r.get(0)).optional()?)
 }
+
+/// What leads from each version to the next, beginning with an empty file. A step that has been released never
+/// changes.
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS];
 
 /// Version 1. Ids are BLOBs of 16 bytes, enumerations their codes, times Unix seconds.
 ///
@@ -184,4 +188,38 @@ CREATE INDEX import_param_expires ON import_param (expires);
 
 -- AUTOINCREMENT: an id that is done with must never come back.
 CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, record BLOB NOT NULL) STRICT;
+";
+
+/// Version 2: hosted data keys.
+///
+/// The wrapped data key has a table of its own, so that lists read and changes write small rows. The two list indexes
+/// are as those of `cmk`; `data_key_cmk` is for the destruction of a CMK, which takes its data keys with it.
+const DATA_KEYS: &str = "
+CREATE TABLE data_key (
+    id INTEGER PRIMARY KEY,
+    data_key_id BLOB NOT NULL UNIQUE CHECK (length(data_key_id) = 16),
+    cmk INTEGER NOT NULL REFERENCES cmk ON DELETE CASCADE,
+    account INTEGER NOT NULL, region TEXT NOT NULL, name TEXT NOT NULL,
+    product INTEGER NOT NULL, owner TEXT NOT NULL, creator INTEGER NOT NULL, description TEXT NOT NULL,
+    bytes INTEGER NOT NULL, origin INTEGER NOT NULL, state INTEGER NOT NULL,
+    create_time INTEGER NOT NULL, deletion_date INTEGER NOT NULL, hsm_cluster TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    UNIQUE (account, region, name)
+) STRICT;
+CREATE INDEX data_key_cmk ON data_key (cmk);
+CREATE INDEX data_key_list ON data_key
+    (account, region, product, create_time DESC, data_key_id, state, origin, cmk, bytes, hsm_cluster, name);
+CREATE INDEX data_key_list_up ON data_key
+    (account, region, product, create_time, data_key_id, state, origin, cmk, bytes, hsm_cluster, name);
+CREATE INDEX data_key_due_deletion ON data_key (deletion_date) WHERE state = 3;
+
+CREATE TABLE data_key_material (
+    data_key INTEGER PRIMARY KEY REFERENCES data_key ON DELETE CASCADE,
+    domain_version INTEGER NOT NULL, wrapped BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE data_key_tag (
+    data_key INTEGER NOT NULL REFERENCES data_key ON DELETE CASCADE, key TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (data_key, key)
+) STRICT, WITHOUT ROWID;
 ";

@@ -1,7 +1,8 @@
 //! What only the embedded store promises; the contract itself is in `conformance`.
 
 use super::*;
-use crate::conformance::{create, home, id, key, version};
+use crate::conformance::{create, create_data_keys, data_key, data_key_material, home, id, key, one, version};
+use jadeseal_types::{DataKeyState, Origin};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 use tempfile::TempDir;
@@ -67,9 +68,31 @@ async fn a_newer_schema_is_refused() {
     let (dir, store) = open();
     store.close().await.unwrap();
     let path = dir.path().join("db");
-    Connection::open(&path).unwrap().execute("UPDATE schema_version SET version = 2", []).unwrap();
+    let newer = schema::VERSION + 1;
+    Connection::open(&path).unwrap().execute("UPDATE schema_version SET version = ?1", [newer]).unwrap();
     let Err(StoreError::Unavailable(text)) = SqliteStore::open(&path, Options::default()) else { panic!() };
-    assert!(text.contains("version 2"), "{text}");
+    assert!(text.contains(&format!("version {newer},")), "{text}");
+}
+
+#[tokio::test]
+async fn every_older_schema_is_brought_forward() {
+    for older in 1..schema::VERSION {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let conn = Connection::open(&path).unwrap();
+        for step in &schema::MIGRATIONS[..older as usize] {
+            conn.execute_batch(step).unwrap();
+        }
+        conn.execute("INSERT INTO schema_version (id, version) VALUES (1, ?1)", [older]).unwrap();
+        conn.execute("INSERT INTO meta (key, value) VALUES ('k', x'07')", []).unwrap();
+        drop(conn);
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        assert_eq!(store.schema_version().await.unwrap(), schema::VERSION);
+        assert_eq!(store.meta_get("k").await.unwrap(), Some(vec![7]), "from version {older}");
+        let here = home();
+        create(&store, &here, [key(&here, 1)]).await;
+        create_data_keys(&store, &here, [data_key(&here, 2, 1)]).await;
+    }
 }
 
 #[test]
@@ -344,6 +367,97 @@ async fn lists_of_many_keys_are_fast() {
     }
     println!("all keys: {:?}", start.elapsed());
     assert_eq!(seen, KEYS / 5000);
+}
+
+#[tokio::test]
+async fn destroyed_data_keys_are_in_no_file() {
+    const KEYS: u32 = 300;
+    let (dir, store) = open();
+    let here = home();
+    create(&store, &here, [key(&here, 9000), key(&here, 9001)]).await;
+    for n in 0..KEYS {
+        // Some are so long that they take pages of their own.
+        let wrapped = mark(n, 1).repeat(if n % 5 == 0 { 150 } else { 2 });
+        let material = DataKeyMaterial { wrapped, ..data_key_material(n) };
+        let change = Change::CreateDataKey { key: data_key(&here, n, 9000 + n % 2), material, tags: vec![] };
+        store.commit(&here, one(change)).await.unwrap();
+    }
+    let of = |which: fn(u32) -> bool| (0..KEYS).filter(|n| which(*n)).map(|n| mark(n, 1)).collect::<Vec<_>>();
+    // Those of the second CMK go with it, every third of the first one alone.
+    let (doomed, kept) = (of(|n| n % 2 == 1 || n % 3 == 0), of(|n| n % 2 == 0 && n % 3 > 0));
+    assert!(found(&dir, &doomed) >= doomed.len());
+    for n in (0..KEYS).filter(|n| n % 2 == 0 && n % 3 == 0) {
+        let data_key_id = data_key(&here, n, 0).data_key_id;
+        store.commit(&here, one(Change::DestroyDataKey { data_key_id, revision: 1 })).await.unwrap();
+    }
+    store.commit(&here, one(Change::DestroyKey { key_id: id(9001), revision: 1 })).await.unwrap();
+    let log = || std::fs::metadata(dir.path().join("db-wal")).unwrap().len();
+    let start = Instant::now();
+    while log() > 0 && start.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((log(), found(&dir, &doomed)), (0, 0));
+    assert!(found(&dir, &kept) >= kept.len());
+}
+
+/// 100,000 data keys of one account: every page of a list is fast, as with keys. The end of a CMK with half of them is
+/// one transaction that others can wait for.
+#[tokio::test]
+async fn lists_of_many_data_keys_are_fast() {
+    const KEYS: u32 = 100_000;
+    let (_dir, store) = open();
+    let here = home();
+    create(&store, &here, [key(&here, KEYS), key(&here, KEYS + 1)]).await;
+    for from in (0..KEYS).step_by(5000) {
+        let changes = (from..from + 5000).map(|n| {
+            let key = DataKey { create_time: u64::from(n / 3000), ..data_key(&here, n, KEYS + n % 2) };
+            let tags =
+                if n % 10 == 0 { vec![Tag { key: "env".into(), value: format!("{}", n % 100) }] } else { vec![] };
+            Change::CreateDataKey { key, material: data_key_material(n), tags }
+        });
+        store.commit(&here, Commit { changes: changes.collect(), outbox: None }).await.unwrap();
+    }
+    let all = DataKeyQuery { limit: 200, ..DataKeyQuery::default() };
+    let last = DataKeyQuery { offset: 99_900, ..all.clone() };
+    let half = DataKeyQuery { offset: 49_900, cmk: Some(id(KEYS)), ..all.clone() };
+    let queries = [
+        ("first", DataKeyQuery::default()),
+        ("middle", DataKeyQuery { offset: 50_000, ..all.clone() }),
+        ("last", last.clone()),
+        ("last ascending", DataKeyQuery { ascending: true, ..last.clone() }),
+        ("state", DataKeyQuery { states: vec![DataKeyState::Enabled, DataKeyState::Disabled], ..last.clone() }),
+        ("of a CMK", half.clone()),
+        ("of a CMK ascending", DataKeyQuery { ascending: true, ..half.clone() }),
+        ("length", DataKeyQuery { bytes: Some(32), ..last.clone() }),
+        ("origin", DataKeyQuery { origin: Some(Origin::Kms), ..last }),
+        ("name", DataKeyQuery { search: Some("data-99".into()), ..all.clone() }),
+        ("id", DataKeyQuery { search: Some("0001869f-a5".into()), ..all.clone() }),
+        ("tag", DataKeyQuery { tags: vec![("env".into(), vec!["30".into(), "40".into()])], ..all.clone() }),
+        ("all filters", {
+            let tags = vec![("env".into(), vec!["30".into()])];
+            let (states, origin) = (vec![DataKeyState::Enabled], Some(Origin::Kms));
+            let search = Some("data-9".into());
+            DataKeyQuery { states, origin, bytes: Some(32), search, tags, offset: 0, ..half }
+        }),
+    ];
+    for (name, query) in queries {
+        let mut best = Duration::MAX;
+        for _ in 0..5 {
+            let start = Instant::now();
+            let page = store.list_data_keys(&here, query.clone()).await.unwrap();
+            best = best.min(start.elapsed());
+            assert!(!page.items.is_empty(), "{name}");
+        }
+        println!("list {name}: {best:?}");
+        assert!(best < Duration::from_millis(200), "{name}: {best:?}");
+    }
+    let start = Instant::now();
+    assert_eq!(store.count_data_keys(&here).await.unwrap(), u64::from(KEYS));
+    println!("count: {:?}", start.elapsed());
+    let start = Instant::now();
+    store.commit(&here, one(Change::DestroyKey { key_id: id(KEYS), revision: 1 })).await.unwrap();
+    println!("destroying a CMK with {} data keys: {:?}", KEYS / 2, start.elapsed());
+    assert_eq!(store.count_data_keys(&here).await.unwrap(), u64::from(KEYS / 2));
 }
 
 /// Prints creations per second by 32 callers: `cargo test -p jadeseal-store -- --ignored --nocapture rate`, with the
