@@ -1,7 +1,7 @@
 //! Hosted data keys: their life cycle as a pure function, what is kept of them, and how they change.
 //!
-//! A data key is kept as the ciphertext that GenerateDataKey answered with, under its CMK: whoever may not use the CMK
-//! cannot read it. That, and the encryption context which opens it, is wrapped by the account's domain key for the
+//! A data key is kept as the ciphertext that GenerateDataKey answered with, under its CMK, whose material is
+//! needed to read it. That, and the encryption context which opens it, is wrapped by the account's domain key for the
 //! data key's own place, so that rows cannot be exchanged.
 
 use crate::{

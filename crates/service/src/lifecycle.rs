@@ -331,7 +331,8 @@ impl Use {
             (Use::Encrypt | Use::MakeDataKey | Use::ImportDataKey | Use::EncryptPostQuantum, KeyState::Archived) => {
                 E::CmkArchived
             }
-            (Use::ImportDataKey | Use::ReadDataKey, KeyState::Disabled) => E::CmkDisabled,
+            (Use::ImportDataKey, KeyState::Disabled)
+            | (Use::ReadDataKey, KeyState::Disabled | KeyState::PendingDelete) => E::CmkDisabled,
             (Use::Encrypt | Use::MakeDataKey | Use::Decrypt | Use::EncryptPostQuantum | Use::DecryptPostQuantum, _) => {
                 E::CmkDisabled
             }

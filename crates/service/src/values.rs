@@ -192,8 +192,13 @@ impl FromValue for Signature {
 fn decode(text: &str, max: usize) -> Option<Vec<u8>> {
     let longest = max.div_ceil(3) * 4;
     let exact = |text: &str| {
-        let bytes = (text.len() <= longest).then(|| STANDARD.decode(text.as_bytes()).ok()).flatten();
-        bytes.filter(|b| b.len() <= max)
+        if text.len() > longest {
+            return None;
+        }
+        // What a failure leaves may be the beginning of a plaintext.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(text.len().div_ceil(4) * 3));
+        let decoded = STANDARD.decode_vec(text.as_bytes(), &mut bytes).is_ok() && bytes.len() <= max;
+        decoded.then(|| std::mem::take(&mut *bytes))
     };
     exact(text).or_else(|| {
         let lines = text.len() <= 2 * longest && text.contains(['\r', '\n']);

@@ -62,6 +62,12 @@ async fn lists_filter_by_everything() {
         (json!({ "SearchKeyAlias": x }), &[]),
         (json!({ "TagFilters": [{ "TagKey": "env" }] }), &["q_2", "q-1"]),
         (json!({ "TagFilters": [{ "TagKey": "env", "TagValue": ["prod"] }] }), &["q-1"]),
+        // A key named twice: any of its values, and without values any at all.
+        (
+            json!({ "TagFilters": [{ "TagKey": "env", "TagValue": ["none"] }, { "TagKey": "env", "TagValue": ["prod"] }] }),
+            &["q-1"],
+        ),
+        (json!({ "TagFilters": [{ "TagKey": "env", "TagValue": ["none"] }, { "TagKey": "env" }] }), &["q_2", "q-1"]),
         (json!({ "Role": 1 }), &[]),
         (json!({ "HsmClusterId": "default", "KeyState": 2 }), &["q_2"]),
         (
@@ -81,6 +87,8 @@ async fn lists_filter_by_everything() {
         (json!({ "KeyId": "x" }), "InvalidParameterValue.InvalidKeyId"),
         (json!({ "KeyId": UNKNOWN }), "ResourceUnavailable.CmkNotFound"),
         (json!({ "HsmClusterId": "x" }), "InvalidParameterValue.InvalidHsmClusterId"),
+        (json!({ "TagFilters": vec![json!({ "TagKey": "k" }); 51] }), "InvalidParameter"),
+        (json!({ "TagFilters": [{ "TagKey": "k", "TagValue": vec!["v"; 501] }] }), "InvalidParameter"),
         (json!({ "MemberAccounts": [{ "MemberUin": 1 }] }), "UnsupportedOperation.NotRoleOperation"),
     ] {
         assert_eq!(kms.err(&user, "ListDataKeyDetail", params.clone()).await, expected, "{params}");

@@ -192,7 +192,7 @@ async fn every_action_in_every_state() {
         ("Enabled", vec![], ok),
         ("Archived", vec![("ArchiveKey", json!({}))], ok),
         ("Disabled", vec![disable.clone()], "ResourceUnavailable.CmkDisabled"),
-        ("PendingDelete", vec![disable, ("ScheduleKeyDeletion", window)], CMK_STATE),
+        ("PendingDelete", vec![disable, ("ScheduleKeyDeletion", window)], "ResourceUnavailable.CmkDisabled"),
     ];
     let mut names = 0;
     for (cmk_state, steps, reading) in cmk_states {

@@ -362,6 +362,11 @@ impl OnKey for GenerateDataKey {
     }
 
     fn early(&self, cx: &Cx<'_>) -> Result<()> {
+        let hosting = self.hosting();
+        // What is missing is said before what has a wrong value (decision 1).
+        if hosting.as_ref().is_err_and(|e| e.code() == E::MissingParameter) {
+            return hosting.map(drop);
+        }
         self.length()?;
         // The number goes before the name, as always.
         let by_name = self.bytes.is_none_or(|n| n == 0) && self.spec.as_deref().is_some_and(|s| !s.is_empty());
@@ -376,7 +381,7 @@ impl OnKey for GenerateDataKey {
         if self.hsm_cluster.as_ref().is_some_and(|id| !id.is_empty()) {
             return Err(E::InvalidHsmClusterId.into());
         }
-        self.hosting().map(drop)
+        hosting.map(drop)
     }
 }
 

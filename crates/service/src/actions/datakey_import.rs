@@ -72,6 +72,9 @@ impl Target<ImportDataKey> for Importing {
         if request.hsm_cluster.as_ref().is_some_and(|id| !id.is_empty()) {
             return Err(E::InvalidHsmClusterId.into());
         }
+        if request.kind == 2 && request.key().is_none() {
+            return Err(ApiError::missing("KeyId"));
+        }
         checked_tags(request.tags.as_deref().unwrap_or_default())?;
         let entry = match (request.key(), request.header()?) {
             (Some(key_id), _) => cx.svc.keys.get(&cx.scope, key_id).await?,

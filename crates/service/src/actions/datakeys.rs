@@ -99,6 +99,7 @@ impl<A: OnDataKey + Sync, D: DataKeyDemand> Target<A> for Hosted<D> {
         let row = row.ok_or(E::DataKeyNotFound)?;
         // A CMK that is gone by now has taken the data key with it.
         let cmk = cx.svc.keys.find(&cx.scope, row.cmk).await?.ok_or(E::DataKeyNotFound)?;
+        cx.note(cmk.row.key_id);
         D::check(&row, &cmk, cx)?;
         Ok(Hosted { row, cmk, demand: PhantomData })
     }
@@ -510,7 +511,6 @@ impl Action for GetDataKeyPlaintext {
 
     async fn run(self, on: Hosted<Readable>, cx: &Cx<'_>) -> Result<DataKeyPlaintext> {
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
-        cx.note(on.cmk.row.key_id);
         let plaintext = cx.open_data_key(&on.row, &on.cmk).await?;
         Ok(DataKeyPlaintext { plaintext: deliver(plaintext, recipient, cx).await? })
     }

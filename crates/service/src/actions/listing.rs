@@ -15,8 +15,12 @@ use jadeseal_store::{DataKeyQuery, KeyQuery, Role};
 use jadeseal_types::{
     ApiError, DataKeyId, DataKeyState, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, error::Result, limits,
 };
+use std::collections::BTreeMap;
 
 family![ListKeys, ListKeyDetail, ListDataKeys, ListDataKeyDetail];
+
+/// Values of tags that one list may ask for. Each is a parameter of the statement, whose text differs with their number.
+const MAX_TAG_VALUES: usize = 500;
 
 const ORDER: Doc = Doc("0: newest first (default); 1: oldest first.", "0：按创建时间降序（默认）；1：升序。");
 const ORIGIN: Doc = Doc("TENCENT_KMS, EXTERNAL or ALL (default).", "TENCENT_KMS、EXTERNAL 或 ALL（默认）。");
@@ -291,13 +295,26 @@ fn origin(text: Option<&str>) -> Result<Option<Origin>> {
     }
 }
 
+/// Values of one key are alternatives, also where the key is named twice; one without values takes any (decision 25).
 fn tag_filters(filters: Option<Vec<TagFilter>>) -> Result<Vec<(String, Vec<String>)>> {
     let filters = filters.unwrap_or_default();
     if filters.len() > limits::MAX_TAGS {
         return Err(ApiError::invalid("TagFilters", "must name at most 50 tags", "最多 50 个标签"));
     }
-    let values = |values: Option<Vec<Bounded<255>>>| values.unwrap_or_default().into_iter().map(|v| v.0).collect();
-    Ok(filters.into_iter().map(|f| (f.key.0, values(f.values))).collect())
+    if filters.iter().map(|f| f.values.as_ref().map_or(0, Vec::len)).sum::<usize>() > MAX_TAG_VALUES {
+        return Err(ApiError::invalid("TagFilters", "must have at most 500 values", "最多 500 个标签值"));
+    }
+    let mut merged: BTreeMap<String, Option<Vec<String>>> = BTreeMap::new();
+    for TagFilter { key, values } in filters {
+        let values: Vec<String> = values.unwrap_or_default().into_iter().map(|v| v.0).collect();
+        let any = values.is_empty();
+        let of_key = merged.entry(key.0).or_insert_with(|| Some(Vec::new()));
+        match of_key {
+            Some(known) if !any => known.extend(values),
+            known => *known = None,
+        }
+    }
+    Ok(merged.into_iter().map(|(key, values)| (key, values.unwrap_or_default())).collect())
 }
 
 /// Which part of a list.
