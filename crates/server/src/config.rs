@@ -322,6 +322,11 @@ fn named_region(name: &str, profile: &str) -> Result<RegionConf, ConfigError> {
     })
 }
 
+/// Regions of a command line, each `NAME` or `NAME:PROFILE`: at least one, no name twice.
+pub fn regions(list: &[String]) -> Result<Regions, ConfigError> {
+    regions_of(list.iter().map(|r| region(r)).collect::<Result<_, _>>()?)
+}
+
 /// At least one region, no name twice.
 pub fn regions_of(list: Vec<RegionConf>) -> Result<Regions, ConfigError> {
     Regions::new(list).ok_or_else(|| ConfigError::Invalid("regions must be named once each".to_owned()))

@@ -33,8 +33,7 @@ pub fn run(args: Args) -> Result<()> {
     if !args.listen.ip().is_loopback() {
         bail!("quickstart listens on loopback only; use `jadeseal init` and `jadeseal serve` for a network");
     }
-    let regions: Result<Vec<_>, _> = args.region.iter().map(|r| config::region(r)).collect();
-    let mut conf = Config::quickstart(args.data_dir, args.listen, config::regions_of(regions?)?)?;
+    let mut conf = Config::quickstart(args.data_dir, args.listen, config::regions(&args.region)?)?;
     conf.audit.fsync = config::degree(&args.audit)?;
     harden();
     runtime()?.block_on(async move {

@@ -31,8 +31,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let named: Result<Vec<_>, _> = args.region.iter().map(|r| config::region(r)).collect();
-    let named = Some(named?).filter(|n| !n.is_empty()).map(config::regions_of).transpose()?;
+    let named = (!args.region.is_empty()).then(|| config::regions(&args.region)).transpose()?;
     let (root, data_dir, regions) = match (&args.config, args.data_dir) {
         (Some(path), dir) => {
             let conf = Config::read(path)?;

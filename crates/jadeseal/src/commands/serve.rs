@@ -36,8 +36,7 @@ pub fn run(args: Args) -> Result<()> {
     conf.listen = args.listen.unwrap_or(conf.listen);
     conf.data_dir = args.data_dir.unwrap_or(conf.data_dir);
     if !args.region.is_empty() {
-        let regions: Result<Vec<_>, _> = args.region.iter().map(|r| config::region(r)).collect();
-        conf.regions = config::regions_of(regions?)?;
+        conf.regions = config::regions(&args.region)?;
     }
     if let Some(degree) = &args.audit {
         conf.audit.fsync = config::degree(degree)?;

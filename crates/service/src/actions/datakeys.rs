@@ -3,6 +3,7 @@
 
 use super::{
     Empty, MemberAccount,
+    lifecycle::checked_batch,
     metadata::DataKeyMetadata,
     own_account_only,
     recipient::{deliver, recipient},
@@ -21,7 +22,7 @@ use crate::{
 use jadeseal_auth::params::Params;
 use jadeseal_store::DataKey;
 use jadeseal_types::{ApiError, DataKeyId, DataKeyState, ErrorCode as E, error::Result, limits};
-use std::{collections::HashSet, marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, sync::Arc};
 
 family![
     DescribeDataKey,
@@ -123,14 +124,11 @@ impl<A: OnDataKeys + Sync> Target<A> for HostedBatch {
 
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
         let ids = request.data_key_ids();
-        if ids.is_empty() || ids.len() > limits::MAX_BATCH_KEYS {
+        let wrong_number = || {
             let (en, zh) = ("must name 1 to 100 data keys", "必须包含 1 到 100 个数据密钥");
-            return Err(ApiError::about(E::InvalidParameterValue, "DataKeyIds", en, zh));
-        }
-        let mut seen = HashSet::new();
-        if !ids.iter().all(|id| seen.insert(*id)) {
-            return Err(E::DuplicatedDataKeyId.into());
-        }
+            ApiError::about(E::InvalidParameterValue, "DataKeyIds", en, zh)
+        };
+        checked_batch(ids, wrong_number, E::DuplicatedDataKeyId)?;
         own_account_only(request.member())?;
         let rows = cx.svc.store.data_keys(&cx.scope, ids).await.map_err(ApiError::internal)?;
         let rows: Option<Vec<DataKey>> = rows.into_iter().collect();

@@ -17,7 +17,7 @@ use jadeseal_store::{Change, Rotation, Tag};
 use jadeseal_types::{
     Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, Owner, SecretBytes, error::Result, limits,
 };
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, hash::Hash, sync::Arc};
 
 family![
     CreateKey,
@@ -201,6 +201,18 @@ pub(super) fn checked_tags(tags: &[NewTag]) -> Result<Vec<Tag>> {
 /// A batch of keys of the caller's scope, in the order of the request.
 pub struct Batch(Vec<Arc<KeyEntry>>);
 
+/// Refuses a batch with the wrong number of ids, or with one twice.
+pub(super) fn checked_batch<T: Eq + Hash>(ids: &[T], wrong_number: impl FnOnce() -> ApiError, twice: E) -> Result<()> {
+    if ids.is_empty() || ids.len() > limits::MAX_BATCH_KEYS {
+        return Err(wrong_number());
+    }
+    let mut seen = HashSet::new();
+    if !ids.iter().all(|id| seen.insert(id)) {
+        return Err(twice.into());
+    }
+    Ok(())
+}
+
 /// A request that names several CMKs.
 pub trait OnKeys {
     fn key_ids(&self) -> &[KeyId];
@@ -216,13 +228,8 @@ impl<A: OnKeys + Sync> Target<A> for Batch {
 
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
         let ids = request.key_ids();
-        if ids.is_empty() || ids.len() > limits::MAX_BATCH_KEYS {
-            return Err(ApiError::invalid("KeyIds", "must name 1 to 100 keys", "必须包含 1 到 100 个密钥"));
-        }
-        let mut seen = HashSet::new();
-        if !ids.iter().all(|id| seen.insert(*id)) {
-            return Err(E::DuplicatedKeyId.into());
-        }
+        let wrong_number = || ApiError::invalid("KeyIds", "must name 1 to 100 keys", "必须包含 1 到 100 个密钥");
+        checked_batch(ids, wrong_number, E::DuplicatedKeyId)?;
         request.early()?;
         let mut entries = Vec::with_capacity(ids.len());
         for id in ids {

@@ -6,7 +6,7 @@ use super::search;
 use crate::error::Result;
 use crate::model::{Page, Role, Scope};
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row, params, params_from_iter};
 
 /// A table that is listed. Its columns `account`, `region`, `product`, `create_time`, id and name are in both indexes,
 /// beside all that is filtered by.
@@ -23,6 +23,19 @@ pub(super) struct Table {
     pub indexes: [&'static str; 2],
     /// Table of the tags, and its column that names the row.
     pub tags: [&'static str; 2],
+}
+
+impl Table {
+    /// How many rows of a scope are the account's own, without those of one state.
+    pub(super) fn count_own(&self, conn: &Connection, scope: &Scope, left_out: u8) -> Result<u64> {
+        let (name, [index, _]) = (self.name, self.indexes);
+        let sql = format!(
+            "SELECT count(*) FROM {name} INDEXED BY {index} \
+             WHERE account = ?1 AND region = ?2 AND product = 0 AND state <> ?3"
+        );
+        let values = params![sql_id(scope.account().0), scope.region().as_str(), left_out];
+        Ok(conn.prepare_cached(&sql)?.query_row(values, |r| rows::count(r, 0))?)
+    }
 }
 
 /// `FROM … WHERE …` of a query, with its values. Every value is a parameter.

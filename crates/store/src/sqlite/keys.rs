@@ -75,10 +75,7 @@ pub(super) fn tags(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<Ve
 }
 
 pub(super) fn count_own(conn: &Connection, scope: &Scope) -> Result<u64> {
-    let sql = "SELECT count(*) FROM cmk INDEXED BY cmk_list \
-               WHERE account = ?1 AND region = ?2 AND product = 0 AND state <> ?3";
-    let values = params![sql_id(scope.account().0), scope.region().as_str(), KeyState::PendingDelete.code()];
-    Ok(conn.prepare_cached(sql)?.query_row(values, |r| rows::count(r, 0))?)
+    LISTED.count_own(conn, scope, KeyState::PendingDelete.code())
 }
 
 /// Keys as lists see them.
