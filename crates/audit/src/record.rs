@@ -10,6 +10,8 @@ pub enum Principal {
     Root,
     /// A sub-user or a role.
     User,
+    /// A cloud product that acts for the account.
+    Product,
     /// A background job of the KMS.
     Service,
     /// Nobody: the request was refused before its caller was known.
@@ -133,6 +135,7 @@ impl Principal {
         match self {
             Principal::Root => b"root",
             Principal::User => b"user",
+            Principal::Product => b"product",
             Principal::Service => b"service",
             Principal::Anonymous => b"anonymous",
         }

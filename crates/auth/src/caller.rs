@@ -1,7 +1,7 @@
 //! Who is asking, and whether he may.
 
 use crate::signature::{SigningSecret, Verified};
-use jadeseal_types::{AccountId, ApiError, AppId, ErrorCode, SecretId, Uin};
+use jadeseal_types::{AccountId, Alias, ApiError, AppId, ErrorCode, SecretId, Uin};
 use std::{fmt, net::IpAddr};
 
 /// The kinds of principals.
@@ -11,6 +11,8 @@ pub enum Principal {
     Root,
     /// A sub-user of it.
     User,
+    /// A cloud product that acts for it.
+    Product,
 }
 
 impl Principal {
@@ -19,6 +21,7 @@ impl Principal {
         match self {
             Principal::Root => "root",
             Principal::User => "user",
+            Principal::Product => "product",
         }
     }
 }
@@ -31,6 +34,8 @@ pub struct Credential {
     pub app_id: AppId,
     /// The principal; equal to the account's number for the main account itself.
     pub uin: Uin,
+    /// The cloud product that signs with it, acting for the account.
+    pub product: Option<Alias>,
     /// The public half.
     pub secret_id: SecretId,
     /// False while it is switched off.
@@ -46,6 +51,7 @@ pub struct Caller {
     app_id: AppId,
     uin: Uin,
     principal: Principal,
+    product: Option<Alias>,
     secret_id: Option<SecretId>,
     source: Option<IpAddr>,
 }
@@ -64,12 +70,17 @@ impl Caller {
         if !credential.enabled {
             return Err(ErrorCode::SecretIdNotFound.into());
         }
-        let root = credential.uin.0 == credential.account.0;
+        let principal = match &credential.product {
+            Some(_) => Principal::Product,
+            None if credential.uin.0 == credential.account.0 => Principal::Root,
+            None => Principal::User,
+        };
         Ok(Caller {
             account: credential.account,
             app_id: credential.app_id,
             uin: credential.uin,
-            principal: if root { Principal::Root } else { Principal::User },
+            principal,
+            product: credential.product.clone(),
             secret_id: Some(credential.secret_id.clone()),
             source,
         })
@@ -95,6 +106,11 @@ impl Caller {
         self.principal
     }
 
+    /// The cloud product that acts for the account, where it is one.
+    pub fn product(&self) -> Option<&Alias> {
+        self.product.as_ref()
+    }
+
     /// The access key used, if any.
     pub fn secret_id(&self) -> Option<&SecretId> {
         self.secret_id.as_ref()
@@ -106,13 +122,72 @@ impl Caller {
     }
 }
 
+/// What a cloud product's service role allows. On which keys, their owners and bindings say: that is the service's to
+/// check when it has loaded one. Nothing that gives a key material from outside, and no other service.
+const PRODUCT_ACTIONS: &[&str] = &[
+    "ArchiveKey",
+    "AsymmetricRsaDecrypt",
+    "AsymmetricSm2Decrypt",
+    "BindCloudResource",
+    "CancelDataKeyDeletion",
+    "CancelKeyArchive",
+    "CancelKeyDeletion",
+    "CreateKey",
+    "Decrypt",
+    "DescribeDataKey",
+    "DescribeDataKeys",
+    "DescribeKey",
+    "DescribeKeys",
+    "DisableDataKey",
+    "DisableDataKeys",
+    "DisableKey",
+    "DisableKeyRotation",
+    "DisableKeys",
+    "EnableDataKey",
+    "EnableDataKeys",
+    "EnableKey",
+    "EnableKeyRotation",
+    "EnableKeys",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateRandom",
+    "GetDataKeyCiphertextBlob",
+    "GetDataKeyPlaintext",
+    "GetKeyRotationStatus",
+    "GetPublicKey",
+    "GetRegions",
+    "GetServiceStatus",
+    "ImportDataKey",
+    "ListAlgorithms",
+    "ListDataKeyDetail",
+    "ListDataKeys",
+    "ListKeyDetail",
+    "ListKeys",
+    "PostQuantumCryptoDecrypt",
+    "PostQuantumCryptoEncrypt",
+    "PostQuantumCryptoSign",
+    "PostQuantumCryptoVerify",
+    "ReEncrypt",
+    "RotateKey",
+    "ScheduleDataKeyDeletion",
+    "ScheduleKeyDeletion",
+    "SignByAsymmetricKey",
+    "UnbindCloudResource",
+    "UpdateAlias",
+    "UpdateDataKeyDescription",
+    "UpdateDataKeyName",
+    "UpdateKeyDescription",
+    "VerifyByAsymmetricKey",
+];
+
 /// Asks whether a caller may call a KMS action (such as `Encrypt`) on a six-segment resource or `*`. Denied by
-/// default: the main account passes; a sub-user has no policy yet
+/// default: the main account passes; a cloud product may what its service role allows; a sub-user has no policy yet
 /// and gets `UnauthorizedOperation`. The resource is written out only then.
 pub fn authorise(caller: &Caller, action: &str, resource: impl fmt::Display) -> Result<(), ApiError> {
     match caller.principal {
         Principal::Root => Ok(()),
-        Principal::User => Err(ApiError::with_text(
+        Principal::Product if PRODUCT_ACTIONS.binary_search(&action).is_ok() => Ok(()),
+        Principal::Product | Principal::User => Err(ApiError::with_text(
             ErrorCode::UnauthorizedOperation,
             format!(
                 "You are not authorised to perform this operation; check your CAM policies. [(kms:{action})\n{resource}]"
@@ -132,6 +207,7 @@ mod tests {
             account: AccountId(100),
             app_id: AppId(125),
             uin: Uin(uin),
+            product: None,
             secret_id: SecretId::parse("AKIDx").unwrap(),
             enabled,
             secret: SigningSecret::new(SecretBytes::copy_from(b"k")),
@@ -171,6 +247,18 @@ mod tests {
         for lang in [Lang::En, Lang::Zh] {
             let m = e.message(lang);
             assert!(m.contains("(kms:Encrypt)\nqcs::kms:ap-x:uin/100:key/creatorUin/101/id"), "{m}");
+        }
+    }
+
+    #[test]
+    fn a_product_may_what_its_role_allows() {
+        assert!(PRODUCT_ACTIONS.is_sorted(), "it is searched by halves");
+        let product = Credential { product: Alias::parse("cos"), ..credential(100, true) };
+        let caller = Caller::authenticated(&verified(&product), &product, None).unwrap();
+        assert_eq!((caller.principal(), caller.product()), (Principal::Product, Alias::parse("cos").as_ref()));
+        authorise(&caller, "Encrypt", Untouched).unwrap();
+        for action in ["ImportKeyMaterial", "GetParametersForImport", "TagResources", "CreateAccessKey", "AAA", "zzz"] {
+            assert_eq!(authorise(&caller, action, "*").unwrap_err().code(), ErrorCode::UnauthorizedOperation);
         }
     }
 

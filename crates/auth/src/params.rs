@@ -81,6 +81,14 @@ impl<'a> Params<'a> {
         Some(self.entries.remove(at).1)
     }
 
+    /// Puts a value under a name, in the place of the one that is there.
+    pub fn set(&mut self, name: &'a str, value: Value<'a>) {
+        match self.entries.iter_mut().find(|(n, _)| n == name) {
+            Some((_, old)) => *old = value,
+            None => self.entries.push((Cow::Borrowed(name), value)),
+        }
+    }
+
     /// Names and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
         self.entries.iter().map(|(n, v)| (n.as_ref(), v))

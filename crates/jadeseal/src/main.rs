@@ -71,6 +71,8 @@ enum Command {
     Serve(commands::serve::Args),
     /// Replace the root key and re-wrap everything under it; may run beside a serving process.
     Rekey(commands::rekey::Args),
+    /// Grant cloud products access keys with which they act for accounts; may run beside a serving process.
+    Product(commands::product::Args),
     /// Print the version.
     Version(commands::version::Args),
 }
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Init(args) => commands::init::run(args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Rekey(args) => commands::rekey::run(args),
+        Command::Product(args) => commands::product::run(args),
         Command::Version(args) => commands::version::run(args),
     };
     match result {

@@ -4,6 +4,7 @@
 use crate::{http, tls};
 use jadeseal_service::{
     WorkerLimits,
+    products::Products,
     region::{Profile, RegionConf, Regions},
 };
 use jadeseal_types::Region;
@@ -42,6 +43,8 @@ pub struct Config {
     pub root: RootConf,
     /// Served regions.
     pub regions: Regions,
+    /// Cloud products that may act for accounts.
+    pub products: Products,
     /// Audit log.
     pub audit: AuditConf,
     /// Time that the clock must have run steadily before keys are destroyed.
@@ -94,6 +97,8 @@ impl Default for AuditConf {
 struct File {
     listen: Option<String>,
     data_dir: PathBuf,
+    #[serde(default)]
+    products: Vec<String>,
     tls: Option<TlsTable>,
     root: RootTable,
     #[serde(default)]
@@ -208,6 +213,7 @@ impl Config {
             tls: file.tls.map(|t| tls::Files { certificate: t.certificate, key: t.key }),
             root: file.root.check()?,
             regions: regions_of(regions?)?,
+            products: products(&file.products)?,
             audit: AuditConf {
                 fsync: degree(file.audit.degree.as_deref().unwrap_or("os"))?,
                 segment_bytes: within("audit.segment_mib", file.audit.segment_mib.unwrap_or(64), 16, 4096)? << 20,
@@ -236,6 +242,7 @@ impl Config {
             data_dir,
             tls: None,
             regions,
+            products: Products::default(),
             audit: AuditConf::default(),
             deletion_settle: DEFAULT_SETTLE,
             cached_keys: 200_000,
@@ -327,6 +334,11 @@ pub fn regions(list: &[String]) -> Result<Regions, ConfigError> {
     regions_of(list.iter().map(|r| region(r)).collect::<Result<_, _>>()?)
 }
 
+/// Names of cloud products.
+pub fn products(names: &[String]) -> Result<Products, ConfigError> {
+    Products::new(names).map_err(ConfigError::Invalid)
+}
+
 /// At least one region, no name twice.
 pub fn regions_of(list: Vec<RegionConf>) -> Result<Regions, ConfigError> {
     Regions::new(list).ok_or_else(|| ConfigError::Invalid("regions must be named once each".to_owned()))
@@ -365,6 +377,8 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
         "# Jadeseal configuration. Every setting that is left out has the default shown.\n\
          listen = {listen:?}\n\
          data_dir = {data_dir:?}\n\n\
+         # Cloud products that may act for accounts; each gets its access keys from `jadeseal product grant`.\n\
+         products = []        # such as [\"cos\", \"cbs\"]\n\n\
          # Needed for any address but loopback. Changed files are picked up without a restart.\n\
          {tls}[tls]\n\
          {tls}certificate = \"/etc/jadeseal/tls.crt\"\n\

@@ -1,8 +1,14 @@
 //! Accounts and their access keys.
 
-use crate::{Service, vault::access_key_place};
-use jadeseal_store::{AccessKeyRow, AccountRow, StoreError};
-use jadeseal_types::{AccountId, ApiError, AppId, SecretBytes, SecretId, Uin, error::Result};
+use crate::{
+    Service,
+    products::Products,
+    vault::{Vault, access_key_place},
+};
+use jadeseal_root::{DomainKey, SealSource};
+use jadeseal_store::{AccessKeyRow, AccountRow, Store, StoreError};
+use jadeseal_types::{AccountId, Alias, ApiError, AppId, SecretBytes, SecretId, Suite, Uin, error::Result};
+use std::sync::Arc;
 
 /// A new access key; the only moment at which its SecretKey is shown.
 pub struct NewAccessKey {
@@ -21,35 +27,31 @@ const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// Where the access key of `quickstart` is remembered.
 const QUICKSTART_KEY: &str = "quickstart.secret_id";
 
-impl Service {
-    /// Makes an account with its root user's access key, in one transaction.
-    pub async fn create_account(&self, name: &str) -> Result<NewAccessKey> {
-        let now = self.clock.now();
+/// The accounts of a store, with what seals their secrets: of a running service, or beside one.
+pub struct Accounts {
+    store: Arc<dyn Store>,
+    vault: Arc<Vault>,
+}
+
+impl Accounts {
+    /// Unlocks the key hierarchy of a store, which a service may be using at the same time.
+    pub async fn open(store: Arc<dyn Store>, seal: SealSource) -> Result<Self> {
+        // Nothing is wrapped under the root key here, so its suite does not matter.
+        let vault = Vault::unlock(store.clone(), seal, false, Suite::Aes256).await?;
+        Ok(Accounts { store, vault: Arc::new(vault) })
+    }
+
+    /// Makes an account with its root user's access key, in one transaction. `now` is in Unix seconds.
+    pub async fn create(&self, name: &str, now: u64) -> Result<NewAccessKey> {
         // Twice in a row the root key can hardly be replaced; every try is whole or nothing.
         for _ in 0..4 {
             let account = AccountId(random_number(100_000_000_000, 899_999_999_999)?);
             let app_id = AppId(random_number(1_250_000_000, 149_999_999)?);
-            let secret_id = SecretId::parse(&format!("AKID{}", random_text(32)?))
-                .ok_or_else(|| ApiError::internal("generated a malformed SecretId"))?;
-            let secret_key = SecretBytes::new(random_text(32)?.into_bytes());
             let (domain, row) = self.vault.new_domain(account)?;
-            let wrapped_secret = domain
-                .seal(&access_key_place(account, secret_id.as_str()), secret_key.expose())
-                .map_err(ApiError::internal)?;
-            let key = AccessKeyRow {
-                secret_id: secret_id.clone(),
-                account,
-                uin: Uin(account.0),
-                wrapped_secret,
-                domain_version: domain.version(),
-                enabled: true,
-                create_time: now,
-                last_used: 0,
-                revision: 0,
-            };
-            let row_of_account = AccountRow { account, app_id, name: name.to_owned(), create_time: now };
-            match self.store.create_account(row_of_account, row, vec![key]).await {
-                Ok(()) => return Ok(NewAccessKey { account, app_id, secret_id, secret_key }),
+            let account = AccountRow { account, app_id, name: name.to_owned(), create_time: now };
+            let (new, key) = new_access_key(&domain, &account, None, now)?;
+            match self.store.create_account(account, row, vec![key]).await {
+                Ok(()) => return Ok(new),
                 // Either the number is taken or the root key was replaced in between.
                 Err(StoreError::Conflict) => self.vault.refresh().await?,
                 Err(e) => return Err(ApiError::internal(e)),
@@ -58,16 +60,71 @@ impl Service {
         Err(ApiError::internal("an account could not be made while the root key is being replaced"))
     }
 
+    /// All accounts, the oldest first.
+    pub async fn list(&self) -> Result<Vec<AccountRow>> {
+        self.store.accounts().await.map_err(ApiError::internal)
+    }
+
+    /// The access keys of an account.
+    pub async fn access_keys(&self, account: AccountId) -> Result<Vec<AccessKeyRow>> {
+        self.store.access_keys(account).await.map_err(ApiError::internal)
+    }
+
+    /// Gives a cloud product an access key with which it acts for an account. None when there is no such account.
+    pub async fn grant(&self, account: AccountId, product: &Alias, now: u64) -> Result<Option<NewAccessKey>> {
+        let Some(row) = self.store.account(account).await.map_err(ApiError::internal)? else { return Ok(None) };
+        let domain = self.vault.newest(account).await?;
+        let (new, key) = new_access_key(&domain, &row, Some(product), now)?;
+        self.store.put_access_key(key).await.map_err(ApiError::internal)?;
+        Ok(Some(new))
+    }
+
+    /// Switches an access key of a cloud product off for good. False when there is none of this SecretId that is on. A
+    /// service that runs on the store learns of it within [`crate::jobs::ACCESS_KEY_PERIOD`].
+    pub async fn revoke(&self, secret_id: &SecretId) -> Result<bool> {
+        let row = self.store.access_key(secret_id).await.map_err(ApiError::internal)?;
+        match row {
+            Some(row) if row.product.is_some() && row.enabled => {
+                let off = AccessKeyRow { enabled: false, ..row };
+                self.store.put_access_key(off).await.map_err(ApiError::internal)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn read(&self, secret_id: SecretId) -> Result<Option<NewAccessKey>> {
+        let Some(row) = self.store.access_key(&secret_id).await.map_err(ApiError::internal)? else { return Ok(None) };
+        let Some(account) = self.store.account(row.account).await.map_err(ApiError::internal)? else { return Ok(None) };
+        let domain = self.vault.domain(row.account, row.domain_version).await?;
+        let place = access_key_place(row.account, secret_id.as_str(), row.product.as_ref());
+        let secret_key = domain.open(&place, &row.wrapped_secret).map_err(ApiError::internal)?;
+        Ok(Some(NewAccessKey { account: row.account, app_id: account.app_id, secret_id, secret_key }))
+    }
+}
+
+impl Service {
+    /// The accounts that the service serves.
+    pub fn accounts(&self) -> Accounts {
+        Accounts { store: self.store.clone(), vault: self.vault.clone() }
+    }
+
+    /// Makes an account with its root user's access key, in one transaction.
+    pub async fn create_account(&self, name: &str) -> Result<NewAccessKey> {
+        self.accounts().create(name, self.clock.now()).await
+    }
+
     /// True when any account exists.
     pub async fn has_account(&self) -> Result<bool> {
-        Ok(!self.store.accounts().await.map_err(ApiError::internal)?.is_empty())
+        Ok(!self.accounts().list().await?.is_empty())
     }
 
     /// The account that `quickstart` works with, made on the first call. True when it is new.
     pub async fn quickstart_account(&self) -> Result<(NewAccessKey, bool)> {
         let known = self.store.meta_get(QUICKSTART_KEY).await.map_err(ApiError::internal)?;
         if let Some(secret_id) = known.and_then(|bytes| SecretId::parse(std::str::from_utf8(&bytes).ok()?)) {
-            return Ok((self.read_access_key(secret_id).await?, false));
+            let missing = || ApiError::internal("the quickstart access key is missing from the store");
+            return Ok((self.accounts().read(secret_id).await?.ok_or_else(missing)?, false));
         }
         let new = self.create_account("quickstart").await?;
         let id = new.secret_id.as_str().as_bytes();
@@ -75,16 +132,46 @@ impl Service {
         Ok((new, true))
     }
 
-    async fn read_access_key(&self, secret_id: SecretId) -> Result<NewAccessKey> {
-        let missing = || ApiError::internal("the quickstart access key is missing from the store");
-        let row = self.store.access_key(&secret_id).await.map_err(ApiError::internal)?.ok_or_else(missing)?;
-        let account = self.store.account(row.account).await.map_err(ApiError::internal)?.ok_or_else(missing)?;
-        let domain = self.vault.domain(row.account, row.domain_version).await?;
-        let secret_key = domain
-            .open(&access_key_place(row.account, secret_id.as_str()), &row.wrapped_secret)
-            .map_err(ApiError::internal)?;
-        Ok(NewAccessKey { account: row.account, app_id: account.app_id, secret_id, secret_key })
+    /// An access key with which a product acts for an account: the one that is there, or a new one.
+    pub async fn quickstart_product(&self, account: AccountId, product: &Alias) -> Result<NewAccessKey> {
+        let accounts = self.accounts();
+        let keys = accounts.access_keys(account).await?;
+        let missing = || ApiError::internal("the quickstart account is missing from the store");
+        match keys.into_iter().find(|key| key.enabled && key.product.as_ref() == Some(product)) {
+            Some(key) => accounts.read(key.secret_id).await?.ok_or_else(missing),
+            None => accounts.grant(account, product, self.clock.now()).await?.ok_or_else(missing),
+        }
     }
+
+    /// The products that may act for accounts.
+    pub fn products(&self) -> &Products {
+        self.credentials.products()
+    }
+}
+
+fn new_access_key(
+    domain: &DomainKey,
+    account: &AccountRow,
+    product: Option<&Alias>,
+    now: u64,
+) -> Result<(NewAccessKey, AccessKeyRow)> {
+    let secret_id = SecretId::parse(&format!("AKID{}", random_text(32)?))
+        .ok_or_else(|| ApiError::internal("generated a malformed SecretId"))?;
+    let secret_key = SecretBytes::new(random_text(32)?.into_bytes());
+    let place = access_key_place(account.account, secret_id.as_str(), product);
+    let row = AccessKeyRow {
+        secret_id: secret_id.clone(),
+        account: account.account,
+        uin: Uin(account.account.0),
+        product: product.cloned(),
+        wrapped_secret: domain.seal(&place, secret_key.expose()).map_err(ApiError::internal)?,
+        domain_version: domain.version(),
+        enabled: true,
+        create_time: now,
+        last_used: 0,
+        revision: 0,
+    };
+    Ok((NewAccessKey { account: account.account, app_id: account.app_id, secret_id, secret_key }, row))
 }
 
 fn random_number(from: u64, count: u64) -> Result<u64> {

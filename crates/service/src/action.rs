@@ -105,7 +105,10 @@ impl Entry {
 
     /// Authorises, parses, loads, runs and serialises: the part of a request behind authentication.
     /// The result is the JSON of the answer's members, an object.
-    pub async fn call<'a>(&self, params: Params<'a>, cx: &'a Cx<'a>) -> Result<Members> {
+    pub async fn call<'a>(&self, mut params: Params<'a>, cx: &'a Cx<'a>) -> Result<Members> {
+        if let Some(product) = cx.caller.product() {
+            cx.name_default_key(product, &mut params).await?;
+        }
         match (self.named)(&params) {
             Named::Everything => cx.authorise(None)?,
             Named::Keys(ids) => {

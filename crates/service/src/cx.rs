@@ -26,6 +26,7 @@ pub struct Cx<'a> {
     /// Unix time of the request, seconds.
     pub now: u64,
     pub(crate) action: &'static str,
+    pub(crate) access: Access,
     pub(crate) draft: &'a Draft,
 }
 
@@ -230,7 +231,10 @@ impl Cx<'_> {
             for id in ids {
                 entries.push(self.svc.keys.get(&self.scope, *id).await?);
             }
-            let (changes, value) = step(&entries)?;
+            let (changes, value) = match step(&entries) {
+                Ok(done) => done,
+                Err(e) => return Err(self.name_consumers(e, &entries).await),
+            };
             if changes.is_empty() {
                 return Ok(value);
             }

@@ -12,8 +12,7 @@ use crate::{
 use jadeseal_crypto::{Context, Header, blob};
 use jadeseal_store::{Change, DataKey, Tag};
 use jadeseal_types::{
-    Alias, ApiError, DataKeyId, DataKeyState, ErrorCode, KeyState, Origin, Owner, SecretBytes, error::Result,
-    limits::DAY,
+    Alias, ApiError, DataKeyId, DataKeyState, ErrorCode, KeyState, Origin, SecretBytes, error::Result, limits::DAY,
 };
 
 /// What is to happen to a data key.
@@ -136,7 +135,7 @@ impl Cx<'_> {
             bytes: u32::try_from(bytes).map_err(ApiError::internal)?,
             origin: new.origin,
             state: DataKeyState::Enabled,
-            owner: Owner::User,
+            owner: self.owner(),
             creator: self.caller.uin(),
             create_time: self.now,
             deletion_date: 0,
@@ -205,7 +204,7 @@ impl Cx<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jadeseal_types::{AccountId, KeyId, Region, Uin};
+    use jadeseal_types::{AccountId, KeyId, Owner, Region, Uin};
 
     fn key(state: DataKeyState) -> DataKey {
         let name = Alias::parse("name").unwrap();

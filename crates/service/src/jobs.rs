@@ -19,6 +19,8 @@ use tokio::sync::watch;
 const BATCH: u64 = 200;
 /// Time between two passes.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How long after a change to an access key that another process made it may still be taken for what it was.
+pub const ACCESS_KEY_PERIOD: Duration = Duration::from_millis(500);
 /// A wall clock that runs ahead of the monotonic one by more than this has been set, not run.
 const JUMP: Duration = Duration::from_secs(300);
 
@@ -63,10 +65,27 @@ impl ClockWatch {
 }
 
 /// Runs the jobs until `stop` turns true.
-pub async fn run(svc: Arc<Service>, settle: Duration, mut stop: watch::Receiver<bool>) {
+pub async fn run(svc: Arc<Service>, settle: Duration, stop: watch::Receiver<bool>) {
+    tokio::join!(passes(&svc, settle, stop.clone()), watch_access_keys(&svc, stop));
+}
+
+/// Beside the passes, of which one may take long.
+async fn watch_access_keys(svc: &Service, mut stop: watch::Receiver<bool>) {
+    loop {
+        if let Err(e) = svc.refresh_access_keys().await {
+            tracing::error!(cause = e.internal_cause().unwrap_or(""), "access keys could not be looked after: {e}");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ACCESS_KEY_PERIOD / 2) => {}
+            changed = stop.changed() => if changed.is_err() || *stop.borrow() { return },
+        }
+    }
+}
+
+async fn passes(svc: &Arc<Service>, settle: Duration, mut stop: watch::Receiver<bool>) {
     let mut watch = ClockWatch::new(settle);
     loop {
-        let more = pass(&svc, &mut watch).await;
+        let more = pass(svc, &mut watch).await;
         let pause = if more { Duration::from_millis(10) } else { PERIOD };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -208,7 +227,7 @@ async fn change_of(svc: &Arc<Service>, row: &Cmk, action: &'static str, changes:
 
 /// Commits a job's changes of one key or data key. False when somebody else changed it first; the next pass
 /// looks at it again.
-async fn record_change(
+pub(crate) async fn record_change(
     svc: &Arc<Service>,
     scope: Scope,
     id: KeyId,

@@ -11,7 +11,7 @@ use crate::{vault::Vault, workers::Workers};
 use hashbrown::HashMap;
 use jadeseal_crypto::{BlobKey, PrivateKey};
 use jadeseal_store::{Cmk, Scope, Store};
-use jadeseal_types::{ApiError, ErrorCode, KeyId, KeyUsage, error::Result};
+use jadeseal_types::{Alias, ApiError, ErrorCode, KeyId, KeyUsage, error::Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::{
     Arc,
@@ -26,6 +26,9 @@ pub struct KeyEntry {
     pub row: Cmk,
     /// Opened versions, newest first in practice: a handful at most.
     opened: Mutex<Vec<(u32, Opened)>>,
+    /// Products that have asked, and whether a resource of theirs is bound to the key. A binding changes the row, and so
+    /// replaces the entry.
+    bound: Mutex<Vec<(Alias, bool)>>,
     /// True once the row has been changed or dropped, or the entry is not in the cache, where it would be told: what
     /// was decided by it must be decided anew.
     replaced: AtomicBool,
@@ -42,7 +45,7 @@ pub enum Opened {
 
 impl KeyEntry {
     fn new(row: Cmk) -> Self {
-        KeyEntry { row, opened: Mutex::default(), replaced: AtomicBool::new(false) }
+        KeyEntry { row, opened: Mutex::default(), bound: Mutex::default(), replaced: AtomicBool::new(false) }
     }
 
     /// True when the entry is not the key's any more. To be asked immediately before a use that had to wait.
@@ -116,6 +119,23 @@ impl Keys {
     /// Like [`Keys::find`], with `CmkNotFound` for an unknown key.
     pub async fn get(&self, scope: &Scope, id: KeyId) -> Result<Arc<KeyEntry>> {
         self.find(scope, id).await?.ok_or_else(|| ErrorCode::CmkNotFound.into())
+    }
+
+    /// Whether any resource of a product is bound to a key.
+    pub async fn is_bound(&self, scope: &Scope, entry: &KeyEntry, product: &Alias) -> Result<bool> {
+        if entry.row.bindings == 0 {
+            return Ok(false);
+        }
+        let known = entry.bound.lock().iter().find(|(name, _)| name == product).map(|(_, bound)| *bound);
+        if let Some(bound) = known {
+            return Ok(bound);
+        }
+        let bound = self.store.is_bound(scope, entry.row.key_id, product.as_str()).await.map_err(ApiError::internal)?;
+        let mut all = entry.bound.lock();
+        if all.iter().all(|(name, _)| name != product) {
+            all.push((product.clone(), bound));
+        }
+        Ok(bound)
     }
 
     /// Forgets a key after a lost compare-and-swap, where the cache may be behind.

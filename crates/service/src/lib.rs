@@ -19,6 +19,7 @@ pub mod lifecycle;
 mod metrics;
 mod pipeline;
 pub mod pool;
+pub mod products;
 pub mod region;
 pub mod rekey;
 mod schema;
@@ -44,6 +45,7 @@ use journal::Journal;
 use keys::Keys;
 use metrics::Metrics;
 use pool::RsaPool;
+use products::{DefaultKeys, Products};
 use region::Regions;
 use std::{path::PathBuf, sync::Arc};
 use uuid::Uuid;
@@ -90,6 +92,8 @@ pub struct Parts {
     pub log: Arc<Log>,
     /// Served regions.
     pub regions: Regions,
+    /// Cloud products that may act for accounts.
+    pub products: Products,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Sizes.
@@ -107,6 +111,7 @@ pub struct Service {
     pub(crate) keys: Keys,
     pub(crate) credentials: Credentials,
     pub(crate) regions: Regions,
+    pub(crate) product_keys: DefaultKeys,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
     pub(crate) replay: ReplayGuard,
@@ -123,7 +128,7 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, regions, clock, limits, rsa_pool_file, create } = parts;
+        let Parts { store, seal, log, regions, products, clock, limits, rsa_pool_file, create } = parts;
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
         let journal = Journal::open(log, store.clone()).await?;
         let mut seed = [0u8; 8];
@@ -139,7 +144,8 @@ impl Service {
         let actions: HashMap<_, _> = entries().map(|e| (e.spec.name, e)).collect();
         Ok(Arc::new(Service {
             keys: Keys::new(store.clone(), vault.clone(), workers.clone(), limits.cached_keys),
-            credentials: Credentials::new(store.clone(), vault.clone()),
+            credentials: Credentials::new(store.clone(), vault.clone(), products),
+            product_keys: DefaultKeys::default(),
             metrics: Metrics::new(actions.keys().copied()),
             replay: ReplayGuard::new(limits.replay_entries),
             id_context: uuid::ContextV1::new(u16::from_be_bytes([a, b])),
@@ -166,6 +172,11 @@ impl Service {
     /// Fills the key cache; to be run beside serving.
     pub async fn warm(&self) -> Result<usize> {
         self.keys.warm().await
+    }
+
+    /// Forgets cached access keys when any has been changed, here or by another process on the same store.
+    pub async fn refresh_access_keys(&self) -> Result<()> {
+        self.credentials.refresh().await
     }
 
     /// True when store and audit log take work.

@@ -63,19 +63,14 @@ pub fn apply(cmk: &Cmk, step: Step, now: u64) -> Result<Option<Cmk>, ErrorCode> 
             S::Disabled => return Ok(None),
             _ => return Err(E::CmkStateNotSupport),
         },
-        Step::Archive => {
-            if !cmk.owner.is_user() {
-                return Err(E::NotUserCreatedCmk);
+        Step::Archive => match state {
+            S::Enabled | S::Disabled => {
+                unused_by_products(cmk)?;
+                next.state = S::Archived;
             }
-            match state {
-                S::Enabled | S::Disabled => {
-                    unused_by_products(cmk)?;
-                    next.state = S::Archived;
-                }
-                S::Archived => return Ok(None),
-                _ => return Err(E::CmkStateNotSupport),
-            }
-        }
+            S::Archived => return Ok(None),
+            _ => return Err(E::CmkStateNotSupport),
+        },
         Step::Unarchive => match state {
             S::Archived => next.state = S::Enabled,
             _ => return Err(E::CmkStateNotSupport),
@@ -214,9 +209,10 @@ fn has_material(cmk: &Cmk, now: u64) -> bool {
     cmk.current_version != 0 && !expired(cmk, now)
 }
 
-/// A key that a product uses, or that a product had made, stays as it is.
+/// A key that cloud resources use stays as it is. What may be done with a key that a product had made depends on who
+/// asks: see `products`.
 fn unused_by_products(cmk: &Cmk) -> Result<(), ErrorCode> {
-    if cmk.bindings > 0 || !cmk.owner.is_user() { Err(ErrorCode::CmkUsedByCloudProduct) } else { Ok(()) }
+    if cmk.bindings > 0 { Err(ErrorCode::CmkUsedByCloudProduct) } else { Ok(()) }
 }
 
 fn external(cmk: &Cmk) -> Result<(), ErrorCode> {

@@ -101,6 +101,7 @@ impl Service {
             facts.principal = match caller.principal() {
                 jadeseal_auth::Principal::Root => Principal::Root,
                 jadeseal_auth::Principal::User => Principal::User,
+                jadeseal_auth::Principal::Product => Principal::Product,
             };
         }
         let region = match decoded.common.region.as_deref() {
@@ -124,6 +125,7 @@ impl Service {
             region,
             now,
             action: entry.spec.name,
+            access: entry.spec.access,
             draft: &pending.draft,
         };
         entry.call(decoded.params, &cx).await

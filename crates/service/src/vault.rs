@@ -4,7 +4,7 @@
 
 use jadeseal_root::{DomainKey, DomainRecord, Keyring, Place, Purpose, RootRecord, Seal, SealSource};
 use jadeseal_store::{Cmk, DataKeyMaterial, DomainRow, KeyVersion, RootRow, Store, StoreError};
-use jadeseal_types::{AccountId, ApiError, DataKeyId, KeyId, SecretBytes, Suite, error::Result};
+use jadeseal_types::{AccountId, Alias, ApiError, DataKeyId, KeyId, SecretBytes, Suite, error::Result};
 use parking_lot::RwLock;
 use std::{collections::HashMap, sync::Arc};
 
@@ -189,12 +189,13 @@ fn data_key_place<'a>(cmk: &'a Cmk, id: &'a DataKeyId) -> Place<'a> {
     Place { purpose: Purpose::DataKey, key_id: id.0.as_bytes(), ..material_place(cmk, 0) }
 }
 
-/// Where the SecretKey of an access key is bound to.
-pub fn access_key_place(account: AccountId, secret_id: &str) -> Place<'_> {
+/// Where the SecretKey of an access key is bound to. That of a cloud product names the product where a CMK has its
+/// region, so that a row whose product was taken out does not open as a user's.
+pub fn access_key_place<'a>(account: AccountId, secret_id: &'a str, product: Option<&'a Alias>) -> Place<'a> {
     Place {
         purpose: Purpose::AccessKey,
         account,
-        region: "",
+        region: product.map_or("", Alias::as_str),
         key_id: secret_id.as_bytes(),
         version: 0,
         usage: 0,

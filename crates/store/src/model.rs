@@ -260,6 +260,9 @@ pub struct AccessKeyRow {
     pub account: AccountId,
     /// The principal that signs with it.
     pub uin: Uin,
+    /// The cloud product that signs with it, acting for the account; none for the account's own principals. Never
+    /// changes.
+    pub product: Option<Alias>,
     /// The wrapped SecretKey.
     pub wrapped_secret: Vec<u8>,
     /// Version of the account's domain key that wraps it.
@@ -329,6 +332,8 @@ pub enum Role {
 pub struct KeyQuery {
     /// Whose keys.
     pub role: Role,
+    /// Of exactly this owner.
+    pub owner: Option<Owner>,
     /// In any of these states; empty = in every state.
     pub states: Vec<KeyState>,
     /// Of this usage.
@@ -355,6 +360,7 @@ impl Default for KeyQuery {
     fn default() -> Self {
         KeyQuery {
             role: Role::Own,
+            owner: None,
             states: Vec::new(),
             usage: None,
             origin: None,
@@ -373,6 +379,8 @@ impl Default for KeyQuery {
 pub struct DataKeyQuery {
     /// Whose data keys.
     pub role: Role,
+    /// Of exactly this owner.
+    pub owner: Option<Owner>,
     /// In any of these states; empty = in every state.
     pub states: Vec<DataKeyState>,
     /// Of this origin.
@@ -400,6 +408,7 @@ impl Default for DataKeyQuery {
     fn default() -> Self {
         DataKeyQuery {
             role: Role::Own,
+            owner: None,
             states: Vec::new(),
             origin: None,
             cmk: None,
@@ -597,7 +606,7 @@ debug_by_length!(KeyVersion { key_id, version, create_time, domain_version } { w
 debug_by_length!(DataKeyMaterial { data_key_id, domain_version } { wrapped });
 debug_by_length!(DomainRow { account, version, root_version, revision } { wrapped });
 debug_by_length!(RootRow { version, slot, seal_kind, state, create_time } { params, wrapped });
-debug_by_length!(AccessKeyRow { secret_id, account, uin, domain_version, enabled, create_time, last_used, revision }
+debug_by_length!(AccessKeyRow { secret_id, account, uin, product, domain_version, enabled, create_time, last_used, revision }
     { wrapped_secret });
 debug_by_length!(ImportParams { key_id, algorithm, domain_version, expires, failures } { token_digest, wrapped_private });
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::model::*;
 use async_trait::async_trait;
-use jadeseal_types::{AccountId, DataKeyId, KeyId, KeyState, SecretId};
+use jadeseal_types::{AccountId, Alias, DataKeyId, KeyId, KeyState, SecretId};
 
 /// Where the rows are.
 ///
@@ -43,8 +43,14 @@ pub trait Store: Send + Sync + 'static {
     /// The live import parameters. Their expiry is the caller's to check.
     async fn import_params(&self, scope: &Scope, key_id: KeyId) -> Result<Option<ImportParams>>;
 
-    /// The bindings of a key, by product and resource.
-    async fn bindings(&self, scope: &Scope, key_id: KeyId) -> Result<Vec<Binding>>;
+    /// The key with this alias, in whatever state.
+    async fn key_by_alias(&self, scope: &Scope, alias: &Alias) -> Result<Option<Cmk>>;
+
+    /// The bindings of a key, by product and resource, at most `limit`.
+    async fn bindings(&self, scope: &Scope, key_id: KeyId, limit: u64) -> Result<Vec<Binding>>;
+
+    /// Whether any resource of a product is bound to a key.
+    async fn is_bound(&self, scope: &Scope, key_id: KeyId, product_id: &str) -> Result<bool>;
 
     /// The tags of a key, by tag key.
     async fn tags(&self, scope: &Scope, key_id: KeyId) -> Result<Vec<Tag>>;
@@ -120,9 +126,16 @@ pub trait Store: Send + Sync + 'static {
     /// One access key, whatever its account: this is how a caller is found.
     async fn access_key(&self, secret_id: &SecretId) -> Result<Option<AccessKeyRow>>;
 
+    /// The access keys of an account, by SecretId.
+    async fn access_keys(&self, account: AccountId) -> Result<Vec<AccessKeyRow>>;
+
+    /// Counts the calls of [`Store::put_access_key`] that changed something: whoever keeps access keys in memory
+    /// looks here whether they are still what they were.
+    async fn access_keys_epoch(&self) -> Result<u64>;
+
     /// Stores an access key, with revision + 1. Revision 0 makes a new one (`Conflict` when it exists,
     /// `NotFound` when the account does not), any other must be the row's (`Conflict`; `NotFound` when there is
-    /// no such row in the account). Account and creation time of a row never change.
+    /// no such row in the account). Account, product and creation time of a row never change.
     async fn put_access_key(&self, row: AccessKeyRow) -> Result<()>;
 
     /// Notes when access keys were last used. Never moves back; unknown ids are skipped; revisions stay.

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod init;
+pub mod product;
 pub mod quickstart;
 pub mod rekey;
 pub mod serve;

@@ -21,6 +21,9 @@ pub struct Args {
     /// Region to serve, NAME or NAME:PROFILE (all, intl, gm, gm-strict); may be repeated, the first is the default.
     #[arg(long, env = "JADESEAL_REGION", value_delimiter = ',', default_value = config::DEFAULT_REGION)]
     region: Vec<String>,
+    /// Cloud product that may act for the account, such as cos; may be repeated. Its access key is printed too.
+    #[arg(long, env = "JADESEAL_PRODUCT", value_delimiter = ',')]
+    product: Vec<String>,
     /// Audit degree: os or fsync.
     #[arg(long, env = "JADESEAL_AUDIT", default_value = "os")]
     audit: String,
@@ -35,19 +38,26 @@ pub fn run(args: Args) -> Result<()> {
     }
     let mut conf = Config::quickstart(args.data_dir, args.listen, config::regions(&args.region)?)?;
     conf.audit.fsync = config::degree(&args.audit)?;
+    conf.products = config::products(&args.product)?;
     harden();
     runtime()?.block_on(async move {
         let region = conf.regions.default_region().name.to_string();
         let stopped = stop_signal()?;
         let opened = wiring::open(conf, true).await?;
         let (key, new) = opened.service.quickstart_account().await.context("cannot make the first account")?;
+        let mut products = Vec::with_capacity(args.product.len());
+        for name in &args.product {
+            let product = opened.service.products().find(name).context("the product is not configured")?;
+            let granted = opened.service.quickstart_product(key.account, product).await;
+            products.push((name.as_str(), granted.context("cannot grant the product an access key")?));
+        }
         let (listener, address) = opened.bind().await?;
         let endpoint = format!("http://{address}");
         match args.output {
-            Output::Json => print_json(&endpoint, &region, &key)?,
-            Output::Table => print_table(&endpoint, &region, &key, new)?,
+            Output::Json => print_json(&endpoint, &region, &key, &products)?,
+            Output::Table => print_table(&endpoint, &region, &key, new, &products)?,
         }
-        drop(key);
+        drop((key, products));
         serve_until(stopped, opened, listener).await
     })
 }
@@ -56,8 +66,8 @@ fn secret_text(key: &NewAccessKey) -> &str {
     std::str::from_utf8(key.secret_key.expose()).unwrap_or_default()
 }
 
-fn print_json(endpoint: &str, region: &str, key: &NewAccessKey) -> Result<()> {
-    let line = serde_json::json!({
+fn print_json(endpoint: &str, region: &str, key: &NewAccessKey, products: &[(&str, NewAccessKey)]) -> Result<()> {
+    let mut line = serde_json::json!({
         "endpoint": endpoint,
         "region": region,
         "secret_id": key.secret_id.as_str(),
@@ -65,13 +75,23 @@ fn print_json(endpoint: &str, region: &str, key: &NewAccessKey) -> Result<()> {
         "owner_uin": key.account.0,
         "app_id": key.app_id.0,
     });
+    if !products.is_empty() {
+        let of = |(name, key): &(&str, NewAccessKey)| serde_json::json!({ "product": name, "secret_id": key.secret_id.as_str(), "secret_key": secret_text(key) });
+        line["products"] = products.iter().map(of).collect();
+    }
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()?;
     Ok(())
 }
 
-fn print_table(endpoint: &str, region: &str, key: &NewAccessKey, new: bool) -> Result<()> {
+fn print_table(
+    endpoint: &str,
+    region: &str,
+    key: &NewAccessKey,
+    new: bool,
+    products: &[(&str, NewAccessKey)],
+) -> Result<()> {
     let id = key.secret_id.as_str();
     let host = endpoint.trim_start_matches("http://");
     let secret = if new { secret_text(key) } else { "(printed at the first start; `-o json` prints it again)" };
@@ -99,6 +119,9 @@ fn print_table(endpoint: &str, region: &str, key: &NewAccessKey, new: bool) -> R
          \x20   print(client.ListKeys(models.ListKeysRequest()))\n",
         key.account, key.app_id,
     )?;
+    for (name, key) in products {
+        writeln!(out, "  Product {name}: SecretId {}, SecretKey {}", key.secret_id, secret_text(key))?;
+    }
     out.flush()?;
     Ok(())
 }

@@ -133,7 +133,7 @@ impl<A: CarriesBlob + Sync> Target<A> for Sealed {
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
         request.early(cx)?;
         let header = Header::parse(request.blob()).map_err(|_| E::InvalidCiphertext)?;
-        let entry = cx.svc.keys.find(&cx.scope, header.key_id).await?.ok_or(E::InvalidCiphertext)?;
+        let entry = cx.find_key(header.key_id).await?.ok_or(E::InvalidCiphertext)?;
         usable(&entry, Use::Decrypt, cx)?;
         if header.suite != entry.row.suite {
             return Err(E::InvalidCiphertext.into());
@@ -249,7 +249,7 @@ impl Action for ReEncrypt {
         let source_key_id = source.entry.row.key_id;
         cx.note(source_key_id);
         let destination = match self.destination.and_then(|d| d.0) {
-            Some(id) if id != source_key_id => cx.svc.keys.get(&cx.scope, id).await?,
+            Some(id) if id != source_key_id => cx.get_key(id).await?,
             _ => source.entry.clone(),
         };
         let key_id = destination.row.key_id;

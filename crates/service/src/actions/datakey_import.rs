@@ -77,11 +77,11 @@ impl Target<ImportDataKey> for Importing {
         }
         checked_tags(request.tags.as_deref().unwrap_or_default())?;
         let entry = match (request.key(), request.header()?) {
-            (Some(key_id), _) => cx.svc.keys.get(&cx.scope, key_id).await?,
+            (Some(key_id), _) => cx.get_key(key_id).await?,
             // As with Decrypt: which keys other tenants have is not to be learnt from it, nor anything of a key that
             // cannot have made it.
             (None, Some(header)) => {
-                let named = cx.svc.keys.find(&cx.scope, header.key_id).await?;
+                let named = cx.find_key(header.key_id).await?;
                 named.filter(|entry| entry.row.usage == KeyUsage::EncryptDecrypt).ok_or(E::InvalidImportKeyMaterial)?
             }
             (None, None) => return Err(ApiError::missing("KeyId")),

@@ -97,9 +97,9 @@ impl<A: OnDataKey + Sync, D: DataKeyDemand> Target<A> for Hosted<D> {
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
         request.early(cx)?;
         let row = cx.svc.store.data_key(&cx.scope, request.data_key_id()).await.map_err(ApiError::internal)?;
-        let row = row.ok_or(E::DataKeyNotFound)?;
+        let row = cx.may_touch(row.ok_or(E::DataKeyNotFound)?)?;
         // A CMK that is gone by now has taken the data key with it.
-        let cmk = cx.svc.keys.find(&cx.scope, row.cmk).await?.ok_or(E::DataKeyNotFound)?;
+        let cmk = cx.find_key(row.cmk).await?.ok_or(E::DataKeyNotFound)?;
         cx.note(cmk.row.key_id);
         D::check(&row, &cmk, cx)?;
         Ok(Hosted { row, cmk, demand: PhantomData })
@@ -131,8 +131,8 @@ impl<A: OnDataKeys + Sync> Target<A> for HostedBatch {
         checked_batch(ids, wrong_number, E::DuplicatedDataKeyId)?;
         own_account_only(request.member())?;
         let rows = cx.svc.store.data_keys(&cx.scope, ids).await.map_err(ApiError::internal)?;
-        let rows: Option<Vec<DataKey>> = rows.into_iter().collect();
-        Ok(HostedBatch(rows.ok_or(E::DataKeyNotFound)?))
+        let rows = rows.into_iter().map(|row| cx.may_touch(row.ok_or(E::DataKeyNotFound)?));
+        Ok(HostedBatch(rows.collect::<Result<_>>()?))
     }
 }
 

@@ -15,7 +15,7 @@ use jadeseal_auth::params::Params;
 use jadeseal_crypto::PrivateKey;
 use jadeseal_store::{Change, Rotation, Tag};
 use jadeseal_types::{
-    Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, Owner, SecretBytes, error::Result, limits,
+    Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, SecretBytes, error::Result, limits,
 };
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
@@ -89,6 +89,7 @@ impl Action for CreateKey {
     type Response = Created;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Created> {
+        cx.may_name(&self.alias)?;
         let usage = match self.usage.as_deref() {
             None | Some("") => KeyUsage::EncryptDecrypt,
             Some(text) => KeyUsage::from_wire(text).ok_or(E::InvalidKeyUsage)?,
@@ -132,7 +133,7 @@ impl Action for CreateKey {
             suite: cx.region.profile.suite(),
             origin,
             state: if external { KeyState::PendingImport } else { KeyState::Enabled },
-            owner: Owner::User,
+            owner: cx.owner(),
             creator: cx.caller.uin(),
             create_time: cx.now,
             deletion_date: 0,
@@ -233,7 +234,7 @@ impl<A: OnKeys + Sync> Target<A> for Batch {
         request.early()?;
         let mut entries = Vec::with_capacity(ids.len());
         for id in ids {
-            entries.push(cx.svc.keys.get(&cx.scope, *id).await?);
+            entries.push(cx.get_key(*id).await?);
         }
         Ok(Batch(entries))
     }
@@ -421,7 +422,18 @@ request! {
     }
 }
 
-on_key!(UpdateAlias: member, UpdateKeyDescription: member);
+on_key!(UpdateKeyDescription: member);
+
+impl OnKey for UpdateAlias {
+    fn key_id(&self) -> KeyId {
+        self.key_id
+    }
+
+    fn early(&self, cx: &Cx<'_>) -> Result<()> {
+        cx.may_name(&self.alias)?;
+        own_account_only(&self.member)
+    }
+}
 
 impl Action for UpdateAlias {
     const SPEC: Spec = Spec {

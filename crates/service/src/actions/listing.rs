@@ -13,7 +13,7 @@ use crate::{
 };
 use jadeseal_store::{DataKeyQuery, KeyQuery, Role};
 use jadeseal_types::{
-    ApiError, DataKeyId, DataKeyState, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, error::Result, limits,
+    ApiError, DataKeyId, DataKeyState, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, Owner, error::Result, limits,
 };
 use std::collections::BTreeMap;
 
@@ -65,9 +65,9 @@ impl Action for ListKeys {
     type Response = Ids;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Ids> {
-        let Part { role, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster)?;
+        let Part { role, owner, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster, cx)?;
         let states = vec![KeyState::Enabled, KeyState::Disabled, KeyState::PendingImport];
-        let query = KeyQuery { states, role, offset, limit, ..KeyQuery::default() };
+        let query = KeyQuery { states, role, owner, offset, limit, ..KeyQuery::default() };
         let page = cx.svc.store.list_ids(&cx.scope, query).await.map_err(ApiError::internal)?;
         Ok(Ids { keys: page.items.into_iter().map(|key_id| Key { key_id }).collect(), total: page.total })
     }
@@ -133,7 +133,7 @@ impl Action for ListKeyDetail {
                 Some(KeyUsage::from_wire(text).ok_or_else(|| ApiError::invalid("KeyUsage", "is unknown", "取值未知"))?)
             }
         };
-        let Part { role, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster)?;
+        let Part { role, owner, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster, cx)?;
         let query = KeyQuery {
             states,
             usage,
@@ -142,6 +142,7 @@ impl Action for ListKeyDetail {
             tags: tag_filters(self.tags)?,
             ascending,
             role,
+            owner,
             offset,
             limit,
             hsm_cluster: None,
@@ -194,9 +195,9 @@ impl Action for ListDataKeys {
     type Response = DataKeyIds;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<DataKeyIds> {
-        let Part { role, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster)?;
+        let Part { role, owner, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster, cx)?;
         let states = vec![DataKeyState::Enabled, DataKeyState::Disabled];
-        let query = DataKeyQuery { states, role, offset, limit, ..DataKeyQuery::default() };
+        let query = DataKeyQuery { states, role, owner, offset, limit, ..DataKeyQuery::default() };
         let page = cx.svc.store.list_data_key_ids(&cx.scope, query).await.map_err(ApiError::internal)?;
         let keys = page.items.into_iter().map(|data_key_id| ListedDataKey { data_key_id }).collect();
         Ok(DataKeyIds { keys, total: page.total })
@@ -240,7 +241,7 @@ impl Action for ListDataKeyDetail {
     type Response = DataKeyDetails;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<DataKeyDetails> {
-        let Part { role, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster)?;
+        let Part { role, owner, offset, limit } = part(self.offset, self.limit, self.role, self.hsm_cluster, cx)?;
         let states = match self.state {
             None | Some(0) => Vec::new(),
             Some(n) => {
@@ -262,6 +263,7 @@ impl Action for ListDataKeyDetail {
             tags: tag_filters(self.tags)?,
             ascending: ascending(self.order)?,
             role,
+            owner,
             offset,
             limit,
             hsm_cluster: None,
@@ -271,7 +273,7 @@ impl Action for ListDataKeyDetail {
         }
         if let Some(key_id) = query.cmk {
             cx.note(key_id);
-            cx.svc.keys.get(&cx.scope, key_id).await?;
+            cx.get_key(key_id).await?;
         }
         let page = cx.svc.store.list_data_keys(&cx.scope, query).await.map_err(ApiError::internal)?;
         Ok(DataKeyDetails { keys: page.items.iter().map(DataKeyMetadata::of).collect(), total: page.total })
@@ -320,12 +322,19 @@ fn tag_filters(filters: Option<Vec<TagFilter>>) -> Result<Vec<(String, Vec<Strin
 /// Which part of a list.
 struct Part {
     role: Role,
+    owner: Option<Owner>,
     offset: u64,
     limit: u64,
 }
 
-/// The parameters that all lists share.
-fn part(offset: Option<u64>, limit: Option<u64>, role: Option<u64>, cluster: Option<String>) -> Result<Part> {
+/// The parameters that all lists share. A cloud product sees what it has made, whichever role it names.
+fn part(
+    offset: Option<u64>,
+    limit: Option<u64>,
+    role: Option<u64>,
+    cluster: Option<String>,
+    cx: &Cx<'_>,
+) -> Result<Part> {
     let limit = limit.unwrap_or(limits::DEFAULT_PAGE);
     if limit > limits::MAX_PAGE {
         return Err(ApiError::invalid("Limit", "must be at most 200", "最大为 200"));
@@ -344,5 +353,7 @@ fn part(offset: Option<u64>, limit: Option<u64>, role: Option<u64>, cluster: Opt
         None | Some("" | "default") => {}
         Some(_) => return Err(E::InvalidHsmClusterId.into()),
     }
-    Ok(Part { role, offset, limit })
+    let owner = cx.caller.product().map(|_| cx.owner());
+    let role = if owner.is_some() { Role::Product } else { role };
+    Ok(Part { role, owner, offset, limit })
 }

@@ -187,7 +187,7 @@ pub(crate) async fn compute<T: Send + 'static>(
         if let Some(done) = done {
             return Ok(done);
         }
-        entry = cx.svc.keys.get(&cx.scope, key_id).await?;
+        entry = cx.get_key(key_id).await?;
         check(&entry)?;
     }
     Err(ApiError::internal(format!("key {} kept changing", entry.row.key_id)))
@@ -233,7 +233,7 @@ impl<A: OnKey + Sync, D: Demand> Target<A> for Cmk<D> {
 
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
         request.early(cx)?;
-        let entry = cx.svc.keys.find(&cx.scope, request.key_id()).await?.ok_or_else(|| A::missing(cx))?;
+        let entry = cx.find_key(request.key_id()).await?.ok_or_else(|| A::missing(cx))?;
         D::check(&entry, cx)?;
         Ok(Cmk { entry, demand: PhantomData })
     }

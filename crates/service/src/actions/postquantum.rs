@@ -101,7 +101,7 @@ impl Target<PostQuantumCryptoDecrypt> for PostQuantumSealed {
     async fn load(request: &PostQuantumCryptoDecrypt, cx: &Cx<'_>) -> Result<Self> {
         recipient(request.public_key.as_deref(), request.algorithm.as_deref(), cx)?;
         let (key_id, version) = pq::header(&request.blob.0).map_err(|_| invalid())?;
-        let entry = cx.svc.keys.find(&cx.scope, key_id).await?.ok_or_else(invalid)?;
+        let entry = cx.find_key(key_id).await?.ok_or_else(invalid)?;
         usable(&entry, Use::DecryptPostQuantum, cx)?;
         // A version that does not exist is one that nobody has encrypted with.
         cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?.ok_or_else(invalid)?;

@@ -39,8 +39,9 @@ macro_rules! names_a_resource {
                 self.key_id
             }
 
-            fn early(&self, _: &Cx<'_>) -> Result<()> {
-                not_empty(&self.product.0, &self.resource.0)
+            fn early(&self, cx: &Cx<'_>) -> Result<()> {
+                not_empty(&self.product.0, &self.resource.0)?;
+                cx.may_bind(&self.product.0)
             }
         }
     )+ };

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use jadeseal_store::*;
-use jadeseal_types::{AccountId, DataKeyId, KeyId, KeyState, SecretId};
+use jadeseal_types::{AccountId, Alias, DataKeyId, KeyId, KeyState, SecretId};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -83,7 +83,9 @@ pass_on! {
     fn list(scope: &Scope, query: KeyQuery) -> Page<Cmk>;
     fn list_ids(scope: &Scope, query: KeyQuery) -> Page<KeyId>;
     fn import_params(scope: &Scope, key_id: KeyId) -> Option<ImportParams>;
-    fn bindings(scope: &Scope, key_id: KeyId) -> Vec<Binding>;
+    fn key_by_alias(scope: &Scope, alias: &Alias) -> Option<Cmk>;
+    fn bindings(scope: &Scope, key_id: KeyId, limit: u64) -> Vec<Binding>;
+    fn is_bound(scope: &Scope, key_id: KeyId, product_id: &str) -> bool;
     fn tags(scope: &Scope, key_id: KeyId) -> Vec<Tag>;
     fn count_own(scope: &Scope) -> u64;
     fn data_key(scope: &Scope, id: DataKeyId) -> Option<DataKey>;
@@ -104,6 +106,8 @@ pass_on! {
     fn account(account: AccountId) -> Option<AccountRow>;
     fn create_account(account: AccountRow, domain: DomainRow, access_keys: Vec<AccessKeyRow>) -> ();
     fn access_key(secret_id: &SecretId) -> Option<AccessKeyRow>;
+    fn access_keys(account: AccountId) -> Vec<AccessKeyRow>;
+    fn access_keys_epoch() -> u64;
     fn put_access_key(row: AccessKeyRow) -> ();
     fn touch_access_keys(used: &[(SecretId, u64)]) -> ();
     fn domains(account: AccountId) -> Vec<DomainRow>;

@@ -15,6 +15,7 @@ use jadeseal_service::{
     accounts::NewAccessKey,
     clock::{Clock, ManualClock},
     jobs::{ClockWatch, pass},
+    products::Products,
     region::{Profile, RegionConf, Regions},
 };
 use jadeseal_store::{SqliteStore, Store};
@@ -47,6 +48,9 @@ pub struct Kms {
 
 const REGIONS: [(&str, Profile); 3] =
     [(AES, Profile::All), (SM4, Profile::Gm { strict: false }), (INTL, Profile::Intl)];
+
+/// The harness's cloud products.
+pub const PRODUCTS: [&str; 2] = ["cos", "cbs"];
 
 pub struct User {
     pub secret_id: String,
@@ -100,6 +104,7 @@ impl Kms {
             seal: SealSource::File { path: dir.path().join("root.key") },
             log: Arc::new(log),
             regions: Regions::new(conf.collect()).unwrap(),
+            products: Products::new(&PRODUCTS).unwrap(),
             clock: clock.clone(),
             rsa_pool_file: Some(dir.path().join("rsa-pool")),
             limits: Limits { cached_keys: 1_000, replay_entries: 100_000, rsa_pool: 2, ..Limits::default() },
@@ -125,6 +130,11 @@ impl Kms {
 
     pub async fn user(&self) -> User {
         self.svc.create_account("test").await.unwrap().into()
+    }
+
+    /// Unix time of the clock, seconds.
+    pub fn clock_now(&self) -> u64 {
+        self.clock.now()
     }
 
     /// Lets time pass in steps small enough for the clock to look steady, with the jobs running.

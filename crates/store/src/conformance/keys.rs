@@ -100,7 +100,7 @@ pub async fn destroy_frees_alias_and_children(store: S) {
     let reborn = Change::CreateKey { cmk: key(&here, 1), version: None, tags: vec![] };
     store.commit(&here, one(reborn)).await.unwrap();
     assert!(store.versions(&here, id(1)).await.unwrap().is_empty());
-    assert!(store.bindings(&here, id(1)).await.unwrap().is_empty());
+    assert!(store.bindings(&here, id(1), 10).await.unwrap().is_empty());
     assert!(store.tags(&here, id(1)).await.unwrap().is_empty());
     assert_eq!(store.import_params(&here, id(1)).await.unwrap(), None);
 }
@@ -115,6 +115,7 @@ pub async fn scopes_do_not_see_each_other(store: S) {
         Change::PutImport(import(1)),
     ];
     let row = store.commit(&here, Commit { changes, outbox: None }).await.unwrap().keys.remove(0);
+    assert_eq!(store.key_by_alias(&here, &row.alias).await.unwrap().as_ref(), Some(&row));
     for other in [scope(100_000_001, "ap-beijing"), scope(100_000_002, "ap-guangzhou")] {
         assert_eq!(store.key(&other, id(1)).await.unwrap(), None);
         assert_eq!(store.keys(&other, &[id(1)]).await.unwrap(), [None]);
@@ -123,7 +124,9 @@ pub async fn scopes_do_not_see_each_other(store: S) {
         assert_eq!(store.list(&other, KeyQuery::default()).await.unwrap().total, 0);
         assert!(store.list_ids(&other, KeyQuery::default()).await.unwrap().items.is_empty());
         assert_eq!(store.import_params(&other, id(1)).await.unwrap(), None);
-        assert!(store.bindings(&other, id(1)).await.unwrap().is_empty());
+        assert!(store.bindings(&other, id(1), 10).await.unwrap().is_empty());
+        assert!(!store.is_bound(&other, id(1), "cos").await.unwrap());
+        assert_eq!(store.key_by_alias(&other, &row.alias).await.unwrap(), None);
         assert!(store.tags(&other, id(1)).await.unwrap().is_empty());
         assert_eq!(store.count_own(&other).await.unwrap(), 0);
         let changes = [
@@ -148,7 +151,7 @@ pub async fn scopes_do_not_see_each_other(store: S) {
     assert_eq!(store.key(&here, id(1)).await.unwrap(), Some(row));
     assert_eq!(store.version(&here, id(1), 1).await.unwrap(), Some(version(1, 1)));
     assert_eq!(store.import_params(&here, id(1)).await.unwrap(), Some(import(1)));
-    assert_eq!(store.bindings(&here, id(1)).await.unwrap(), [binding(1, "r")]);
+    assert_eq!(store.bindings(&here, id(1), 10).await.unwrap(), [binding(1, "r")]);
     assert_eq!(store.key(&here, id(2)).await.unwrap(), None);
 }
 
@@ -320,11 +323,15 @@ pub async fn bindings_count(store: S) {
     assert_eq!((first[0].bindings, first[0].revision), (1, 2));
     assert_eq!(bind("b").await.unwrap().keys, first);
     assert_eq!(bind("a").await.unwrap().keys[0].bindings, 2);
-    assert_eq!(store.bindings(&here, id(1)).await.unwrap(), [binding(1, "a"), binding(1, "b")]);
+    assert_eq!(store.bindings(&here, id(1), 10).await.unwrap(), [binding(1, "a"), binding(1, "b")]);
+    assert_eq!(store.bindings(&here, id(1), 1).await.unwrap(), [binding(1, "a")]);
+    assert!(store.is_bound(&here, id(1), "cos").await.unwrap());
+    assert!(!store.is_bound(&here, id(1), "co").await.unwrap());
+    assert!(!store.is_bound(&here, id(2), "cos").await.unwrap());
     assert_eq!(unbind("b").await.unwrap().keys[0].bindings, 1);
     assert_eq!(unbind("b").await, Err(StoreError::NotFound));
     assert_eq!(store.key(&here, id(1)).await.unwrap().unwrap().bindings, 1);
-    assert_eq!(store.bindings(&here, id(1)).await.unwrap(), [binding(1, "a")]);
+    assert_eq!(store.bindings(&here, id(1), 10).await.unwrap(), [binding(1, "a")]);
 }
 
 /// A commit answers each key once, as it is at the end.

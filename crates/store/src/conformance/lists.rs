@@ -70,6 +70,9 @@ pub async fn filters(store: S) {
     let states = |s: &[KeyState]| KeyQuery { states: s.to_vec(), ..all() };
     assert_eq!(ids(&store, all()).await, [6, 4, 3, 2, 1]);
     assert_eq!(ids(&store, KeyQuery { role: Role::Product, ..all() }).await, [5]);
+    let product = |name: &str| KeyQuery { role: Role::Product, owner: Alias::parse(name).map(Owner::Product), ..all() };
+    assert_eq!(ids(&store, product("cos")).await, [5]);
+    assert!(ids(&store, product("co")).await.is_empty());
     assert_eq!(ids(&store, states(&[KeyState::Disabled])).await, [6, 2]);
     assert_eq!(ids(&store, states(&[KeyState::Disabled, KeyState::PendingImport])).await, [6, 3, 2]);
     assert!(ids(&store, states(&[KeyState::Archived])).await.is_empty());

@@ -170,6 +170,7 @@ pub fn access_key(account: u64, name: &str) -> AccessKeyRow {
     AccessKeyRow {
         secret_id: SecretId::parse(name).unwrap(),
         account: AccountId(account),
+        product: None,
         uin: Uin(account),
         wrapped_secret: vec![3; 40],
         domain_version: 1,

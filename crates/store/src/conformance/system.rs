@@ -45,19 +45,28 @@ pub async fn access_key_revisions(store: S) {
     rooted(&store).await;
     store.create_account(account(1), domain(1, 1), vec![]).await.unwrap();
     store.create_account(account(2), domain(2, 1), vec![]).await.unwrap();
-    let row = access_key(1, "AKID");
+    let row = AccessKeyRow { product: Alias::parse("cos"), ..access_key(1, "AKID") };
+    let before = store.access_keys_epoch().await.unwrap();
     store.put_access_key(row.clone()).await.unwrap();
+    let made = store.access_keys_epoch().await.unwrap();
+    assert!(made > before);
     assert_eq!(store.put_access_key(row.clone()).await, Err(StoreError::Conflict));
     assert_eq!(store.put_access_key(access_key(9, "AKID9")).await, Err(StoreError::NotFound));
+    assert_eq!(store.access_keys_epoch().await.unwrap(), made, "nothing was changed");
     let off = AccessKeyRow { enabled: false, revision: 1, ..row.clone() };
-    store.put_access_key(off.clone()).await.unwrap();
+    // The product stays, whatever an update says.
+    store.put_access_key(AccessKeyRow { product: None, ..off.clone() }).await.unwrap();
+    assert!(store.access_keys_epoch().await.unwrap() > made);
     assert_eq!(store.put_access_key(off.clone()).await, Err(StoreError::Conflict));
     let foreign = AccessKeyRow { account: AccountId(2), revision: 2, ..row.clone() };
     assert_eq!(store.put_access_key(foreign).await, Err(StoreError::NotFound));
     let absent = AccessKeyRow { revision: 1, ..access_key(1, "AKID8") };
     assert_eq!(store.put_access_key(absent).await, Err(StoreError::NotFound));
     let stored = store.access_key(&row.secret_id).await.unwrap();
-    assert_eq!(stored, Some(AccessKeyRow { revision: 2, ..off }));
+    let off = AccessKeyRow { revision: 2, ..off };
+    assert_eq!(stored.as_ref(), Some(&off));
+    assert_eq!(store.access_keys(AccountId(1)).await.unwrap(), [off]);
+    assert!(store.access_keys(AccountId(2)).await.unwrap().is_empty());
 }
 
 /// The time of last use only grows, and is no change of the row.

@@ -130,6 +130,7 @@ const LISTED: Table = Table {
 
 fn filter(scope: &Scope, query: &DataKeyQuery) -> Filter {
     let mut f = Filter::new(&LISTED, scope, query.role, query.ascending);
+    f.equal("owner", query.owner.as_ref().map(|owner| owner.wire().to_owned()));
     f.codes("state", query.states.iter().map(|s| s.code()));
     f.equal("origin", query.origin.map(|o| i64::from(o.code())));
     if let Some(key_id) = query.cmk {

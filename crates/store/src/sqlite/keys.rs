@@ -5,7 +5,7 @@ use super::filter::{Filter, Table};
 use super::rows::{self, CMK, bound, sql_id};
 use crate::error::Result;
 use crate::model::*;
-use jadeseal_types::{KeyId, KeyState};
+use jadeseal_types::{Alias, KeyId, KeyState};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 pub(super) fn key(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<Option<Cmk>> {
@@ -59,14 +59,27 @@ pub(super) fn import_params(conn: &Connection, scope: &Scope, key_id: KeyId) -> 
     Ok(of(conn, sql, scope, key_id, |r| rows::import_params(r, key_id))?.pop())
 }
 
-pub(super) fn bindings(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<Vec<Binding>> {
+pub(super) fn key_by_alias(conn: &Connection, scope: &Scope, alias: &Alias) -> Result<Option<Cmk>> {
+    let sql = format!("SELECT {CMK} FROM cmk c WHERE c.account = ?1 AND c.region = ?2 AND c.alias = ?3");
+    let values = params![sql_id(scope.account().0), scope.region().as_str(), alias.as_str()];
+    Ok(conn.prepare_cached(&sql)?.query_row(values, rows::cmk).optional()?)
+}
+
+pub(super) fn bindings(conn: &Connection, scope: &Scope, key_id: KeyId, limit: u64) -> Result<Vec<Binding>> {
     let sql = of_key!(
         "SELECT product_id, resource_id, create_time FROM binding WHERE cmk = ",
-        " ORDER BY product_id, resource_id"
+        " ORDER BY product_id, resource_id LIMIT ?4"
     );
-    of(conn, sql, scope, key_id, |r| {
+    let values = params![key_id.as_bytes(), sql_id(scope.account().0), scope.region().as_str(), bound(limit)];
+    all(conn, sql, values, |r| {
         Ok(Binding { key_id, product_id: r.get(0)?, resource_id: r.get(1)?, create_time: rows::count(r, 2)? })
     })
+}
+
+pub(super) fn is_bound(conn: &Connection, scope: &Scope, key_id: KeyId, product_id: &str) -> Result<bool> {
+    let sql = of_key!("SELECT 1 FROM binding WHERE cmk = ", " AND product_id = ?4 LIMIT 1");
+    let values = params![key_id.as_bytes(), sql_id(scope.account().0), scope.region().as_str(), product_id];
+    Ok(conn.prepare_cached(sql)?.exists(values)?)
 }
 
 pub(super) fn tags(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<Vec<Tag>> {
@@ -90,6 +103,7 @@ const LISTED: Table = Table {
 
 fn filter(scope: &Scope, query: &KeyQuery) -> Filter {
     let mut f = Filter::new(&LISTED, scope, query.role, query.ascending);
+    f.equal("owner", query.owner.as_ref().map(|owner| owner.wire().to_owned()));
     f.codes("state", query.states.iter().map(|s| s.code()));
     f.equal("usage", query.usage.map(|u| i64::from(u.code())));
     f.equal("origin", query.origin.map(|o| i64::from(o.code())));

@@ -18,7 +18,7 @@ use crate::error::{Result, StoreError};
 use crate::model::*;
 use crate::store::Store;
 use async_trait::async_trait;
-use jadeseal_types::{AccountId, DataKeyId, KeyId, KeyState, SecretId};
+use jadeseal_types::{AccountId, Alias, DataKeyId, KeyId, KeyState, SecretId};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::path::Path;
@@ -180,9 +180,19 @@ impl Store for SqliteStore {
         self.read(move |c| keys::import_params(c, &scope, key_id)).await
     }
 
-    async fn bindings(&self, scope: &Scope, key_id: KeyId) -> Result<Vec<Binding>> {
+    async fn key_by_alias(&self, scope: &Scope, alias: &Alias) -> Result<Option<Cmk>> {
+        let (scope, alias) = (scope.clone(), alias.clone());
+        self.read(move |c| keys::key_by_alias(c, &scope, &alias)).await
+    }
+
+    async fn bindings(&self, scope: &Scope, key_id: KeyId, limit: u64) -> Result<Vec<Binding>> {
         let scope = scope.clone();
-        self.read(move |c| keys::bindings(c, &scope, key_id)).await
+        self.read(move |c| keys::bindings(c, &scope, key_id, limit)).await
+    }
+
+    async fn is_bound(&self, scope: &Scope, key_id: KeyId, product_id: &str) -> Result<bool> {
+        let (scope, product_id) = (scope.clone(), product_id.to_owned());
+        self.read(move |c| keys::is_bound(c, &scope, key_id, &product_id)).await
     }
 
     async fn tags(&self, scope: &Scope, key_id: KeyId) -> Result<Vec<Tag>> {
@@ -282,6 +292,14 @@ impl Store for SqliteStore {
     async fn access_key(&self, secret_id: &SecretId) -> Result<Option<AccessKeyRow>> {
         let secret_id = secret_id.clone();
         self.read(move |c| system::access_key(c, &secret_id)).await
+    }
+
+    async fn access_keys(&self, account: AccountId) -> Result<Vec<AccessKeyRow>> {
+        self.read(move |c| system::access_keys(c, account)).await
+    }
+
+    async fn access_keys_epoch(&self) -> Result<u64> {
+        self.read(system::access_keys_epoch).await
     }
 
     async fn put_access_key(&self, row: AccessKeyRow) -> Result<()> {

@@ -116,7 +116,7 @@ pub(super) fn root(r: &Row<'_>) -> rusqlite::Result<RootRow> {
     })
 }
 
-/// Reads `secret_id, account, uin, wrapped_secret, domain_version, enabled, create_time, last_used, revision`.
+/// Reads `secret_id, account, uin, wrapped_secret, domain_version, enabled, create_time, last_used, revision, product`.
 pub(super) fn access_key(r: &Row<'_>) -> rusqlite::Result<AccessKeyRow> {
     Ok(AccessKeyRow {
         secret_id: parsed(r, 0, SecretId::parse)?,
@@ -128,6 +128,10 @@ pub(super) fn access_key(r: &Row<'_>) -> rusqlite::Result<AccessKeyRow> {
         create_time: count(r, 6)?,
         last_used: count(r, 7)?,
         revision: count(r, 8)?,
+        product: match r.get_ref(9)? {
+            rusqlite::types::ValueRef::Null => None,
+            _ => Some(parsed(r, 9, Alias::parse)?),
+        },
     })
 }
 

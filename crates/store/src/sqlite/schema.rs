@@ -105,7 +105,7 @@ fn current_version(conn: &Connection) -> Result<Option<u32>> {
 
 /// What leads from each version to the next, beginning with an empty file. A step that has been released never
 /// changes.
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS, PRODUCTS];
 
 /// Version 1. Ids are BLOBs of 16 bytes, enumerations their codes, times Unix seconds.
 ///
@@ -222,4 +222,12 @@ CREATE TABLE data_key_tag (
     data_key INTEGER NOT NULL REFERENCES data_key ON DELETE CASCADE, key TEXT NOT NULL, value TEXT NOT NULL,
     PRIMARY KEY (data_key, key)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Version 3: access keys of cloud products, and a count of changes to access keys.
+const PRODUCTS: &str = "
+ALTER TABLE access_key ADD COLUMN product TEXT;
+CREATE INDEX access_key_account ON access_key (account);
+CREATE TABLE access_key_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL) STRICT;
+INSERT INTO access_key_epoch (id, epoch) VALUES (1, 0);
 ";

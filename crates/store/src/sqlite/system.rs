@@ -4,7 +4,7 @@ use super::keys::all;
 use super::rows::{self, bound, num, sql_id};
 use crate::error::{Result, StoreError};
 use crate::model::*;
-use jadeseal_types::{AccountId, SecretId};
+use jadeseal_types::{AccountId, Alias, SecretId};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashSet;
 
@@ -51,12 +51,24 @@ fn insert_domain(conn: &Connection, row: &DomainRow) -> Result<()> {
 }
 
 pub(super) fn access_key(conn: &Connection, secret_id: &SecretId) -> Result<Option<AccessKeyRow>> {
-    let sql = "SELECT secret_id, account, uin, wrapped_secret, domain_version, enabled, create_time, last_used, \
-               revision FROM access_key WHERE secret_id = ?1";
-    Ok(conn.prepare_cached(sql)?.query_row([secret_id.as_str()], rows::access_key).optional()?)
+    let sql = format!("{ACCESS_KEY} WHERE secret_id = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([secret_id.as_str()], rows::access_key).optional()?)
+}
+
+const ACCESS_KEY: &str = "SELECT secret_id, account, uin, wrapped_secret, domain_version, enabled, create_time, \
+                          last_used, revision, product FROM access_key";
+
+pub(super) fn access_keys(conn: &Connection, account: AccountId) -> Result<Vec<AccessKeyRow>> {
+    let sql = format!("{ACCESS_KEY} WHERE account = ?1 ORDER BY secret_id");
+    all(conn, &sql, [sql_id(account.0)], rows::access_key)
+}
+
+pub(super) fn access_keys_epoch(conn: &Connection) -> Result<u64> {
+    Ok(conn.prepare_cached("SELECT epoch FROM access_key_epoch")?.query_row([], |r| rows::count(r, 0))?)
 }
 
 pub(super) fn put_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()> {
+    conn.execute("UPDATE access_key_epoch SET epoch = epoch + 1", [])?;
     if row.revision == 0 {
         return insert_access_key(conn, row);
     }
@@ -85,7 +97,7 @@ pub(super) fn put_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()
 fn insert_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()> {
     conn.execute(
         "INSERT INTO access_key (secret_id, account, uin, wrapped_secret, domain_version, enabled, create_time, \
-         last_used, revision) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1)",
+         last_used, revision, product) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9)",
         params![
             row.secret_id.as_str(),
             sql_id(row.account.0),
@@ -94,7 +106,8 @@ fn insert_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()> {
             row.domain_version,
             row.enabled,
             num(row.create_time)?,
-            num(row.last_used)?
+            num(row.last_used)?,
+            row.product.as_ref().map(Alias::as_str)
         ],
     )?;
     Ok(())

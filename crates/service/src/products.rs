@@ -1,0 +1,327 @@
+//! Cloud products as service principals: which may act, on which keys, and the key that each gets by itself.
+//!
+//! A product acts for an account with an access key that the account's operator granted it, the service role of other
+//! clouds. It may do anything with the keys that it has made, and use a key of the account's user as long as one of its
+//! resources is bound to it. All other keys do not exist for it. The user, for his part, sees the keys of products, may
+//! tag and rotate them, and can neither use nor change them.
+
+use crate::{Service, action::Access, cx::Cx, keys::KeyEntry, vault::Vault};
+use hashbrown::HashMap;
+use jadeseal_auth::params::{Params, Value};
+use jadeseal_store::{Change, Cmk, DataKey, Rotation, Scope};
+use jadeseal_types::{
+    AccountId, Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, Owner, Region, error::Result,
+};
+use parking_lot::RwLock;
+use std::sync::Arc;
+
+/// What the alias of a product's key begins with.
+const PREFIX: &str = "kms-";
+/// Longest name of a product, characters.
+const MAX_NAME: usize = 32;
+/// Products that a deployment can have.
+const MAX_PRODUCTS: usize = 100;
+/// Default keys that are remembered.
+const REMEMBERED: usize = 100_000;
+/// Bindings that a refusal names.
+const NAMED_BINDINGS: u64 = 5;
+
+/// The configured cloud products.
+#[derive(Clone, Debug, Default)]
+pub struct Products(Vec<Alias>);
+
+impl Products {
+    /// Checks the names: 1 to 32 of `a-z`, `0-9` and `-`, the first a letter, none `user`, none twice, and none the
+    /// beginning of another up to a `-`, since `kms-cos-…` is all of `cos`. An error says what is wrong.
+    pub fn new<T: AsRef<str>>(names: &[T]) -> Result<Self, String> {
+        if names.len() > MAX_PRODUCTS {
+            return Err(format!("at most {MAX_PRODUCTS} products can be named"));
+        }
+        let mut list: Vec<Alias> = Vec::with_capacity(names.len());
+        for name in names.iter().map(AsRef::as_ref) {
+            let form = name.len() <= MAX_NAME
+                && name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
+            let alias = Alias::parse(name).filter(|alias| form && !alias.is_reserved() && name != "user");
+            let alias = alias.ok_or_else(|| {
+                format!("product {name:?}: a name is 1 to {MAX_NAME} of a-z, 0-9 and -, begins with a letter, is not \"user\" and does not begin with kms-")
+            })?;
+            if let Some(other) =
+                list.iter().find(|other| overlap(other.as_str(), name) || overlap(name, other.as_str()))
+            {
+                return Err(format!("products {:?} and {name:?} would share aliases", other.as_str()));
+            }
+            list.push(alias);
+        }
+        Ok(Products(list))
+    }
+
+    /// The configured product of this name.
+    pub fn find(&self, name: &str) -> Option<&Alias> {
+        self.0.iter().find(|product| product.as_str() == name)
+    }
+}
+
+fn overlap(shorter: &str, longer: &str) -> bool {
+    longer.strip_prefix(shorter).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// Alias of the key that a product gets by itself.
+fn default_alias(product: &Alias) -> Result<Alias> {
+    let alias = Alias::parse(&format!("{PREFIX}{product}"));
+    alias.ok_or_else(|| ApiError::internal(format!("product {product} has too long a name")))
+}
+
+/// The key that each product works with in an account and region where it names none.
+#[derive(Default)]
+pub(crate) struct DefaultKeys(RwLock<HashMap<(AccountId, Region, Alias), KeyId>>);
+
+impl DefaultKeys {
+    fn get(&self, scope: &Scope, product: &Alias) -> Option<KeyId> {
+        self.0.read().get(&(scope.account(), scope.region().clone(), product.clone())).copied()
+    }
+
+    fn put(&self, scope: &Scope, product: &Alias, id: KeyId) {
+        let mut known = self.0.write();
+        if known.len() >= REMEMBERED {
+            let victim = known.keys().next().cloned();
+            victim.and_then(|which| known.remove(&which));
+        }
+        known.insert((scope.account(), scope.region().clone(), product.clone()), id);
+    }
+}
+
+/// Actions that work on the product's own default key when their `KeyId` is absent or empty.
+fn has_default(action: &str) -> bool {
+    matches!(action, "Encrypt" | "GenerateDataKey" | "BindCloudResource")
+}
+
+impl Cx<'_> {
+    /// The owner of what the caller makes.
+    pub fn owner(&self) -> Owner {
+        self.caller.product().map_or(Owner::User, |product| Owner::Product(product.clone()))
+    }
+
+    /// A key of the scope on which the caller may call the action. One that does not exist for him is none.
+    pub async fn find_key(&self, id: KeyId) -> Result<Option<Arc<KeyEntry>>> {
+        let Some(entry) = self.svc.keys.find(&self.scope, id).await? else { return Ok(None) };
+        match (self.caller.product(), &entry.row.owner) {
+            (None, Owner::User) => Ok(Some(entry)),
+            (None, Owner::Product(owner)) => {
+                self.user_may_touch(owner)?;
+                Ok(Some(entry))
+            }
+            (Some(product), Owner::Product(owner)) => Ok((product == owner).then_some(entry)),
+            (Some(product), Owner::User) => {
+                let allowed = match self.access {
+                    Access::Read | Access::Use => true,
+                    // What is written to data keys is no change of the key, and they are the product's own.
+                    Access::Write => {
+                        matches!(self.action, "BindCloudResource" | "UnbindCloudResource")
+                            || self.action.contains("DataKey")
+                    }
+                };
+                let bound = self.svc.keys.is_bound(&self.scope, &entry, product).await?;
+                match (bound, allowed) {
+                    (false, _) => Ok(None),
+                    (true, true) => Ok(Some(entry)),
+                    (true, false) => {
+                        Err(unauthorised(self.action, "the key belongs to the account's user", "密钥属于账号用户"))
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`Cx::find_key`], with `CmkNotFound` for none.
+    pub async fn get_key(&self, id: KeyId) -> Result<Arc<KeyEntry>> {
+        self.find_key(id).await?.ok_or_else(|| E::CmkNotFound.into())
+    }
+
+    /// What the account's own principals may do with a key of a product: look at it and rotate it.
+    fn user_may_touch(&self, owner: &Alias) -> Result<()> {
+        let (en, zh) = (format!("the key belongs to the cloud product {owner}"), format!("密钥属于云产品 {owner}"));
+        match (self.action, self.access) {
+            ("EnableKeyRotation" | "DisableKeyRotation" | "RotateKey", _) | (_, Access::Read) => Ok(()),
+            ("DisableKey" | "DisableKeys" | "ScheduleKeyDeletion" | "DeleteImportedKeyMaterial", _) => {
+                Err(ApiError::with_text(
+                    E::CmkUsedByCloudProduct,
+                    format!("The key is in use by a cloud product: {en}."),
+                    format!("密钥已被云产品使用：{zh}。"),
+                ))
+            }
+            ("ArchiveKey" | "CancelKeyArchive", _) => Err(E::NotUserCreatedCmk.into()),
+            _ => Err(unauthorised(self.action, &en, &zh)),
+        }
+    }
+
+    /// A data key that has been found, if the caller may call the action on it: a product only on its own, the user not
+    /// on a product's but to look at it.
+    pub fn may_touch(&self, key: DataKey) -> Result<DataKey> {
+        match (self.caller.product(), &key.owner) {
+            (None, Owner::User) => Ok(key),
+            (None, Owner::Product(_)) if self.access == Access::Read => Ok(key),
+            (None, Owner::Product(owner)) => Err(unauthorised(
+                self.action,
+                &format!("the data key belongs to the cloud product {owner}"),
+                &format!("数据密钥属于云产品 {owner}"),
+            )),
+            (Some(product), Owner::Product(owner)) if product == owner => Ok(key),
+            (Some(_), _) => Err(E::DataKeyNotFound.into()),
+        }
+    }
+
+    /// Refuses an alias that the caller's keys may not have: `kms-…` is for products, each its own.
+    pub fn may_name(&self, alias: &Alias) -> Result<()> {
+        let allowed = match self.caller.product() {
+            None => !alias.is_reserved(),
+            Some(product) => alias.as_str().strip_prefix(PREFIX).is_some_and(|rest| overlap(product.as_str(), rest)),
+        };
+        if allowed { Ok(()) } else { Err(E::InvalidAlias.into()) }
+    }
+
+    /// Refuses a product that would bind or unbind in another one's name.
+    pub fn may_bind(&self, product_id: &str) -> Result<()> {
+        match self.caller.product() {
+            Some(product) if product.as_str() != product_id => Err(unauthorised(
+                self.action,
+                "a cloud product binds its own resources only",
+                "云产品只能绑定自己的资源",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where a product names no key, its default key is put in the place, and made if it is not there.
+    pub(crate) async fn name_default_key(&self, product: &Alias, params: &mut Params<'_>) -> Result<()> {
+        let none = match params.get("KeyId") {
+            None | Some(Value::Null) => true,
+            Some(Value::Str(text)) => text.is_empty(),
+            Some(_) => false,
+        };
+        if none && has_default(self.action) {
+            let id = self.svc.default_key(&self.scope, self.region.profile.suite(), product, self.now).await?;
+            params.set("KeyId", Value::Str(id.to_string().into()));
+        }
+        Ok(())
+    }
+
+    /// Adds to `CmkUsedByCloudProduct` which resources use the key.
+    pub(crate) async fn name_consumers(&self, error: ApiError, entries: &[Arc<KeyEntry>]) -> ApiError {
+        if error.code() != E::CmkUsedByCloudProduct {
+            return error;
+        }
+        let Some(row) = entries.iter().map(|entry| &entry.row).find(|row| row.bindings > 0) else { return error };
+        let Ok(bindings) = self.svc.store.bindings(&self.scope, row.key_id, NAMED_BINDINGS).await else { return error };
+        let names: Vec<String> = bindings.iter().map(|b| format!("{} {}", b.product_id, b.resource_id)).collect();
+        let (key, names) = (row.key_id, names.join(", "));
+        let (en, zh) = match u64::from(row.bindings).saturating_sub(bindings.len() as u64) {
+            0 => (String::new(), String::new()),
+            more => (format!(" and {more} more"), format!(" 等，另有 {more} 个")),
+        };
+        ApiError::with_text(
+            E::CmkUsedByCloudProduct,
+            format!("The key {key} is in use by a cloud product: {names}{en}."),
+            format!("密钥 {key} 已被云产品使用：{names}{zh}。"),
+        )
+    }
+}
+
+fn unauthorised(action: &str, en: &str, zh: &str) -> ApiError {
+    ApiError::with_text(
+        E::UnauthorizedOperation,
+        format!("You are not authorised to perform this operation: {en}. [(kms:{action})]"),
+        format!("您没有执行该操作的权限：{zh}。[(kms:{action})]"),
+    )
+}
+
+impl Service {
+    /// The key of a product in a scope, made on first use.
+    async fn default_key(
+        self: &Arc<Self>,
+        scope: &Scope,
+        suite: jadeseal_types::Suite,
+        product: &Alias,
+        now: u64,
+    ) -> Result<KeyId> {
+        let alias = default_alias(product)?;
+        let is_it = |row: &Cmk| row.alias == alias && row.owner == Owner::Product(product.clone());
+        if let Some(id) = self.product_keys.get(scope, product)
+            && self.keys.find(scope, id).await?.is_some_and(|entry| is_it(&entry.row))
+        {
+            return Ok(id);
+        }
+        // Twice in a row somebody can hardly make the key between our look and our commit, and take it away again.
+        for _ in 0..4 {
+            if let Some(row) = self.store.key_by_alias(scope, &alias).await.map_err(ApiError::internal)? {
+                if !is_it(&row) {
+                    return Err(ApiError::internal(format!("alias {alias} is that of a key of another owner")));
+                }
+                self.product_keys.put(scope, product, row.key_id);
+                return Ok(row.key_id);
+            }
+            let cmk = Cmk {
+                key_id: self.new_key_id()?,
+                account: scope.account(),
+                region: scope.region().clone(),
+                alias: alias.clone(),
+                description: String::new(),
+                usage: KeyUsage::EncryptDecrypt,
+                suite,
+                origin: Origin::Kms,
+                state: KeyState::Enabled,
+                owner: Owner::Product(product.clone()),
+                creator: jadeseal_types::Uin(scope.account().0),
+                create_time: now,
+                deletion_date: 0,
+                valid_to: 0,
+                rotation: Rotation::default(),
+                current_version: 1,
+                hsm_cluster: String::new(),
+                bindings: 0,
+                material_digest: None,
+                revision: 0,
+            };
+            let key_id = cmk.key_id;
+            let domain = self.vault.newest(cmk.account).await?;
+            let material = jadeseal_crypto::random::secret(suite.material_len()).map_err(ApiError::internal)?;
+            let version = Some(Vault::seal_material(&domain, &cmk, 1, &material, now)?);
+            let change = Change::CreateKey { cmk, version, tags: Vec::new() };
+            match crate::jobs::record_change(self, scope.clone(), key_id, "CreateProductKey", vec![change]).await {
+                Ok(_) => tracing::info!(key = %key_id, account = %scope.account(), %product, "product key made"),
+                Err(e) if e.code() == E::AliasAlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(ApiError::internal(format!("the key of product {product} kept disappearing")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_products_are_checked() {
+        let products = Products::new(&["cos", "cbs", "tdsql-c"]).unwrap();
+        assert!(products.find("cos").is_some() && products.find("co").is_none());
+        let bad: [&[&str]; 10] = [
+            &[""],
+            &["user"],
+            &["COS"],
+            &["1cos"],
+            &["kms-cos"],
+            &["c os"],
+            &["键"],
+            &["cos", "cos"],
+            &["cos", "cos-x"],
+            &["cos-x", "cos"],
+        ];
+        for names in bad {
+            assert!(Products::new(names).is_err(), "{names:?}");
+        }
+        assert!(Products::new(&["cos", "cosx"]).is_ok());
+        assert!(Products::new(&["x".repeat(33)]).is_err());
+        assert!(Products::new(&(0..101).map(|n| format!("p{n}")).collect::<Vec<_>>()).is_err());
+    }
+}
