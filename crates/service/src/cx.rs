@@ -229,7 +229,8 @@ impl Cx<'_> {
         for _ in 0..MAX_TRIES {
             let mut entries = Vec::with_capacity(ids.len());
             for id in ids {
-                entries.push(self.svc.keys.get(&self.scope, *id).await?);
+                // Asked anew each time: what let the caller have the key may have been taken back since.
+                entries.push(self.get_key(*id).await?);
             }
             let (changes, value) = match step(&entries) {
                 Ok(done) => done,

@@ -184,7 +184,7 @@ impl Cx<'_> {
             let mut changes = Vec::new();
             for row in rows {
                 let row = row.ok_or(ErrorCode::DataKeyNotFound)?;
-                let cmk = self.svc.keys.find(&self.scope, row.cmk).await?.ok_or(ErrorCode::DataKeyNotFound)?;
+                let cmk = self.find_key(row.cmk).await?.ok_or(ErrorCode::DataKeyNotFound)?;
                 let next = step(&row, effective_state(&cmk.row, self.now))?;
                 changes.extend(next.map(|key| Change::UpdateDataKey { key }));
             }

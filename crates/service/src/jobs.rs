@@ -19,8 +19,8 @@ use tokio::sync::watch;
 const BATCH: u64 = 200;
 /// Time between two passes.
 const PERIOD: Duration = Duration::from_secs(1);
-/// How long after a change to an access key that another process made it may still be taken for what it was.
-pub const ACCESS_KEY_PERIOD: Duration = Duration::from_millis(500);
+pub use crate::credentials::FRESH as ACCESS_KEY_PERIOD;
+
 /// A wall clock that runs ahead of the monotonic one by more than this has been set, not run.
 const JUMP: Duration = Duration::from_secs(300);
 

@@ -11,7 +11,7 @@ use crate::{vault::Vault, workers::Workers};
 use hashbrown::HashMap;
 use jadeseal_crypto::{BlobKey, PrivateKey};
 use jadeseal_store::{Cmk, Scope, Store};
-use jadeseal_types::{Alias, ApiError, ErrorCode, KeyId, KeyUsage, error::Result};
+use jadeseal_types::{Alias, ApiError, KeyId, KeyUsage, error::Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::{
     Arc,
@@ -116,12 +116,7 @@ impl Keys {
         Ok(Some(entry))
     }
 
-    /// Like [`Keys::find`], with `CmkNotFound` for an unknown key.
-    pub async fn get(&self, scope: &Scope, id: KeyId) -> Result<Arc<KeyEntry>> {
-        self.find(scope, id).await?.ok_or_else(|| ErrorCode::CmkNotFound.into())
-    }
-
-    /// Whether any resource of a product is bound to a key.
+    /// Whether any resource of a product is bound to a key with the user's consent.
     pub async fn is_bound(&self, scope: &Scope, entry: &KeyEntry, product: &Alias) -> Result<bool> {
         if entry.row.bindings == 0 {
             return Ok(false);

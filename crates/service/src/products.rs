@@ -140,9 +140,12 @@ impl Cx<'_> {
 
     /// What the account's own principals may do with a key of a product: look at it and rotate it.
     fn user_may_touch(&self, owner: &Alias) -> Result<()> {
+        let configured = self.svc.products().find(owner.as_str()).is_some();
         let (en, zh) = (format!("the key belongs to the cloud product {owner}"), format!("密钥属于云产品 {owner}"));
         match (self.action, self.access) {
             ("EnableKeyRotation" | "DisableKeyRotation" | "RotateKey", _) | (_, Access::Read) => Ok(()),
+            // Nobody else is left who could.
+            ("DisableKey" | "DisableKeys" | "ScheduleKeyDeletion" | "CancelKeyDeletion", _) if !configured => Ok(()),
             ("DisableKey" | "DisableKeys" | "ScheduleKeyDeletion" | "DeleteImportedKeyMaterial", _) => {
                 Err(ApiError::with_text(
                     E::CmkUsedByCloudProduct,
@@ -155,12 +158,20 @@ impl Cx<'_> {
         }
     }
 
-    /// A data key that has been found, if the caller may call the action on it: a product only on its own, the user not
-    /// on a product's but to look at it.
+    /// A data key that has been found, if the caller may call the action on it: a product only on its own; the user on a
+    /// product's to look at it, or to end it, as he may end what is under his own CMK. Whose CMK it is, is asked next.
     pub fn may_touch(&self, key: DataKey) -> Result<DataKey> {
         match (self.caller.product(), &key.owner) {
             (None, Owner::User) => Ok(key),
             (None, Owner::Product(_)) if self.access == Access::Read => Ok(key),
+            (None, Owner::Product(_))
+                if matches!(
+                    self.action,
+                    "DisableDataKey" | "DisableDataKeys" | "ScheduleDataKeyDeletion" | "CancelDataKeyDeletion"
+                ) =>
+            {
+                Ok(key)
+            }
             (None, Owner::Product(owner)) => Err(unauthorised(
                 self.action,
                 &format!("the data key belongs to the cloud product {owner}"),
@@ -171,13 +182,31 @@ impl Cx<'_> {
         }
     }
 
-    /// Refuses an alias that the caller's keys may not have: `kms-…` is for products, each its own.
+    /// Refuses an alias that the caller's keys may not have.
     pub fn may_name(&self, alias: &Alias) -> Result<()> {
-        let allowed = match self.caller.product() {
-            None => !alias.is_reserved(),
-            Some(product) => alias.as_str().strip_prefix(PREFIX).is_some_and(|rest| overlap(product.as_str(), rest)),
-        };
-        if allowed { Ok(()) } else { Err(E::InvalidAlias.into()) }
+        if self.is_callers(alias) { Ok(()) } else { Err(E::InvalidAlias.into()) }
+    }
+
+    /// Refuses a name that the caller's data keys may not have.
+    pub fn may_name_data_key(&self, name: &Alias) -> Result<()> {
+        if self.is_callers(name) { Ok(()) } else { Err(E::InvalidDataKeyName.into()) }
+    }
+
+    /// `kms-<product>-…` is for what a product makes, so that no two can be in each other's way; `kms-<product>` alone is
+    /// made by the service.
+    fn is_callers(&self, name: &Alias) -> bool {
+        match self.caller.product() {
+            None => !name.is_reserved(),
+            Some(product) => {
+                let rest = name.as_str().strip_prefix(PREFIX).and_then(|rest| rest.strip_prefix(product.as_str()));
+                rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with('-'))
+            }
+        }
+    }
+
+    /// Whether a binding that the caller makes lets the product use the key.
+    pub fn consents_to(&self, product_id: &str) -> bool {
+        self.caller.product().is_none() && self.svc.products().find(product_id).is_some()
     }
 
     /// Refuses a product that would bind or unbind in another one's name.

@@ -53,8 +53,8 @@ pub struct DataKeyName(pub Alias);
 impl FromValue for DataKeyName {
     const TYPE: Type = Type::String;
     fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
-        let parsed = Alias::parse(&text(value, name)?).filter(|alias| !alias.is_reserved());
-        parsed.map(DataKeyName).ok_or_else(|| ErrorCode::InvalidDataKeyName.into())
+        // Who may use the reserved prefix, the handlers ask with the caller in hand.
+        Alias::parse(&text(value, name)?).map(DataKeyName).ok_or_else(|| ErrorCode::InvalidDataKeyName.into())
     }
 }
 

@@ -189,10 +189,20 @@ async fn a_product_uses_a_users_key_only_while_it_is_bound_to_it() {
     let refused = kms.call(user, "DisableKeys", json!({ "KeyIds": [key] })).await;
     assert!(refused["Error"]["Message"].as_str().unwrap().contains("and 5 more"), "{refused}");
 
-    // What has returned counts at once.
-    kms.ok(cos, "UnbindCloudResource", bind("cos", "bucket-1")).await;
+    // What has returned counts at once. A binding of the product's own is no consent, until the user repeats it.
+    kms.ok(user, "UnbindCloudResource", bind("cos", "bucket-1")).await;
+    for (action, params) in [
+        ("Encrypt", json!({ "KeyId": key, "Plaintext": "AA==" })),
+        ("BindCloudResource", bind("cos", "bucket-3")),
+        ("UnbindCloudResource", bind("cos", "bucket-2")),
+    ] {
+        assert_eq!(kms.err(cos, action, params).await, unknown, "{action}");
+    }
+    kms.ok(user, "BindCloudResource", bind("cos", "bucket-2")).await;
     kms.ok(cos, "Encrypt", json!({ "KeyId": key, "Plaintext": "AA==" })).await;
-    kms.ok(user, "UnbindCloudResource", bind("cos", "bucket-2")).await;
+    kms.ok(cos, "BindCloudResource", bind("cos", "bucket-2")).await;
+    kms.ok(cos, "Encrypt", json!({ "KeyId": key, "Plaintext": "AA==" })).await;
+    kms.ok(cos, "UnbindCloudResource", bind("cos", "bucket-2")).await;
     assert_eq!(kms.err(cos, "Encrypt", json!({ "KeyId": key, "Plaintext": "AA==" })).await, unknown);
 }
 
@@ -200,7 +210,7 @@ async fn a_product_uses_a_users_key_only_while_it_is_bound_to_it() {
 async fn a_product_makes_and_rules_its_own_keys() {
     let cast = Cast::new().await;
     let Cast { kms, user, cos, cbs, .. } = &cast;
-    for alias in ["mine", "kms-cbs", "kms-cosx", "kms-", "KMS-cos"] {
+    for alias in ["mine", "kms-cbs", "kms-cos", "kms-cos-", "kms-cosx", "kms-cbs-x", "kms-", "KMS-cos-x"] {
         assert_eq!(kms.err(cos, "CreateKey", json!({ "Alias": alias })).await, "InvalidParameterValue.InvalidAlias");
     }
     for alias in ["kms-x", "KMS-cos", "kms-cos-logs"] {
@@ -231,7 +241,11 @@ async fn a_product_makes_and_rules_its_own_keys() {
 async fn data_keys_of_products_are_theirs() {
     let cast = Cast::new().await;
     let Cast { kms, user, cos, cbs, .. } = &cast;
-    let hosted = json!({ "KeySpec": "AES_256", "IsHostedByKms": 1, "DataKeyName": "bucket" });
+    let named = |name: &str| json!({ "KeySpec": "AES_256", "IsHostedByKms": 1, "DataKeyName": name });
+    for name in ["bucket", "kms-cos", "kms-cbs-bucket"] {
+        assert_eq!(kms.err(cos, "GenerateDataKey", named(name)).await, "InvalidParameterValue.InvalidDataKeyName");
+    }
+    let hosted = named("kms-cos-bucket");
     let id = kms.ok(cos, "GenerateDataKey", hosted).await["DataKeyId"].as_str().unwrap().to_owned();
     let on = json!({ "DataKeyId": id });
     kms.ok(cos, "GetDataKeyPlaintext", on.clone()).await;
@@ -239,6 +253,8 @@ async fn data_keys_of_products_are_theirs() {
     assert_eq!(seen["DataKeyMetadata"]["Owner"], "cos");
     assert_eq!(kms.ok(user, "ListDataKeys", json!({ "Role": 1 })).await["TotalCount"], 1);
     assert_eq!(kms.ok(user, "ListDataKeys", json!({})).await["TotalCount"], 0);
+    let other = json!({ "DataKeyId": id, "DataKeyName": "bucket" });
+    assert_eq!(kms.err(cos, "UpdateDataKeyName", other).await, "InvalidParameterValue.InvalidDataKeyName");
     for action in ["GetDataKeyPlaintext", "GetDataKeyCiphertextBlob", "DisableDataKey", "EnableDataKey"] {
         assert_eq!(kms.err(user, action, on.clone()).await, "UnauthorizedOperation", "{action}");
         assert_eq!(kms.err(cbs, action, on.clone()).await, "ResourceUnavailable.DataKeyNotFound", "{action}");
@@ -248,13 +264,52 @@ async fn data_keys_of_products_are_theirs() {
     // Under a key of the user, while it is bound.
     let key = kms.create(user, "mine").await;
     kms.ok(user, "BindCloudResource", json!({ "KeyId": key, "ProductId": "cos", "ResourceId": "b" })).await;
-    let hosted = json!({ "KeyId": key, "KeySpec": "AES_256", "IsHostedByKms": 1, "DataKeyName": "second" });
+    let hosted = json!({ "KeyId": key, "KeySpec": "AES_256", "IsHostedByKms": 1, "DataKeyName": "kms-cos-second" });
     let on = json!({ "DataKeyId": kms.ok(cos, "GenerateDataKey", hosted).await["DataKeyId"] });
     kms.ok(cos, "GetDataKeyPlaintext", on.clone()).await;
     kms.ok(cos, "DisableDataKey", on.clone()).await;
     kms.ok(cos, "EnableDataKey", on.clone()).await;
     kms.ok(user, "UnbindCloudResource", json!({ "KeyId": key, "ProductId": "cos", "ResourceId": "b" })).await;
-    assert_eq!(kms.err(cos, "GetDataKeyPlaintext", on).await, "ResourceUnavailable.DataKeyNotFound");
+    let unknown = "ResourceUnavailable.DataKeyNotFound";
+    assert_eq!(kms.err(cos, "GetDataKeyPlaintext", on.clone()).await, unknown);
+    let batch = json!({ "DataKeyIds": [on["DataKeyId"]] });
+    for action in ["DescribeDataKeys", "EnableDataKeys", "DisableDataKeys"] {
+        assert_eq!(kms.err(cos, action, batch.clone()).await, unknown, "{action}");
+    }
+    // Under his own key the user has the last word, but never the data key.
+    for action in ["GetDataKeyPlaintext", "EnableDataKey"] {
+        assert_eq!(kms.err(user, action, on.clone()).await, "UnauthorizedOperation", "{action}");
+    }
+    kms.ok(user, "DisableDataKey", on.clone()).await;
+    kms.ok(user, "ScheduleDataKeyDeletion", json!({ "DataKeyId": on["DataKeyId"], "PendingWindowInDays": 7 })).await;
+}
+
+#[tokio::test]
+async fn what_a_product_leaves_behind_the_user_can_end() {
+    let cast = Cast::new().await;
+    let stays = cast.default_key().await;
+    let Cast { kms, user, cos, .. } = cast;
+    let kms = kms.restart_with_products(&["cbs"]).await;
+    assert_eq!(kms.err(&cos, "GetRegions", json!({})).await, "AuthFailure.SecretIdNotFound");
+    let use_it = json!({ "KeyId": stays, "Plaintext": "AA==" });
+    assert_eq!(kms.err(&user, "Encrypt", use_it).await, "UnauthorizedOperation");
+    kms.ok(&user, "DisableKey", json!({ "KeyId": stays })).await;
+    kms.ok(&user, "ScheduleKeyDeletion", json!({ "KeyId": stays, "PendingWindowInDays": 7 })).await;
+    kms.ok(&user, "CancelKeyDeletion", json!({ "KeyId": stays })).await;
+}
+
+#[tokio::test]
+async fn a_binding_from_before_the_product_was_configured_is_no_consent() {
+    let cast = Cast::new().await;
+    let Cast { kms, user, account, .. } = cast;
+    let key = kms.create(&user, "mine").await;
+    kms.ok(&user, "BindCloudResource", json!({ "KeyId": key, "ProductId": "ssm", "ResourceId": "s" })).await;
+    let kms = kms.restart_with_products(&["ssm"]).await;
+    let ssm = grant(&kms, account, "ssm").await;
+    let call = json!({ "KeyId": key, "Plaintext": "AA==" });
+    assert_eq!(kms.err(&ssm, "Encrypt", call.clone()).await, "ResourceUnavailable.CmkNotFound");
+    kms.ok(&user, "BindCloudResource", json!({ "KeyId": key, "ProductId": "ssm", "ResourceId": "s" })).await;
+    kms.ok(&ssm, "Encrypt", call).await;
 }
 
 #[tokio::test]
@@ -262,12 +317,12 @@ async fn an_access_key_of_a_product_can_be_taken_back() {
     let cast = Cast::new().await;
     let Cast { kms, account, user, cos, cbs } = &cast;
     let key = cast.default_key().await;
-    kms.svc.refresh_access_keys().await.unwrap();
     let accounts = kms.svc.accounts();
     assert!(accounts.revoke(&SecretId::parse(&cos.secret_id).unwrap()).await.unwrap());
     assert!(!accounts.revoke(&SecretId::parse(&cos.secret_id).unwrap()).await.unwrap(), "once");
     assert!(!accounts.revoke(&SecretId::parse(&user.secret_id).unwrap()).await.unwrap(), "not the user's");
-    kms.svc.refresh_access_keys().await.unwrap();
+    // No job has run: a cached access key of a product is not believed for longer than this.
+    tokio::time::sleep(jadeseal_service::jobs::ACCESS_KEY_PERIOD).await;
     let call = json!({ "KeyId": key, "Plaintext": "AA==" });
     assert_eq!(kms.err(cos, "Encrypt", call.clone()).await, "AuthFailure.SecretIdNotFound");
     // The rest goes on, and a new grant reaches the same key.

@@ -305,6 +305,9 @@ pub struct Binding {
     pub product_id: String,
     /// The resource within the product.
     pub resource_id: String,
+    /// The account's user agreed by it that the product uses the key. Once given for a resource it stays as long as the
+    /// binding.
+    pub consent: bool,
     /// When it was bound.
     pub create_time: u64,
 }
@@ -486,7 +489,7 @@ pub enum Change {
     /// Removes the key's import parameters; fine when there are none.
     DropImport(KeyId),
     /// Binds a resource: counts up `bindings` and the revision, unless it is bound already: then nothing
-    /// changes. Comes after an `UpdateKey` of the same key in one commit.
+    /// changes but that consent may be added, which counts up the revision. Comes after an `UpdateKey` of the same key in one commit.
     Bind(Binding),
     /// Removes a binding and counts down; `NotFound` when there is none.
     Unbind {

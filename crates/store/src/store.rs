@@ -49,7 +49,7 @@ pub trait Store: Send + Sync + 'static {
     /// The bindings of a key, by product and resource, at most `limit`.
     async fn bindings(&self, scope: &Scope, key_id: KeyId, limit: u64) -> Result<Vec<Binding>>;
 
-    /// Whether any resource of a product is bound to a key.
+    /// Whether any resource of a product is bound to a key with the user's consent.
     async fn is_bound(&self, scope: &Scope, key_id: KeyId, product_id: &str) -> Result<bool>;
 
     /// The tags of a key, by tag key.

@@ -367,6 +367,9 @@ impl OnKey for GenerateDataKey {
         if hosting.as_ref().is_err_and(|e| e.code() == E::MissingParameter) {
             return hosting.map(drop);
         }
+        if let Some(name) = self.name.as_ref().and_then(|name| name.0.as_ref()) {
+            cx.may_name_data_key(name)?;
+        }
         self.length()?;
         // The number goes before the name, as always.
         let by_name = self.bytes.is_none_or(|n| n == 0) && self.spec.as_deref().is_some_and(|s| !s.is_empty());

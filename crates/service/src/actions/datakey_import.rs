@@ -75,6 +75,7 @@ impl Target<ImportDataKey> for Importing {
         if request.kind == 2 && request.key().is_none() {
             return Err(ApiError::missing("KeyId"));
         }
+        cx.may_name_data_key(&request.name.0)?;
         checked_tags(request.tags.as_deref().unwrap_or_default())?;
         let entry = match (request.key(), request.header()?) {
             (Some(key_id), _) => cx.get_key(key_id).await?,

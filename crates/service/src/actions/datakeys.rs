@@ -131,8 +131,13 @@ impl<A: OnDataKeys + Sync> Target<A> for HostedBatch {
         checked_batch(ids, wrong_number, E::DuplicatedDataKeyId)?;
         own_account_only(request.member())?;
         let rows = cx.svc.store.data_keys(&cx.scope, ids).await.map_err(ApiError::internal)?;
-        let rows = rows.into_iter().map(|row| cx.may_touch(row.ok_or(E::DataKeyNotFound)?));
-        Ok(HostedBatch(rows.collect::<Result<_>>()?))
+        let mut batch = Vec::with_capacity(rows.len());
+        for row in rows {
+            let row = cx.may_touch(row.ok_or(E::DataKeyNotFound)?)?;
+            cx.find_key(row.cmk).await?.ok_or(E::DataKeyNotFound)?;
+            batch.push(row);
+        }
+        Ok(HostedBatch(batch))
     }
 }
 
@@ -216,9 +221,19 @@ on_data_key!(
     DisableDataKey,
     CancelDataKeyDeletion,
     GetDataKeyCiphertextBlob,
-    UpdateDataKeyName,
     UpdateDataKeyDescription
 );
+
+impl OnDataKey for UpdateDataKeyName {
+    fn data_key_id(&self) -> DataKeyId {
+        self.data_key_id
+    }
+
+    fn early(&self, cx: &Cx<'_>) -> Result<()> {
+        cx.may_name_data_key(&self.name.0)?;
+        own_account_only(&self.member)
+    }
+}
 
 data_key_batch_request! {
     /// Metadata of several data keys.

@@ -80,6 +80,7 @@ impl Action for BindCloudResource {
                 key_id: row.key_id,
                 product_id: self.product.0.clone(),
                 resource_id: self.resource.0.clone(),
+                consent: cx.consents_to(&self.product.0),
                 create_time: cx.now,
             };
             Ok((vec![Change::UpdateKey { cmk: next }, Change::Bind(binding)], Empty {}))

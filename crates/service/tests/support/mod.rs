@@ -44,6 +44,7 @@ pub struct Kms {
     pub faults: Arc<faults::Faults>,
     pub watch: ClockWatch,
     regions: Vec<(&'static str, Profile)>,
+    products: Vec<&'static str>,
 }
 
 const REGIONS: [(&str, Profile); 3] =
@@ -65,7 +66,8 @@ impl From<NewAccessKey> for User {
 
 impl Kms {
     pub async fn start() -> Self {
-        Self::open(tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START)), REGIONS.to_vec()).await
+        Self::open(tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START)), REGIONS.to_vec(), PRODUCTS.to_vec())
+            .await
     }
 
     /// With a strict region too.
@@ -89,7 +91,12 @@ impl Kms {
         }
     }
 
-    async fn open(dir: TempDir, clock: Arc<ManualClock>, regions: Vec<(&'static str, Profile)>) -> Self {
+    async fn open(
+        dir: TempDir,
+        clock: Arc<ManualClock>,
+        regions: Vec<(&'static str, Profile)>,
+        products: Vec<&'static str>,
+    ) -> Self {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());
         let options = Options { degree: Degree::Os, segment_bytes: 1 << 20, flush_every: Duration::from_millis(20) };
@@ -104,14 +111,14 @@ impl Kms {
             seal: SealSource::File { path: dir.path().join("root.key") },
             log: Arc::new(log),
             regions: Regions::new(conf.collect()).unwrap(),
-            products: Products::new(&PRODUCTS).unwrap(),
+            products: Products::new(&products).unwrap(),
             clock: clock.clone(),
             rsa_pool_file: Some(dir.path().join("rsa-pool")),
             limits: Limits { cached_keys: 1_000, replay_entries: 100_000, rsa_pool: 2, ..Limits::default() },
             create: true,
         };
         let svc = Service::open(parts).await.unwrap();
-        Kms { dir, clock, svc, store, faults, watch: ClockWatch::new(Duration::from_secs(600)), regions }
+        Kms { dir, clock, svc, store, faults, watch: ClockWatch::new(Duration::from_secs(600)), regions, products }
     }
 
     /// Stops and starts again on the same data.
@@ -119,13 +126,19 @@ impl Kms {
         self.restart_after(|| ()).await
     }
 
+    /// Stops and starts again with other cloud products.
+    pub async fn restart_with_products(mut self, products: &[&'static str]) -> Self {
+        self.products = products.to_vec();
+        self.restart().await
+    }
+
     /// Stops, lets something happen, and starts again.
     pub async fn restart_after(self, between: impl FnOnce()) -> Self {
-        let Kms { dir, clock, svc, store, regions, .. } = self;
+        let Kms { dir, clock, svc, store, regions, products, .. } = self;
         svc.close().await.unwrap();
         drop((svc, store));
         between();
-        Self::open(dir, clock, regions).await
+        Self::open(dir, clock, regions, products).await
     }
 
     pub async fn user(&self) -> User {

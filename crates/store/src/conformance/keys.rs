@@ -328,6 +328,17 @@ pub async fn bindings_count(store: S) {
     assert!(store.is_bound(&here, id(1), "cos").await.unwrap());
     assert!(!store.is_bound(&here, id(1), "co").await.unwrap());
     assert!(!store.is_bound(&here, id(2), "cos").await.unwrap());
+    // Consent can be added to a binding, not taken from it, and is what counts for the product.
+    let noted = Binding { product_id: "cbs".into(), consent: false, ..binding(1, "d") };
+    let before = store.commit(&here, one(Change::Bind(noted.clone()))).await.unwrap().keys.remove(0);
+    assert!(!store.is_bound(&here, id(1), "cbs").await.unwrap());
+    let agreed = Binding { consent: true, ..noted.clone() };
+    let after = store.commit(&here, one(Change::Bind(agreed.clone()))).await.unwrap().keys.remove(0);
+    assert_eq!((after.bindings, after.revision), (before.bindings, before.revision + 1));
+    assert_eq!(store.commit(&here, one(Change::Bind(noted))).await.unwrap().keys, [after]);
+    assert!(store.is_bound(&here, id(1), "cbs").await.unwrap());
+    let gone = Change::Unbind { key_id: id(1), product_id: "cbs".into(), resource_id: "d".into() };
+    store.commit(&here, one(gone)).await.unwrap();
     assert_eq!(unbind("b").await.unwrap().keys[0].bindings, 1);
     assert_eq!(unbind("b").await, Err(StoreError::NotFound));
     assert_eq!(store.key(&here, id(1)).await.unwrap().unwrap().bindings, 1);
@@ -352,7 +363,7 @@ pub async fn committed_rows_are_those_stored(store: S) {
 }
 
 fn binding(n: u32, resource: &str) -> Binding {
-    Binding { key_id: id(n), product_id: "cos".into(), resource_id: resource.into(), create_time: 30 }
+    Binding { key_id: id(n), product_id: "cos".into(), resource_id: resource.into(), consent: true, create_time: 30 }
 }
 
 fn import(n: u32) -> ImportParams {

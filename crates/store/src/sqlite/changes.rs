@@ -210,12 +210,20 @@ impl Apply<'_> {
     fn bind(&self, b: &Binding) -> Result<()> {
         self.require(b.key_id)?;
         let added = self.run(
-            "INSERT OR IGNORE INTO binding (cmk, product_id, resource_id, create_time) \
-             SELECT id, ?4, ?5, ?6 FROM cmk WHERE key_id = ?1 AND account = ?2 AND region = ?3",
+            "INSERT OR IGNORE INTO binding (cmk, product_id, resource_id, create_time, consent) \
+             SELECT id, ?4, ?5, ?6, ?7 FROM cmk WHERE key_id = ?1 AND account = ?2 AND region = ?3",
             b.key_id,
-            params![b.product_id, b.resource_id, num(b.create_time)?],
+            params![b.product_id, b.resource_id, num(b.create_time)?, b.consent],
         )?;
-        if added > 0 { self.count_bindings(b.key_id, 1) } else { Ok(()) }
+        if added > 0 {
+            return self.count_bindings(b.key_id, 1);
+        }
+        let sql = of_key!(
+            "UPDATE binding SET consent = 1 WHERE cmk = ",
+            " AND product_id = ?4 AND resource_id = ?5 AND consent < ?6"
+        );
+        let agreed = self.run(sql, b.key_id, params![b.product_id, b.resource_id, b.consent])?;
+        if agreed > 0 { self.count_bindings(b.key_id, 0) } else { Ok(()) }
     }
 
     fn count_bindings(&self, key_id: KeyId, by: i64) -> Result<()> {

@@ -67,17 +67,23 @@ pub(super) fn key_by_alias(conn: &Connection, scope: &Scope, alias: &Alias) -> R
 
 pub(super) fn bindings(conn: &Connection, scope: &Scope, key_id: KeyId, limit: u64) -> Result<Vec<Binding>> {
     let sql = of_key!(
-        "SELECT product_id, resource_id, create_time FROM binding WHERE cmk = ",
+        "SELECT product_id, resource_id, create_time, consent FROM binding WHERE cmk = ",
         " ORDER BY product_id, resource_id LIMIT ?4"
     );
     let values = params![key_id.as_bytes(), sql_id(scope.account().0), scope.region().as_str(), bound(limit)];
     all(conn, sql, values, |r| {
-        Ok(Binding { key_id, product_id: r.get(0)?, resource_id: r.get(1)?, create_time: rows::count(r, 2)? })
+        Ok(Binding {
+            key_id,
+            product_id: r.get(0)?,
+            resource_id: r.get(1)?,
+            create_time: rows::count(r, 2)?,
+            consent: r.get(3)?,
+        })
     })
 }
 
 pub(super) fn is_bound(conn: &Connection, scope: &Scope, key_id: KeyId, product_id: &str) -> Result<bool> {
-    let sql = of_key!("SELECT 1 FROM binding WHERE cmk = ", " AND product_id = ?4 LIMIT 1");
+    let sql = of_key!("SELECT 1 FROM binding WHERE cmk = ", " AND product_id = ?4 AND consent = 1 LIMIT 1");
     let values = params![key_id.as_bytes(), sql_id(scope.account().0), scope.region().as_str(), product_id];
     Ok(conn.prepare_cached(sql)?.exists(values)?)
 }

@@ -224,9 +224,11 @@ CREATE TABLE data_key_tag (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Version 3: access keys of cloud products, and a count of changes to access keys.
+/// Version 3: access keys of cloud products, consent to bindings (those from before are none), and a count of changes to
+/// access keys.
 const PRODUCTS: &str = "
 ALTER TABLE access_key ADD COLUMN product TEXT;
+ALTER TABLE binding ADD COLUMN consent INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX access_key_account ON access_key (account);
 CREATE TABLE access_key_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL) STRICT;
 INSERT INTO access_key_epoch (id, epoch) VALUES (1, 0);
