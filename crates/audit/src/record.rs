@@ -1,4 +1,4 @@
-//! The record of one request, and its canonical bytes (format v1, `docs/audit-format.md`).
+//! The record of one request, and its canonical bytes (formats v1 and v2, `docs/audit-format.md`).
 
 use jadeseal_types::{AccountId, ErrorCode, KeyId, SecretId, Uin};
 use std::net::IpAddr;
@@ -43,6 +43,9 @@ pub struct Record<'a> {
     pub account: Option<AccountId>,
     /// The principal's number, when authenticated.
     pub uin: Option<Uin>,
+    /// Member accounts of an organisation that its administrator acted for, at most 64 are kept (the API allows 50).
+    /// With any, the record is one of version 2.
+    pub targets: &'a [AccountId],
     /// The principal's kind.
     pub principal: Principal,
     /// The access key that signed. Only an id that exists: an unknown one may be a secret key that
@@ -74,13 +77,15 @@ const MAX_NAME: usize = 64;
 const MAX_SHORT_NAME: usize = 32;
 /// Most key ids in one record.
 const MAX_RESOURCES: usize = 128;
+/// Most member accounts in one record.
+const MAX_TARGETS: usize = 64;
 
 impl Record<'_> {
     /// Appends the canonical bytes: one JSON object, fixed member order, no white space, printable
     /// ASCII only, no line end.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.reserve(512 + 39 * self.resources.len().min(MAX_RESOURCES));
-        out.extend_from_slice(b"{\"v\":1,\"time\":\"");
+        out.reserve(512 + 39 * self.resources.len().min(MAX_RESOURCES) + 23 * self.targets.len().min(MAX_TARGETS));
+        member(out, if self.targets.is_empty() { BEGIN_V1 } else { BEGIN_V2 });
         push_time(out, self.time_micros);
         member(out, b"\",\"request_id\":\"");
         push_name(out, self.request_id, MAX_NAME);
@@ -92,7 +97,17 @@ impl Record<'_> {
         if let Some(uin) = self.uin {
             push_number(out, uin.0);
         }
-        member(out, b"\",\"principal\":\"");
+        if !self.targets.is_empty() {
+            member(out, b"\",\"targets\":[");
+            for (i, account) in self.targets.iter().take(MAX_TARGETS).enumerate() {
+                member(out, if i == 0 { b"\"" } else { b",\"" });
+                push_number(out, account.0);
+                out.push(b'"');
+            }
+            member(out, b"],\"principal\":\"");
+        } else {
+            member(out, b"\",\"principal\":\"");
+        }
         member(out, self.principal.wire());
         member(out, b"\",\"secret_id\":\"");
         if let Some(id) = self.secret_id {
@@ -152,9 +167,13 @@ impl Access {
     }
 }
 
+/// What records of the two versions begin with.
+const BEGIN_V1: &[u8] = b"{\"v\":1,\"time\":\"";
+const BEGIN_V2: &[u8] = b"{\"v\":2,\"time\":\"";
+
 /// The request id inside a record's canonical bytes, or `None` for other bytes.
 pub(crate) fn request_id_of(json: &[u8]) -> Option<&str> {
-    const BEFORE: usize = b"{\"v\":1,\"time\":\"".len() + TIME_CHARS;
+    const BEFORE: usize = BEGIN_V1.len() + TIME_CHARS;
     const NAME: &[u8] = b"\",\"request_id\":\"";
     let rest = json.get(BEFORE..)?.strip_prefix(NAME)?;
     let end = rest.iter().position(|&c| c == b'"')?;
@@ -276,6 +295,7 @@ mod tests {
             request_id: "f73b7a61-8ff9-11f0-9c5b-525400b3a4a6",
             account: Some(AccountId(100_000_000_001)),
             uin: Some(Uin(100_000_000_002)),
+            targets: &[],
             principal: Principal::User,
             secret_id: Some(id),
             source: Some("10.1.2.3".parse().unwrap()),
@@ -326,6 +346,25 @@ mod tests {
                 r#""region":"ap-guangzhou","resources":[],"access":"write","code":"InternalError"}"#
             )
         );
+    }
+
+    #[test]
+    fn member_accounts_make_a_record_of_version_2() {
+        let id = SecretId::parse("AKIDexample").unwrap();
+        let plain = encoded(&sample(&[], &id));
+        let targets = [AccountId(100_000_000_003), AccountId(4)];
+        let record = Record { targets: &targets, ..sample(&[], &id) };
+        let line = encoded(&record);
+        let expected = plain
+            .replace(r#"{"v":1,"#, r#"{"v":2,"#)
+            .replace(r#""uin":"100000000002","#, r#""uin":"100000000002","targets":["100000000003","4"],"#);
+        assert_eq!(line, expected);
+        assert_eq!(request_id_of(line.as_bytes()), request_id_of(plain.as_bytes()));
+        assert!(is_success(line.as_bytes()));
+        let many = vec![AccountId(u64::MAX); 1000];
+        let line = encoded(&Record { targets: &many, ..record });
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["targets"].as_array().unwrap().len(), MAX_TARGETS);
     }
 
     #[test]
@@ -411,6 +450,7 @@ mod tests {
             request_id: _,
             account: _,
             uin: _,
+            targets: _,
             principal: _,
             secret_id,
             source: _,

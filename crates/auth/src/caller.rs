@@ -123,8 +123,8 @@ impl Caller {
 }
 
 /// What a cloud product's service role allows. On which keys, their owners and bindings say: that is the service's to
-/// check when it has loaded one. Nothing that gives a key material from outside, and no other service.
-const PRODUCT_ACTIONS: &[&str] = &[
+/// check when it has loaded one. No import of key material, and no other service.
+pub const PRODUCT_ACTIONS: &[&str] = &[
     "ArchiveKey",
     "AsymmetricRsaDecrypt",
     "AsymmetricSm2Decrypt",
@@ -198,7 +198,7 @@ pub fn authorise(caller: &Caller, action: &str, resource: impl fmt::Display) -> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use jadeseal_types::{Lang, SecretBytes};
 
@@ -217,6 +217,12 @@ mod tests {
     fn verified(credential: &Credential) -> Verified {
         let secret = credential.secret.id();
         Verified { target_is_signed: true, payload_is_signed: true, signature: [0; 32], timestamp: 0, secret }
+    }
+
+    /// The main user of an account.
+    pub(crate) fn root(account: u64) -> Caller {
+        let key = Credential { account: AccountId(account), ..credential(account, true) };
+        Caller::authenticated(&verified(&key), &key, None).unwrap()
     }
 
     /// Fails the test when it is written out.

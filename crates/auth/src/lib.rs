@@ -2,7 +2,7 @@
 //!
 //! Everything here works on the raw bytes of one request: the parameter tree is read from them and the
 //! signature is checked over them. The crate does no I/O, never touches the store and knows no clock:
-//! `now` is an argument, in Unix seconds. Only this crate can build a [`Caller`].
+//! `now` is an argument, in Unix seconds. Only this crate can build a [`Caller`] or a [`Member`].
 #![forbid(unsafe_code)]
 
 mod authorization;
@@ -10,6 +10,7 @@ pub mod caller;
 mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+pub mod organisations;
 pub mod params;
 pub mod replay;
 pub mod request;
@@ -17,8 +18,9 @@ pub mod signature;
 mod tc3;
 mod v1;
 
-pub use caller::{Caller, Credential, Principal, authorise};
+pub use caller::{Caller, Credential, PRODUCT_ACTIONS, Principal, authorise};
 pub use form::{MAX_PAIRS, Pair, parse_form, unflatten};
+pub use organisations::{Member, Misconfigured, Organisation, Organisations};
 pub use params::{MAX_DEPTH, MAX_VALUES, Params, Value, parse_json};
 pub use replay::ReplayGuard;
 pub use request::{

@@ -73,6 +73,8 @@ enum Command {
     Rekey(commands::rekey::Args),
     /// Grant cloud products access keys with which they act for accounts; may run beside a serving process.
     Product(commands::product::Args),
+    /// Make and list accounts; may run beside a serving process.
+    Account(commands::account::Args),
     /// Print the version.
     Version(commands::version::Args),
 }
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => commands::serve::run(args),
         Command::Rekey(args) => commands::rekey::run(args),
         Command::Product(args) => commands::product::run(args),
+        Command::Account(args) => commands::account::run(args),
         Command::Version(args) => commands::version::run(args),
     };
     match result {

@@ -2,12 +2,13 @@
 //! applies them with the setters here.
 
 use crate::{http, tls};
+use jadeseal_auth::{Organisation, Organisations};
 use jadeseal_service::{
     WorkerLimits,
     products::Products,
     region::{Profile, RegionConf, Regions},
 };
-use jadeseal_types::Region;
+use jadeseal_types::{AccountId, Region};
 use serde::Deserialize;
 use std::{
     fs, io,
@@ -45,6 +46,8 @@ pub struct Config {
     pub regions: Regions,
     /// Cloud products that may act for accounts.
     pub products: Products,
+    /// Which accounts may act for which.
+    pub organisations: Organisations,
     /// Audit log.
     pub audit: AuditConf,
     /// Time that the clock must have run steadily before keys are destroyed.
@@ -104,6 +107,8 @@ struct File {
     #[serde(default)]
     region: Vec<RegionTable>,
     #[serde(default)]
+    organisation: Vec<OrganisationTable>,
+    #[serde(default)]
     audit: AuditTable,
     #[serde(default)]
     jobs: JobsTable,
@@ -139,6 +144,14 @@ struct RegionTable {
     profile: String,
     #[serde(default)]
     strict: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OrganisationTable {
+    name: String,
+    admins: Vec<u64>,
+    members: Vec<u64>,
 }
 
 fn all() -> String {
@@ -214,6 +227,7 @@ impl Config {
             root: file.root.check()?,
             regions: regions_of(regions?)?,
             products: products(&file.products)?,
+            organisations: organisations(file.organisation)?,
             audit: AuditConf {
                 fsync: degree(file.audit.degree.as_deref().unwrap_or("os"))?,
                 segment_bytes: within("audit.segment_mib", file.audit.segment_mib.unwrap_or(64), 16, 4096)? << 20,
@@ -243,6 +257,7 @@ impl Config {
             tls: None,
             regions,
             products: Products::default(),
+            organisations: Organisations::default(),
             audit: AuditConf::default(),
             deletion_settle: DEFAULT_SETTLE,
             cached_keys: 200_000,
@@ -344,6 +359,13 @@ pub fn regions_of(list: Vec<RegionConf>) -> Result<Regions, ConfigError> {
     Regions::new(list).ok_or_else(|| ConfigError::Invalid("regions must be named once each".to_owned()))
 }
 
+fn organisations(tables: Vec<OrganisationTable>) -> Result<Organisations, ConfigError> {
+    let accounts = |list: Vec<u64>| list.into_iter().map(AccountId).collect();
+    let of =
+        |t: OrganisationTable| Organisation { name: t.name, admins: accounts(t.admins), members: accounts(t.members) };
+    Organisations::new(tables.into_iter().map(of).collect()).map_err(|e| ConfigError::Invalid(e.to_string()))
+}
+
 fn address(text: &str) -> Result<SocketAddr, ConfigError> {
     text.parse().map_err(|_| ConfigError::Invalid(format!("listen = {text:?} is not ADDRESS:PORT")))
 }
@@ -392,6 +414,11 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          [[region]]\n\
          name = \"{DEFAULT_REGION}\"\n\
          profile = \"all\"\n\n\
+         # Organisations: accounts (OwnerUin, see `jadeseal account`) whose keys administrators may manage by MemberAccount.\n\
+         # [[organisation]]\n\
+         # name = \"acme\"\n\
+         # admins = [100000000001]\n\
+         # members = [100000000002, 100000000003]\n\n\
          [audit]\n\
          degree = \"os\"        # or \"fsync\": each answer waits for the flush that holds its record\n\
          segment_mib = 64\n\
@@ -455,6 +482,10 @@ mod tests {
             ("[asymmetric]\nthreads = 0\n", "asymmetric.threads"),
             ("[http]\ntimeout = 3\n", "timeout"),
             ("[root]\n", "root"),
+            ("[[organisation]]\nname = \"a\"\nadmins = []\nmembers = [2]\n", "must not be empty"),
+            ("[[organisation]]\nname = \"a\"\nadmins = [1]\nmembers = [2, 2]\n", "account 2"),
+            ("[[organisation]]\nname = \"a\"\nadmins = [1]\nmembers = [-2]\n", "-2"),
+            ("[[organisation]]\nname = \"a\"\nadmins = [1]\n", "members"),
         ] {
             let error = Config::parse(&format!("{base}{extra}")).unwrap_err().to_string();
             assert!(error.contains(words), "{extra}: {error}");

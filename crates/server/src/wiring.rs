@@ -166,6 +166,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         log: Arc::new(log),
         regions: config.regions.clone(),
         products: config.products.clone(),
+        organisations: config.organisations.clone(),
         clock: Arc::new(SystemClock::default()),
         rsa_pool_file: Some(config.data_dir.join("rsa-pool")),
         limits: Limits {

@@ -2,8 +2,10 @@
 
 use crate::{
     Service,
+    clock::{Clock, SystemClock},
     products::Products,
-    vault::{Vault, access_key_place},
+    rekey::suite_of,
+    vault::{Vault, access_key_place, records},
 };
 use jadeseal_root::{DomainKey, SealSource};
 use jadeseal_store::{AccessKeyRow, AccountRow, Store, StoreError};
@@ -24,6 +26,8 @@ pub struct NewAccessKey {
 
 /// Letters and digits of access keys.
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+/// Longest name of an account, characters.
+const MAX_NAME: usize = 64;
 /// Where the access key of `quickstart` is remembered.
 const QUICKSTART_KEY: &str = "quickstart.secret_id";
 
@@ -31,18 +35,30 @@ const QUICKSTART_KEY: &str = "quickstart.secret_id";
 pub struct Accounts {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Accounts {
-    /// Unlocks the key hierarchy of a store, which a service may be using at the same time.
-    pub async fn open(store: Arc<dyn Store>, seal: SealSource) -> Result<Self> {
-        // Nothing is wrapped under the root key here, so its suite does not matter.
-        let vault = Vault::unlock(store.clone(), seal, false, Suite::Aes256).await?;
-        Ok(Accounts { store, vault: Arc::new(vault) })
+    /// Unlocks the key hierarchy of a store, which a service may be using at the same time. `suite` wraps what is made, as
+    /// in [`crate::rekey::rekey`].
+    pub async fn open(store: Arc<dyn Store>, seal: SealSource, suite: Option<Suite>) -> Result<Self> {
+        let rows = store.root_rows().await.map_err(ApiError::internal)?;
+        let suite = suite_of(&records(&rows), suite);
+        let vault = Vault::unlock(store.clone(), seal, false, suite).await?;
+        Ok(Accounts { store, vault: Arc::new(vault), clock: Arc::new(SystemClock::default()) })
     }
 
-    /// Makes an account with its root user's access key, in one transaction. `now` is in Unix seconds.
-    pub async fn create(&self, name: &str, now: u64) -> Result<NewAccessKey> {
+    /// Makes an account with its root user's access key, in one transaction.
+    /// A service that runs on the store finds the access key when it is first used.
+    pub async fn create(&self, name: &str) -> Result<NewAccessKey> {
+        let now = self.clock.now();
+        if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+            return Err(ApiError::invalid(
+                "name",
+                "must be 0 to 64 printable characters",
+                "必须为 0 到 64 个可打印字符",
+            ));
+        }
         // Twice in a row the root key can hardly be replaced; every try is whole or nothing.
         for _ in 0..4 {
             let account = AccountId(random_number(100_000_000_000, 899_999_999_999)?);
@@ -71,26 +87,12 @@ impl Accounts {
     }
 
     /// Gives a cloud product an access key with which it acts for an account. None when there is no such account.
-    pub async fn grant(&self, account: AccountId, product: &Alias, now: u64) -> Result<Option<NewAccessKey>> {
+    pub async fn grant(&self, account: AccountId, product: &Alias) -> Result<Option<NewAccessKey>> {
         let Some(row) = self.store.account(account).await.map_err(ApiError::internal)? else { return Ok(None) };
         let domain = self.vault.newest(account).await?;
-        let (new, key) = new_access_key(&domain, &row, Some(product), now)?;
+        let (new, key) = new_access_key(&domain, &row, Some(product), self.clock.now())?;
         self.store.put_access_key(key).await.map_err(ApiError::internal)?;
         Ok(Some(new))
-    }
-
-    /// Switches an access key of a cloud product off for good. False when there is none of this SecretId that is on. A
-    /// service that runs on the store learns of it within [`crate::jobs::ACCESS_KEY_PERIOD`].
-    pub async fn revoke(&self, secret_id: &SecretId) -> Result<bool> {
-        let row = self.store.access_key(secret_id).await.map_err(ApiError::internal)?;
-        match row {
-            Some(row) if row.product.is_some() && row.enabled => {
-                let off = AccessKeyRow { enabled: false, ..row };
-                self.store.put_access_key(off).await.map_err(ApiError::internal)?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
     }
 
     async fn read(&self, secret_id: SecretId) -> Result<Option<NewAccessKey>> {
@@ -106,12 +108,12 @@ impl Accounts {
 impl Service {
     /// The accounts that the service serves.
     pub fn accounts(&self) -> Accounts {
-        Accounts { store: self.store.clone(), vault: self.vault.clone() }
+        Accounts { store: self.store.clone(), vault: self.vault.clone(), clock: self.clock.clone() }
     }
 
     /// Makes an account with its root user's access key, in one transaction.
     pub async fn create_account(&self, name: &str) -> Result<NewAccessKey> {
-        self.accounts().create(name, self.clock.now()).await
+        self.accounts().create(name).await
     }
 
     /// True when any account exists.
@@ -139,7 +141,7 @@ impl Service {
         let missing = || ApiError::internal("the quickstart account is missing from the store");
         match keys.into_iter().find(|key| key.enabled && key.product.as_ref() == Some(product)) {
             Some(key) => accounts.read(key.secret_id).await?.ok_or_else(missing),
-            None => accounts.grant(account, product, self.clock.now()).await?.ok_or_else(missing),
+            None => accounts.grant(account, product).await?.ok_or_else(missing),
         }
     }
 
@@ -147,6 +149,24 @@ impl Service {
     pub fn products(&self) -> &Products {
         self.credentials.products()
     }
+}
+
+/// Switches an access key of a cloud product off for good; fine when it is. False when no product has it. A service that
+/// runs on the store believes it for no longer than [`crate::jobs::ACCESS_KEY_PERIOD`] after this has returned.
+pub async fn revoke(store: &dyn Store, secret_id: &SecretId) -> Result<bool> {
+    for _ in 0..4 {
+        let row = store.access_key(secret_id).await.map_err(ApiError::internal)?;
+        let Some(row) = row.filter(|row| row.product.is_some()) else { return Ok(false) };
+        if !row.enabled {
+            return Ok(true);
+        }
+        match store.put_access_key(AccessKeyRow { enabled: false, ..row }).await {
+            Ok(()) => return Ok(true),
+            Err(StoreError::Conflict) => {}
+            Err(e) => return Err(ApiError::internal(e)),
+        }
+    }
+    Err(ApiError::internal("the access key kept changing"))
 }
 
 fn new_access_key(

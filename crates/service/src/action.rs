@@ -2,6 +2,7 @@
 
 use crate::{
     cx::Cx,
+    organisations::{Acting, Name, PARAMETER},
     schema::{Doc, Field, Request, Response},
     values::Wire,
 };
@@ -33,6 +34,11 @@ pub trait Target<A>: Sized + Send {
     /// Resources named in the request, for the policy, before any of them is known to exist. Reads raw
     /// parameters, because the policy is asked before they are checked.
     fn named(params: &Params<'_>) -> Named;
+
+    /// Refusals by the values of the request, before anything is looked for.
+    fn early(_request: &A, _cx: &Cx<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// Loads and narrows.
     fn load(request: &A, cx: &Cx<'_>) -> impl Future<Output = Result<Self>> + Send;
@@ -86,6 +92,8 @@ pub struct Entry {
     pub response: &'static [Field],
     /// True when it is authorised on keys rather than on `*`.
     pub on_keys: bool,
+    /// True when it may act for a member account.
+    pub for_members: bool,
     run: for<'a> fn(Params<'a>, &'a Cx<'a>) -> Boxed<'a>,
     named: fn(&Params<'_>) -> Named,
 }
@@ -98,16 +106,21 @@ impl Entry {
             request: A::FIELDS,
             response: <A::Response as Response>::FIELDS,
             on_keys: <A::On as Target<A>>::ON_KEYS,
+            for_members: has_member(A::FIELDS),
             run: |params, cx| Box::pin(run::<A>(params, cx)),
             named: <A::On as Target<A>>::named,
         }
     }
 
-    /// Authorises, parses, loads, runs and serialises: the part of a request behind authentication.
+    /// Finds out for whom, authorises, parses, loads, runs and serialises: the part of a request behind authentication.
     /// The result is the JSON of the answer's members, an object.
-    pub async fn call<'a>(&self, mut params: Params<'a>, cx: &'a Cx<'a>) -> Result<Members> {
+    pub async fn call(&self, mut params: Params<'_>, mut cx: Cx<'_>) -> Result<Members> {
         if let Some(product) = cx.caller.product() {
-            cx.name_default_key(product, &mut params).await?;
+            cx.name_default_key(product, self.request, &mut params).await?;
+        }
+        // Before the policy is asked, for it is asked about the resources of the account that is acted for.
+        if let Some(name) = Name::peek(&params).filter(|_| self.for_members) {
+            cx.act_for(name).await?;
         }
         match (self.named)(&params) {
             Named::Everything => cx.authorise(None)?,
@@ -121,12 +134,35 @@ impl Entry {
                 }
             }
         }
-        (self.run)(params, cx).await
+        (self.run)(params, &cx).await
     }
+}
+
+const fn has_member(fields: &[Field]) -> bool {
+    let mut i = 0;
+    while i < fields.len() {
+        if is(fields[i].name.as_bytes(), PARAMETER.as_bytes()) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+const fn is(a: &[u8], b: &[u8]) -> bool {
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
 }
 
 async fn run<A: Action>(params: Params<'_>, cx: &Cx<'_>) -> Result<Members> {
     let request = A::parse(params)?;
+    A::On::early(&request, cx)?;
+    if matches!(cx.acting, Acting::Refused) {
+        return Err(ErrorCode::NotRoleOperation.into());
+    }
     let on = A::On::load(&request, cx).await?;
     let response = request.run(on, cx).await?;
     let mut out = Members(Vec::with_capacity(768));

@@ -1,17 +1,25 @@
-//! What a running action may reach: its caller's scope, and nothing of anybody else's.
+//! What a running action may reach: its caller's scope or that of a member account that he was admitted to, and nothing
+//! of anybody else's.
 
 use crate::{
     Service,
     keys::KeyEntry,
     lifecycle::{Step, apply},
+    organisations::{Acting, Name},
     region::RegionConf,
 };
 use jadeseal_audit::{Access, Principal, Record};
 use jadeseal_auth::Caller;
-use jadeseal_store::{Change, Cmk, Commit, Committed, Scope, StoreError};
+use jadeseal_store::{AccountRow, Change, Cmk, Commit, Committed, Scope, StoreError};
 use jadeseal_types::{AccountId, ApiError, ErrorCode, KeyId, SecretId, Uin, error::Result};
 use parking_lot::Mutex;
-use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 /// The context of one request.
 pub struct Cx<'a> {
@@ -19,8 +27,10 @@ pub struct Cx<'a> {
     pub svc: &'a Arc<Service>,
     /// Who calls.
     pub caller: &'a Caller,
-    /// Account and region of the call.
+    /// Account and region that the call acts in: the caller's account, or the member's that he acts for.
     pub scope: Scope,
+    /// For whom.
+    pub(crate) acting: Acting,
     /// The region's configuration.
     pub region: &'a RegionConf,
     /// Unix time of the request, seconds.
@@ -34,6 +44,8 @@ pub struct Cx<'a> {
 pub(crate) struct Draft {
     facts: Facts,
     resources: Mutex<Vec<KeyId>>,
+    /// Member accounts that are acted for.
+    targets: OnceLock<Vec<AccountId>>,
     /// Shared with the task that commits, which may outlive the request.
     phase: Arc<Mutex<Phase>>,
 }
@@ -90,7 +102,7 @@ impl Facts {
 
 impl Draft {
     pub fn new(facts: Facts) -> Self {
-        Draft { facts, resources: Mutex::default(), phase: Arc::default() }
+        Draft { facts, resources: Mutex::default(), targets: OnceLock::new(), phase: Arc::default() }
     }
 
     pub fn facts_mut(&mut self) -> &mut Facts {
@@ -142,6 +154,7 @@ impl Draft {
             request_id: &f.request_id,
             account: f.account,
             uin: f.uin,
+            targets: self.targets.get().map_or(&[], Vec::as_slice),
             principal: f.principal,
             secret_id: f.secret_id.as_ref(),
             source: f.source,
@@ -179,6 +192,32 @@ impl Cx<'_> {
     /// Asks the policy; default deny.
     pub(crate) fn authorise(&self, key: Option<KeyId>) -> Result<()> {
         jadeseal_auth::authorise(self.caller, self.action, Resource(self, key))
+    }
+
+    /// Moves into the scope of a member account, if the caller is admitted to it.
+    pub(crate) async fn act_for(&mut self, name: Name) -> Result<()> {
+        let Some(admitted) = self.svc.directory.admit(self.caller, name).await? else {
+            self.acting = Acting::Refused;
+            return Ok(());
+        };
+        self.note_targets(vec![admitted.row.account]);
+        self.scope = Scope::of_member(&admitted.member, self.region.name.clone());
+        self.acting = Acting::For(admitted);
+        Ok(())
+    }
+
+    /// The account that the request named; none if it named none.
+    pub(crate) fn named_account(&self) -> Option<&AccountRow> {
+        match &self.acting {
+            Acting::For(admitted) => Some(&admitted.row),
+            Acting::Own | Acting::Refused => None,
+        }
+    }
+
+    /// Names the accounts that are acted for in the audit record. Once in a request: before its first change.
+    pub(crate) fn note_targets(&self, accounts: Vec<AccountId>) {
+        // A second set would be a mistake of ours, and the first one is on its way into records.
+        self.draft.targets.get_or_init(|| accounts);
     }
 
     /// Names a key in the audit record.

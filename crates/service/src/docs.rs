@@ -24,7 +24,8 @@ docs! {
     TAG_CODE = "Outcome of the tagging; 0 is success.", "标签操作结果，0 表示成功。";
     TAG_MSG = "Message of the tagging.", "标签操作信息。";
     HSM_CLUSTER = "HSM cluster of the key; empty for none.", "密钥所在的 HSM 集群，空表示无。";
-    MEMBER = "Member account to act for.", "目标成员账号。";
+    MEMBER = "Member account of the organisation to act for, by an administrator.", "管理员所操作的组织成员账号。";
+    MEMBERS = "Member accounts whose keys are listed, at most 50; the caller's own without.", "所列密钥的成员账号，最多 50 个；不填为调用者自己的账号。";
     OFFSET = "Items to skip.", "偏移量。";
     LIMIT = "Items to return, 200 at most; 10 by default.", "返回数量，最大 200，默认 10。";
     ROLE = "0: keys of the user; 1: keys of cloud products.", "0：用户密钥；1：云产品密钥。";
@@ -45,6 +46,6 @@ docs! {
     PRODUCT = "Name of the cloud product.", "云产品标识。";
     RESOURCE = "Id of the cloud resource.", "云资源 ID。";
     SYNC = "Region replication; not offered, so always empty.", "跨地域同步信息；未提供，恒为空。";
-    ACCOUNT = "Member account that the key belongs to.", "密钥所属的成员账号。";
+    ACCOUNT = "Account that the key belongs to, where the request named member accounts.", "密钥所属账号，仅在请求指定成员账号时返回。";
     UNUSED = "Part of the wire format; has no meaning here.", "协议字段，此处无意义。";
 }

@@ -17,6 +17,7 @@ mod journal;
 mod keys;
 pub mod lifecycle;
 mod metrics;
+mod organisations;
 mod pipeline;
 pub mod pool;
 pub mod products;
@@ -37,13 +38,14 @@ use clock::Clock;
 use credentials::Credentials;
 use hashbrown::HashMap;
 use jadeseal_audit::Log;
-use jadeseal_auth::ReplayGuard;
+use jadeseal_auth::{Organisations, ReplayGuard};
 use jadeseal_root::SealSource;
 use jadeseal_store::Store;
 use jadeseal_types::{ApiError, KeyId, Suite, error::Result};
 use journal::Journal;
 use keys::Keys;
 use metrics::Metrics;
+use organisations::Directory;
 use pool::RsaPool;
 use products::{DefaultKeys, Products};
 use region::Regions;
@@ -94,6 +96,8 @@ pub struct Parts {
     pub regions: Regions,
     /// Cloud products that may act for accounts.
     pub products: Products,
+    /// Which accounts may act for which.
+    pub organisations: Organisations,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Sizes.
@@ -112,6 +116,7 @@ pub struct Service {
     pub(crate) credentials: Credentials,
     pub(crate) regions: Regions,
     pub(crate) product_keys: DefaultKeys,
+    pub(crate) directory: Directory,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
     pub(crate) replay: ReplayGuard,
@@ -128,7 +133,7 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, regions, products, clock, limits, rsa_pool_file, create } = parts;
+        let Parts { store, seal, log, regions, products, organisations, clock, limits, rsa_pool_file, create } = parts;
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
         let journal = Journal::open(log, store.clone()).await?;
         let mut seed = [0u8; 8];
@@ -146,6 +151,7 @@ impl Service {
             keys: Keys::new(store.clone(), vault.clone(), workers.clone(), limits.cached_keys),
             credentials: Credentials::new(store.clone(), vault.clone(), products),
             product_keys: DefaultKeys::default(),
+            directory: Directory::new(organisations, store.clone()),
             metrics: Metrics::new(actions.keys().copied()),
             replay: ReplayGuard::new(limits.replay_entries),
             id_context: uuid::ContextV1::new(u16::from_be_bytes([a, b])),

@@ -6,6 +6,7 @@ use crate::{
     KMS_VERSION, Service,
     action::{Entry, Members},
     cx::{Cx, Draft, Facts},
+    organisations::Acting,
 };
 use jadeseal_audit::Principal;
 use jadeseal_auth::{Caller, Decoded, RequestParts, check_time, decode_routed, verify, verify_dummy};
@@ -122,13 +123,14 @@ impl Service {
             svc: self,
             caller: &caller,
             scope: Scope::of(&caller, region.name.clone()),
+            acting: Acting::Own,
             region,
             now,
             action: entry.spec.name,
             access: entry.spec.access,
             draft: &pending.draft,
         };
-        entry.call(decoded.params, &cx).await
+        entry.call(decoded.params, cx).await
     }
 
     fn route(&self, version: &str, action: &str) -> Result<&'static Entry> {

@@ -3,9 +3,16 @@
 //! A product acts for an account with an access key that the account's operator granted it, the service role of other
 //! clouds. It may do anything with the keys that it has made, and use a key of the account's user as long as one of its
 //! resources is bound to it. All other keys do not exist for it. The user, for his part, sees the keys of products, may
-//! tag and rotate them, and can neither use nor change them.
+//! rotate them, and can neither use nor change them.
 
-use crate::{Service, action::Access, cx::Cx, keys::KeyEntry, vault::Vault};
+use crate::{
+    Service,
+    action::Access,
+    cx::Cx,
+    keys::KeyEntry,
+    schema::{self, Field},
+    vault::Vault,
+};
 use hashbrown::HashMap;
 use jadeseal_auth::params::{Params, Value};
 use jadeseal_store::{Change, Cmk, DataKey, Rotation, Scope};
@@ -104,7 +111,12 @@ impl Cx<'_> {
 
     /// A key of the scope on which the caller may call the action. One that does not exist for him is none.
     pub async fn find_key(&self, id: KeyId) -> Result<Option<Arc<KeyEntry>>> {
-        let Some(entry) = self.svc.keys.find(&self.scope, id).await? else { return Ok(None) };
+        self.find_key_in(&self.scope, id).await
+    }
+
+    /// As [`Cx::find_key`], in a scope of another account that the caller was admitted to.
+    pub async fn find_key_in(&self, scope: &Scope, id: KeyId) -> Result<Option<Arc<KeyEntry>>> {
+        let Some(entry) = self.svc.keys.find(scope, id).await? else { return Ok(None) };
         match (self.caller.product(), &entry.row.owner) {
             (None, Owner::User) => Ok(Some(entry)),
             (None, Owner::Product(owner)) => {
@@ -121,7 +133,7 @@ impl Cx<'_> {
                             || self.action.contains("DataKey")
                     }
                 };
-                let bound = self.svc.keys.is_bound(&self.scope, &entry, product).await?;
+                let bound = self.svc.keys.is_bound(scope, &entry, product).await?;
                 match (bound, allowed) {
                     (false, _) => Ok(None),
                     (true, true) => Ok(Some(entry)),
@@ -146,13 +158,20 @@ impl Cx<'_> {
             ("EnableKeyRotation" | "DisableKeyRotation" | "RotateKey", _) | (_, Access::Read) => Ok(()),
             // Nobody else is left who could.
             ("DisableKey" | "DisableKeys" | "ScheduleKeyDeletion" | "CancelKeyDeletion", _) if !configured => Ok(()),
-            ("DisableKey" | "DisableKeys" | "ScheduleKeyDeletion" | "DeleteImportedKeyMaterial", _) => {
-                Err(ApiError::with_text(
-                    E::CmkUsedByCloudProduct,
-                    format!("The key is in use by a cloud product: {en}."),
-                    format!("密钥已被云产品使用：{zh}。"),
-                ))
-            }
+            (
+                "DisableKey"
+                | "DisableKeys"
+                | "ScheduleKeyDeletion"
+                | "DeleteImportedKeyMaterial"
+                | "BindCloudResource",
+                _,
+            ) => Err(ApiError::with_text(
+                E::CmkUsedByCloudProduct,
+                format!("The key is in use by a cloud product: {en}."),
+                format!("密钥已被云产品使用：{zh}。"),
+            )),
+            // No product has such a key, and the pages of these list no other refusal.
+            ("GetParametersForImport" | "ImportKeyMaterial", _) => Err(E::NotExternalCmk.into()),
             ("ArchiveKey" | "CancelKeyArchive", _) => Err(E::NotUserCreatedCmk.into()),
             _ => Err(unauthorised(self.action, &en, &zh)),
         }
@@ -222,13 +241,23 @@ impl Cx<'_> {
     }
 
     /// Where a product names no key, its default key is put in the place, and made if it is not there.
-    pub(crate) async fn name_default_key(&self, product: &Alias, params: &mut Params<'_>) -> Result<()> {
+    /// Not where the request is refused anyway for a parameter that is unknown, missing or ill-typed.
+    pub(crate) async fn name_default_key(
+        &self,
+        product: &Alias,
+        fields: &'static [Field],
+        params: &mut Params<'_>,
+    ) -> Result<()> {
         let none = match params.get("KeyId") {
             None | Some(Value::Null) => true,
             Some(Value::Str(text)) => text.is_empty(),
             Some(_) => false,
         };
         if none && has_default(self.action) {
+            params.set("KeyId", Value::Str("".into()));
+            if schema::check(params, fields, "").is_err() {
+                return Ok(());
+            }
             let id = self.svc.default_key(&self.scope, self.region.profile.suite(), product, self.now).await?;
             params.set("KeyId", Value::Str(id.to_string().into()));
         }
@@ -280,7 +309,7 @@ impl Service {
         {
             return Ok(id);
         }
-        // Twice in a row somebody can hardly make the key between our look and our commit, and take it away again.
+        // Somebody can hardly make the key between our look and our commit, and take it away again, that often in a row.
         for _ in 0..4 {
             if let Some(row) = self.store.key_by_alias(scope, &alias).await.map_err(ApiError::internal)? {
                 if !is_it(&row) {
@@ -317,7 +346,8 @@ impl Service {
             let version = Some(Vault::seal_material(&domain, &cmk, 1, &material, now)?);
             let change = Change::CreateKey { cmk, version, tags: Vec::new() };
             match crate::jobs::record_change(self, scope.clone(), key_id, "CreateProductKey", vec![change]).await {
-                Ok(_) => tracing::info!(key = %key_id, account = %scope.account(), %product, "product key made"),
+                Ok(false) => {}
+                Ok(true) => tracing::info!(key = %key_id, account = %scope.account(), %product, "product key made"),
                 Err(e) if e.code() == E::AliasAlreadyExists => {}
                 Err(e) => return Err(e),
             }

@@ -44,10 +44,7 @@ pub async fn rekey(
     let of_to = to.map(|to| to.open(&stored)).transpose().map_err(ApiError::internal)?.unwrap_or_default();
     let by_to: Vec<&dyn Seal> = of_to.iter().map(AsRef::as_ref).collect();
     let all: Vec<&dyn Seal> = seals.iter().map(AsRef::as_ref).chain(by_to.iter().copied()).collect();
-    let newest = stored.iter().max_by_key(|r| r.version);
-    let before = newest.and_then(|r| wrap::suite(&r.wrapped).ok());
-    // Never from SM4 back to AES: `serve` may have been told of a strict region that the file does not name.
-    let suite = if before == Some(Suite::Sm4) { Suite::Sm4 } else { suite.unwrap_or(Suite::Aes256) };
+    let suite = suite_of(&stored, suite);
     let keyring = Keyring::unlock(&all, &stored, suite).map_err(ApiError::internal)?;
     let mut report = Report { version: keyring.current(), suite, rewrapped: 0, dropped: Vec::new(), resumed: false };
     if rows.iter().any(|r| r.state == RootState::Retiring) {
@@ -68,6 +65,16 @@ pub async fn rekey(
     report.version = keyring.current();
     finish(store, &keyring, &mut report).await?;
     Ok(report)
+}
+
+/// What a command is to wrap with that knows of the regions by the configuration file alone, if at all.
+pub(crate) fn suite_of(stored: &[jadeseal_root::RootRecord], configured: Option<Suite>) -> Suite {
+    let newest = stored.iter().max_by_key(|r| r.version);
+    // Never from SM4 back to AES: `serve` may have been told of a strict region that the file does not name.
+    match newest.and_then(|r| wrap::suite(&r.wrapped).ok()) {
+        Some(Suite::Sm4) => Suite::Sm4,
+        _ => configured.unwrap_or(Suite::Aes256),
+    }
 }
 
 /// Brings every domain key under the current root key version and drops the others.

@@ -94,7 +94,8 @@ pub trait ToWire: serde::Serialize {
     const TYPE: Type;
 }
 
-fn check(params: &Params<'_>, fields: &'static [Field], prefix: &str) -> Result<()> {
+/// Refuses what is unknown, missing or ill-typed, in this order.
+pub(crate) fn check(params: &Params<'_>, fields: &'static [Field], prefix: &str) -> Result<()> {
     for (name, _) in params.iter() {
         if !fields.iter().any(|f| f.name == name) {
             return Err(ApiError::unknown(&format!("{prefix}{name}")));
@@ -147,7 +148,7 @@ fn check_type(value: &Value<'_>, ty: &'static Type, form: bool, name: &dyn Fn() 
 }
 
 /// A whole number: a JSON integer, or its decimal text as the API's own samples and forms send it.
-fn uint(value: &Value<'_>) -> Option<u64> {
+pub(crate) fn uint(value: &Value<'_>) -> Option<u64> {
     match value {
         Value::Int(n) => u64::try_from(*n).ok(),
         Value::Str(s) if !s.is_empty() && s.bytes().all(|c| c.is_ascii_digit()) => s.parse().ok(),

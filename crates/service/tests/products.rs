@@ -33,7 +33,7 @@ impl Cast {
 
 async fn grant(kms: &Kms, account: AccountId, product: &str) -> User {
     let product = Alias::parse(product).unwrap();
-    kms.svc.accounts().grant(account, &product, kms.clock_now()).await.unwrap().unwrap().into()
+    kms.svc.accounts().grant(account, &product).await.unwrap().unwrap().into()
 }
 
 fn ids(answer: &Value) -> Vec<String> {
@@ -66,9 +66,9 @@ async fn a_product_that_names_no_key_gets_one() {
     let status = kms.ok(user, "GetServiceStatus", json!({})).await;
     assert_eq!(status["CmkUserCount"], 0, "a product's keys are outside the quota");
     // A user names his keys as ever.
-    for missing in [json!({ "Plaintext": "AA==" }), json!({ "KeyId": "", "Plaintext": "AA==" })] {
-        assert_ne!(kms.err(user, "Encrypt", missing).await, "UnauthorizedOperation");
-    }
+    assert_eq!(kms.err(user, "Encrypt", json!({ "Plaintext": "AA==" })).await, "MissingParameter");
+    let empty = kms.err(user, "Encrypt", json!({ "KeyId": "", "Plaintext": "AA==" })).await;
+    assert_eq!(empty, "InvalidParameterValue.InvalidKeyId");
     assert!(kms.audit().contains(r#""action":"CreateProductKey""#));
     assert!(kms.audit().contains(r#""principal":"product""#));
 }
@@ -80,6 +80,52 @@ async fn many_first_calls_make_one_key() {
     let (a, b, c, d, e, f) = tokio::join!(call(), call(), call(), call(), call(), call());
     assert!([b, c, d, e, f].iter().all(|id| *id == a));
     assert_eq!(cast.kms.ok(&cast.user, "ListKeys", json!({ "Role": 1 })).await["TotalCount"], 1);
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_makes_no_key() {
+    let Cast { kms, user, cos, .. } = Cast::new().await;
+    for (params, wanted) in [
+        (json!({}), "MissingParameter"),
+        (json!({ "Plaintext": 7 }), "InvalidParameter"),
+        (json!({ "Plaintext": "AA==", "Odd": 1 }), "UnknownParameter"),
+    ] {
+        assert_eq!(kms.err(&cos, "Encrypt", params).await, wanted);
+    }
+    assert_eq!(
+        kms.err(&cos, "CreateKey", json!({ "Alias": "kms-cos-x", "Type": 2 })).await,
+        "InvalidParameterValue.InvalidType"
+    );
+    assert_eq!(kms.ok(&user, "ListKeys", json!({ "Role": 1 })).await["TotalCount"], 0);
+}
+
+#[test]
+fn a_products_role_names_actions_that_exist() {
+    let table: Value = serde_json::from_str(&jadeseal_service::export_actions_json()).unwrap();
+    for action in jadeseal_auth::PRODUCT_ACTIONS {
+        assert!(table["actions"].get(action).is_some(), "{action}");
+    }
+}
+
+/// Consent that was taken back between the look at the key and the commit stays taken back.
+#[tokio::test]
+async fn a_product_cannot_overtake_the_end_of_its_consent() {
+    let Cast { kms, user, cos, .. } = Cast::new().await;
+    let key = kms.create(&user, "mine").await;
+    let bind = |resource: &str| json!({ "KeyId": key, "ProductId": "cos", "ResourceId": resource });
+    kms.ok(&user, "BindCloudResource", bind("a")).await;
+    for n in 0..20 {
+        let more = format!("more-{n}");
+        let (product, taken) = tokio::join!(
+            kms.call(&cos, "BindCloudResource", bind(&more)),
+            kms.ok(&user, "UnbindCloudResource", bind("a"))
+        );
+        assert!(taken.get("Error").is_none());
+        assert!(product.get("Error").is_none() || code(&product) == "ResourceUnavailable.CmkNotFound", "{product}");
+        let now = kms.err(&cos, "Encrypt", json!({ "KeyId": key, "Plaintext": "AA==" })).await;
+        assert_eq!(now, "ResourceUnavailable.CmkNotFound");
+        kms.ok(&user, "BindCloudResource", bind("a")).await;
+    }
 }
 
 #[tokio::test]
@@ -131,7 +177,16 @@ async fn the_user_sees_and_rotates_a_products_key_and_no_more() {
         ("CancelKeyDeletion", on(json!({})), "UnauthorizedOperation"),
         ("UpdateAlias", on(json!({ "Alias": "mine" })), "UnauthorizedOperation"),
         ("UpdateKeyDescription", on(json!({ "Description": "mine" })), "UnauthorizedOperation"),
-        ("BindCloudResource", on(json!({ "ProductId": "cos", "ResourceId": "b" })), "UnauthorizedOperation"),
+        (
+            "BindCloudResource",
+            on(json!({ "ProductId": "cos", "ResourceId": "b" })),
+            "FailedOperation.CmkUsedByCloudProduct",
+        ),
+        (
+            "GetParametersForImport",
+            on(json!({ "WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048" })),
+            "UnsupportedOperation.NotExternalCmk",
+        ),
         ("UnbindCloudResource", on(json!({ "ProductId": "cos", "ResourceId": "b" })), "UnauthorizedOperation"),
         ("Encrypt", on(json!({ "Plaintext": "AA==" })), "UnauthorizedOperation"),
         ("Decrypt", json!({ "CiphertextBlob": blob }), "UnauthorizedOperation"),
@@ -318,9 +373,13 @@ async fn an_access_key_of_a_product_can_be_taken_back() {
     let Cast { kms, account, user, cos, cbs } = &cast;
     let key = cast.default_key().await;
     let accounts = kms.svc.accounts();
-    assert!(accounts.revoke(&SecretId::parse(&cos.secret_id).unwrap()).await.unwrap());
-    assert!(!accounts.revoke(&SecretId::parse(&cos.secret_id).unwrap()).await.unwrap(), "once");
-    assert!(!accounts.revoke(&SecretId::parse(&user.secret_id).unwrap()).await.unwrap(), "not the user's");
+    let revoke = async |of: &User| {
+        let id = SecretId::parse(&of.secret_id).unwrap();
+        jadeseal_service::accounts::revoke(kms.store.as_ref(), &id).await.unwrap()
+    };
+    assert!(revoke(cos).await);
+    assert!(revoke(cos).await, "it may be done again");
+    assert!(!revoke(user).await, "not the user's");
     // No job has run: a cached access key of a product is not believed for longer than this.
     tokio::time::sleep(jadeseal_service::jobs::ACCESS_KEY_PERIOD).await;
     let call = json!({ "KeyId": key, "Plaintext": "AA==" });
@@ -330,7 +389,7 @@ async fn an_access_key_of_a_product_can_be_taken_back() {
     let again = grant(kms, *account, "cos").await;
     assert_eq!(kms.ok(&again, "Encrypt", json!({ "Plaintext": "AA==" })).await["KeyId"], json!(key));
     let product = Alias::parse("cos").unwrap();
-    assert!(accounts.grant(AccountId(1), &product, 0).await.unwrap().is_none(), "no such account");
+    assert!(accounts.grant(AccountId(1), &product).await.unwrap().is_none(), "no such account");
 }
 
 #[tokio::test]

@@ -1,15 +1,15 @@
 //! The rows, as plain data. Times are Unix seconds. Wrapped bytes print as their length.
 
-use jadeseal_auth::Caller;
+use jadeseal_auth::{Caller, Member};
 use jadeseal_types::{
     AccountId, Alias, AppId, DataKeyId, DataKeyState, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId,
     Suite, Uin,
 };
 use std::fmt;
 
-/// What a caller may touch: one account in one region. Made from an authenticated caller, or from a row
-/// that a system query returned to a background job ([`Cmk::scope`], [`DataKey::scope`]); there is no third way, so that
-/// code that would reach another tenant does not compile.
+/// What a caller may touch: one account in one region. Made from an authenticated caller, from a member account that he
+/// was admitted to, or from a row that a system query returned to a background job ([`Cmk::scope`], [`DataKey::scope`]);
+/// there is no other way, so that code that would reach another tenant does not compile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
     account: AccountId,
@@ -20,6 +20,11 @@ impl Scope {
     /// The caller's account, in the region of the request.
     pub fn of(caller: &Caller, region: Region) -> Self {
         Scope { account: caller.account(), region }
+    }
+
+    /// A member's account, in the region of the request.
+    pub fn of_member(member: &Member, region: Region) -> Self {
+        Scope { account: member.account(), region }
     }
 
     /// Any scope, for the contract tests.

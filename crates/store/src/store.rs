@@ -34,10 +34,11 @@ pub trait Store: Send + Sync + 'static {
     /// One version of a key's material.
     async fn version(&self, scope: &Scope, key_id: KeyId, version: u32) -> Result<Option<KeyVersion>>;
 
-    /// The rows and the total of a query, of one moment.
-    async fn list(&self, scope: &Scope, query: KeyQuery) -> Result<Page<Cmk>>;
+    /// The rows and the total of a query, of one moment: those of all the scopes in one list. Each scope is to be given
+    /// once; none gives an empty page.
+    async fn list(&self, scopes: &[Scope], query: KeyQuery) -> Result<Page<Cmk>>;
 
-    /// As [`Store::list`], with the ids alone.
+    /// As [`Store::list`] for one scope, with the ids alone.
     async fn list_ids(&self, scope: &Scope, query: KeyQuery) -> Result<Page<KeyId>>;
 
     /// The live import parameters. Their expiry is the caller's to check.
@@ -72,10 +73,10 @@ pub trait Store: Send + Sync + 'static {
     /// The tags of a data key, by tag key.
     async fn data_key_tags(&self, scope: &Scope, id: DataKeyId) -> Result<Vec<Tag>>;
 
-    /// The rows and the total of a query, of one moment.
-    async fn list_data_keys(&self, scope: &Scope, query: DataKeyQuery) -> Result<Page<DataKey>>;
+    /// As [`Store::list`]. Data keys of a CMK are looked for in the CMK's own scope.
+    async fn list_data_keys(&self, scopes: &[Scope], query: DataKeyQuery) -> Result<Page<DataKey>>;
 
-    /// As [`Store::list_data_keys`], with the ids alone.
+    /// As [`Store::list_data_keys`] for one scope, with the ids alone.
     async fn list_data_key_ids(&self, scope: &Scope, query: DataKeyQuery) -> Result<Page<DataKeyId>>;
 
     /// What counts against the quota: the user's own data keys in every state but PendingDelete.

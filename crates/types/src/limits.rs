@@ -48,3 +48,7 @@ pub const MAX_BLOB_BYTES: usize = 6144;
 pub const MAX_RESOURCE_NAME_BYTES: usize = 256;
 /// Seconds of a day.
 pub const DAY: u64 = 86_400;
+/// Member accounts of one organisation.
+pub const MAX_MEMBERS: usize = 1000;
+/// Member accounts that one list names.
+pub const MAX_LISTED_MEMBERS: usize = 50;

@@ -1,6 +1,6 @@
 //! `jadeseal init`.
 
-use super::{harden, runtime};
+use super::{account, harden, runtime};
 use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_server::{
@@ -52,23 +52,9 @@ pub fn run(args: Args) -> Result<()> {
             bail!("this data directory has been initialised before");
         }
         let key = opened.service.create_account(&args.account_name).await.context("cannot make the first account")?;
-        let secret = std::str::from_utf8(key.secret_key.expose()).unwrap_or_default();
-        match args.output {
-            Output::Json => {
-                let line = serde_json::json!({
-                    "secret_id": key.secret_id.as_str(),
-                    "secret_key": secret,
-                    "owner_uin": key.account.0,
-                    "app_id": key.app_id.0,
-                });
-                println!("{line}");
-            }
-            Output::Table => println!(
-                "SecretId   {}\nSecretKey  {secret}\nOwnerUin   {}\nAppId      {}\n\n\
-                 The SecretKey is not shown again. Back up the root of trust now ({root:?}): without it no key can be \
-                 recovered.",
-                key.secret_id, key.account, key.app_id
-            ),
+        account::print(&key, args.output);
+        if args.output == Output::Table {
+            println!("Back up the root of trust now ({root:?}): without it no key can be recovered.");
         }
         opened.service.close().await.context("cannot close the store")
     })

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod account;
 pub mod init;
 pub mod product;
 pub mod quickstart;

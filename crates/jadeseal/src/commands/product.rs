@@ -1,23 +1,25 @@
 //! `jadeseal product`.
 
-use super::{harden, runtime};
+use super::{account::Place, harden, runtime};
 use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_server::{config::Config, wiring};
-use jadeseal_service::{accounts::Accounts, jobs::ACCESS_KEY_PERIOD};
-use jadeseal_types::{AccountId, SecretId};
-use std::{
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
+use jadeseal_service::{
+    accounts::{self, Accounts},
+    jobs::ACCESS_KEY_PERIOD,
+    products::Products,
 };
+use jadeseal_store::Store;
+use jadeseal_types::{AccountId, SecretId};
+use serde_json::{Value, json};
+use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Configuration file of the deployment.
-    #[arg(long, env = "JADESEAL_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// How to print the outcome.
-    #[arg(short, long, default_value = "table")]
+    #[arg(short, long, global = true, default_value = "table")]
     output: Output,
     #[command(subcommand)]
     what: What,
@@ -35,13 +37,13 @@ enum What {
         #[arg(long)]
         account: u64,
     },
-    /// Switch a product's access key off. When the command returns, no process takes it any more.
+    /// Switch a product's access key off. When the command returns, no process takes it any more. Needs no root of trust.
     Revoke {
         /// The access key.
         #[arg(long)]
         secret_id: String,
     },
-    /// List the access keys of products that act for an account.
+    /// List the access keys of products that act for an account. Needs no root of trust.
     List {
         /// OwnerUin of the account.
         #[arg(long)]
@@ -50,44 +52,45 @@ enum What {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let conf = Config::read(&args.config)?;
-    if !conf.data_dir.join(wiring::DATABASE).exists() {
-        bail!("{} holds no store", conf.data_dir.display());
-    }
+    let (dir, root, suite) = args.place.find()?;
     harden();
     runtime()?.block_on(async move {
-        let store = wiring::open_store(&conf.data_dir).await?;
-        let accounts = Accounts::open(store.clone(), wiring::seal_source(&conf.root)).await.map_err(plain)?;
+        let store = wiring::open_store(&dir).await?;
         let lines = match args.what {
-            What::Grant { product, account } => grant(&accounts, &conf, &product, AccountId(account)).await,
-            What::Revoke { secret_id } => revoke(&accounts, &secret_id).await,
-            What::List { account } => list(&accounts, AccountId(account)).await,
+            What::Grant { product, account } => match &args.place.config {
+                None => Err(anyhow::anyhow!("--config is needed: it says which products there are")),
+                Some(path) => {
+                    let products = Config::read(path)?.products;
+                    let opened = Accounts::open(store.clone(), wiring::seal_source(&root), suite).await;
+                    match opened.map_err(plain) {
+                        Ok(accounts) => grant(&accounts, &products, &product, AccountId(account)).await,
+                        Err(e) => Err(e),
+                    }
+                }
+            },
+            What::Revoke { secret_id } => revoke(&store, &secret_id).await,
+            What::List { account } => list(&store, AccountId(account)).await,
         };
-        store.close().await.context("cannot close the store")?;
+        let closed = store.close().await;
+        // Printed before anything else can fail: a SecretKey is not to be had again.
         for line in lines? {
             match args.output {
                 Output::Json => println!("{line}"),
                 Output::Table => println!("{}", table(&line)),
             }
         }
-        Ok(())
+        closed.context("cannot close the store")
     })
 }
 
-async fn grant(
-    accounts: &Accounts,
-    conf: &Config,
-    product: &str,
-    account: AccountId,
-) -> Result<Vec<serde_json::Value>> {
-    let Some(product) = conf.products.find(product) else {
+async fn grant(accounts: &Accounts, products: &Products, product: &str, account: AccountId) -> Result<Vec<Value>> {
+    let Some(product) = products.find(product) else {
         bail!("{product:?} is not among `products` of the configuration");
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?.as_secs();
-    let Some(key) = accounts.grant(account, product, now).await.map_err(plain)? else {
+    let Some(key) = accounts.grant(account, product).await.map_err(plain)? else {
         bail!("there is no account {account}");
     };
-    Ok(vec![serde_json::json!({
+    Ok(vec![json!({
         "product": product.as_str(),
         "account": account.0,
         "secret_id": key.secret_id.as_str(),
@@ -95,25 +98,25 @@ async fn grant(
     })])
 }
 
-async fn revoke(accounts: &Accounts, secret_id: &str) -> Result<Vec<serde_json::Value>> {
+async fn revoke(store: &Arc<dyn Store>, secret_id: &str) -> Result<Vec<Value>> {
     let known = match SecretId::parse(secret_id) {
-        Some(id) => accounts.revoke(&id).await.map_err(plain)?,
+        Some(id) => accounts::revoke(store.as_ref(), &id).await.map_err(plain)?,
         None => false,
     };
     if !known {
-        bail!("no product has this access key, or it is switched off already");
+        bail!("no product has this access key");
     }
-    // A serving process looks after its access keys this often.
+    // Also where it was off already: an earlier run may have been interrupted here.
     tokio::time::sleep(2 * ACCESS_KEY_PERIOD).await;
-    Ok(vec![serde_json::json!({ "secret_id": secret_id, "enabled": false })])
+    Ok(vec![json!({ "secret_id": secret_id, "enabled": false })])
 }
 
-async fn list(accounts: &Accounts, account: AccountId) -> Result<Vec<serde_json::Value>> {
-    let keys = accounts.access_keys(account).await.map_err(plain)?;
+async fn list(store: &Arc<dyn Store>, account: AccountId) -> Result<Vec<Value>> {
+    let keys = store.access_keys(account).await.context("cannot read the access keys")?;
     let of_products = keys.iter().filter_map(|key| key.product.as_ref().map(|product| (key, product)));
     Ok(of_products
         .map(|(key, product)| {
-            serde_json::json!({
+            json!({
                 "product": product.as_str(),
                 "account": key.account.0,
                 "secret_id": key.secret_id.as_str(),
@@ -126,8 +129,8 @@ async fn list(accounts: &Accounts, account: AccountId) -> Result<Vec<serde_json:
 }
 
 /// `name value` pairs on one line.
-fn table(line: &serde_json::Value) -> String {
-    let text = |v: &serde_json::Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+fn table(line: &Value) -> String {
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
     let pairs = line.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {}", text(value)));
     pairs.collect::<Vec<_>>().join("  ")
 }

@@ -120,7 +120,8 @@ fn print_table(
         key.account, key.app_id,
     )?;
     for (name, key) in products {
-        writeln!(out, "  Product {name}: SecretId {}, SecretKey {}", key.secret_id, secret_text(key))?;
+        // Its SecretKey stays out of logs, which a table often goes to.
+        writeln!(out, "  Product {name}: SecretId {} (`-o json` prints its SecretKey)", key.secret_id)?;
     }
     out.flush()?;
     Ok(())

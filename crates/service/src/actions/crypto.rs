@@ -128,10 +128,13 @@ impl<A: CarriesBlob + Sync> Target<A> for Sealed {
         Named::Keys(source.chain(destination).collect())
     }
 
+    fn early(request: &A, cx: &Cx<'_>) -> Result<()> {
+        request.early(cx)
+    }
+
     /// A malformed blob and one of a key that is unknown here give the same answer: which keys other
     /// tenants have is not to be learnt from it.
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
-        request.early(cx)?;
         let header = Header::parse(request.blob()).map_err(|_| E::InvalidCiphertext)?;
         let entry = cx.find_key(header.key_id).await?.ok_or(E::InvalidCiphertext)?;
         usable(&entry, Use::Decrypt, cx)?;

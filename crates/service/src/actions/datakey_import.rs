@@ -68,7 +68,7 @@ impl Target<ImportDataKey> for Importing {
         Named::Keys(ids)
     }
 
-    async fn load(request: &ImportDataKey, cx: &Cx<'_>) -> Result<Self> {
+    fn early(request: &ImportDataKey, cx: &Cx<'_>) -> Result<()> {
         if request.hsm_cluster.as_ref().is_some_and(|id| !id.is_empty()) {
             return Err(E::InvalidHsmClusterId.into());
         }
@@ -76,7 +76,10 @@ impl Target<ImportDataKey> for Importing {
             return Err(ApiError::missing("KeyId"));
         }
         cx.may_name_data_key(&request.name.0)?;
-        checked_tags(request.tags.as_deref().unwrap_or_default())?;
+        checked_tags(request.tags.as_deref().unwrap_or_default()).map(drop)
+    }
+
+    async fn load(request: &ImportDataKey, cx: &Cx<'_>) -> Result<Self> {
         let entry = match (request.key(), request.header()?) {
             (Some(key_id), _) => cx.get_key(key_id).await?,
             // As with Decrypt: which keys other tenants have is not to be learnt from it, nor anything of a key that

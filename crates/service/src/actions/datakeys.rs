@@ -5,7 +5,6 @@ use super::{
     Empty, MemberAccount,
     lifecycle::checked_batch,
     metadata::DataKeyMetadata,
-    own_account_only,
     recipient::{deliver, recipient},
     usable,
 };
@@ -43,7 +42,9 @@ family![
 pub trait OnDataKey {
     fn data_key_id(&self) -> DataKeyId;
     /// Refusals that come before the data key is looked for.
-    fn early(&self, cx: &Cx<'_>) -> Result<()>;
+    fn early(&self, _cx: &Cx<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a data key must satisfy before an action sees it.
@@ -80,7 +81,7 @@ data_key_demands! {
     };
 }
 
-/// A data key of the caller's scope that satisfies a demand, with its CMK.
+/// A data key of the request's scope that satisfies a demand, with its CMK.
 pub struct Hosted<D> {
     row: DataKey,
     cmk: Arc<KeyEntry>,
@@ -94,8 +95,11 @@ impl<A: OnDataKey + Sync, D: DataKeyDemand> Target<A> for Hosted<D> {
         Named::keys_in(params, "DataKeyId")
     }
 
+    fn early(request: &A, cx: &Cx<'_>) -> Result<()> {
+        request.early(cx)
+    }
+
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
-        request.early(cx)?;
         let row = cx.svc.store.data_key(&cx.scope, request.data_key_id()).await.map_err(ApiError::internal)?;
         let row = cx.may_touch(row.ok_or(E::DataKeyNotFound)?)?;
         // A CMK that is gone by now has taken the data key with it.
@@ -109,10 +113,9 @@ impl<A: OnDataKey + Sync, D: DataKeyDemand> Target<A> for Hosted<D> {
 /// A request that names several data keys.
 pub trait OnDataKeys {
     fn data_key_ids(&self) -> &[DataKeyId];
-    fn member(&self) -> &Option<MemberAccount>;
 }
 
-/// A batch of data keys of the caller's scope, in the order of the request.
+/// A batch of data keys of the request's scope, in the order of the request.
 pub struct HostedBatch(Vec<DataKey>);
 
 impl<A: OnDataKeys + Sync> Target<A> for HostedBatch {
@@ -122,15 +125,16 @@ impl<A: OnDataKeys + Sync> Target<A> for HostedBatch {
         Named::keys_in(params, "DataKeyIds")
     }
 
-    async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
-        let ids = request.data_key_ids();
+    fn early(request: &A, _: &Cx<'_>) -> Result<()> {
         let wrong_number = || {
             let (en, zh) = ("must name 1 to 100 data keys", "必须包含 1 到 100 个数据密钥");
             ApiError::about(E::InvalidParameterValue, "DataKeyIds", en, zh)
         };
-        checked_batch(ids, wrong_number, E::DuplicatedDataKeyId)?;
-        own_account_only(request.member())?;
-        let rows = cx.svc.store.data_keys(&cx.scope, ids).await.map_err(ApiError::internal)?;
+        checked_batch(request.data_key_ids(), wrong_number, E::DuplicatedDataKeyId)
+    }
+
+    async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
+        let rows = cx.svc.store.data_keys(&cx.scope, request.data_key_ids()).await.map_err(ApiError::internal)?;
         let mut batch = Vec::with_capacity(rows.len());
         for row in rows {
             let row = cx.may_touch(row.ok_or(E::DataKeyNotFound)?)?;
@@ -148,7 +152,7 @@ macro_rules! one_data_key_request {
             $name {
                 required data_key_id: DataKeyId = "DataKeyId", docs::DATA_KEY_ID;
                 $($body)*
-                optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+                optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
             }
         }
     )+ };
@@ -160,10 +164,6 @@ macro_rules! on_data_key {
             fn data_key_id(&self) -> DataKeyId {
                 self.data_key_id
             }
-
-            fn early(&self, _: &Cx<'_>) -> Result<()> {
-                own_account_only(&self.member)
-            }
         }
     )+ };
 }
@@ -174,17 +174,13 @@ macro_rules! data_key_batch_request {
             $(#[$doc])*
             $name {
                 required ids: Vec<DataKeyId> = "DataKeyIds", docs::DATA_KEY_IDS;
-                optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+                optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
             }
         }
 
         impl OnDataKeys for $name {
             fn data_key_ids(&self) -> &[DataKeyId] {
                 &self.ids
-            }
-
-            fn member(&self) -> &Option<MemberAccount> {
-                &self.member
             }
         }
     )+ };
@@ -230,8 +226,7 @@ impl OnDataKey for UpdateDataKeyName {
     }
 
     fn early(&self, cx: &Cx<'_>) -> Result<()> {
-        cx.may_name_data_key(&self.name.0)?;
-        own_account_only(&self.member)
+        cx.may_name_data_key(&self.name.0)
     }
 }
 
@@ -253,7 +248,7 @@ impl OnDataKey for ScheduleDataKeyDeletion {
         if !limits::PENDING_WINDOW_DAYS.contains(&self.days) {
             return Err(E::InvalidPendingWindowInDays.into());
         }
-        own_account_only(&self.member)
+        Ok(())
     }
 }
 
@@ -322,8 +317,8 @@ impl Action for DescribeDataKey {
     type On = Hosted<Any>;
     type Response = DescribedDataKey;
 
-    async fn run(self, on: Hosted<Any>, _: &Cx<'_>) -> Result<DescribedDataKey> {
-        Ok(DescribedDataKey { metadata: DataKeyMetadata::of(&on.row) })
+    async fn run(self, on: Hosted<Any>, cx: &Cx<'_>) -> Result<DescribedDataKey> {
+        Ok(DescribedDataKey { metadata: DataKeyMetadata::of(&on.row, cx.named_account()) })
     }
 }
 
@@ -353,8 +348,9 @@ impl Action for DescribeDataKeys {
     type On = HostedBatch;
     type Response = DescribedDataKeys;
 
-    async fn run(self, on: HostedBatch, _: &Cx<'_>) -> Result<DescribedDataKeys> {
-        Ok(DescribedDataKeys { metadatas: on.0.iter().map(DataKeyMetadata::of).collect() })
+    async fn run(self, on: HostedBatch, cx: &Cx<'_>) -> Result<DescribedDataKeys> {
+        let of = |row| DataKeyMetadata::of(row, cx.named_account());
+        Ok(DescribedDataKeys { metadatas: on.0.iter().map(of).collect() })
     }
 }
 

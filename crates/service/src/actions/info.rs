@@ -8,7 +8,7 @@ use crate::{
     region::Profile,
     schema::{Doc, answer, request},
 };
-use jadeseal_types::{ApiError, KeyUsage, Region, error::Result};
+use jadeseal_types::{ApiError, KeyUsage, Region, error::Result, limits};
 
 family![GetServiceStatus, GetRegions, ListAlgorithms];
 
@@ -86,6 +86,11 @@ impl Action for GetServiceStatus {
     type Response = ServiceStatus;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<ServiceStatus> {
+        // How many keys the user has is no product's business, and its own do not count.
+        let counted = |found: jadeseal_store::Result<u64>| match cx.caller.product() {
+            None => found.map_err(ApiError::internal),
+            Some(_) => Ok(0),
+        };
         Ok(ServiceStatus {
             enabled: true,
             invalid_type: 1,
@@ -96,13 +101,13 @@ impl Action for GetServiceStatus {
             vsm: false,
             hsm: false,
             subscription: "",
-            cmk_count: cx.svc.store.count_own(&cx.scope).await.map_err(ApiError::internal)?,
+            cmk_count: counted(cx.svc.store.count_own(&cx.scope).await)?,
             cmk_limit: UNLIMITED,
             hsm_list: Vec::new(),
             hosting: true,
             data_key_limit: UNLIMITED,
             free_data_keys: 0,
-            data_keys: cx.svc.store.count_data_keys(&cx.scope).await.map_err(ApiError::internal)?,
+            data_keys: counted(cx.svc.store.count_data_keys(&cx.scope).await)?,
             sync_tasks: Vec::new(),
             sync: false,
             qps: UNLIMITED,
@@ -110,8 +115,8 @@ impl Action for GetServiceStatus {
             region_qps: Vec::new(),
             zone: 0,
             resource_region: 0,
-            members_limit: 0,
-            members: 0,
+            members_limit: limits::MAX_MEMBERS as u64,
+            members: cx.svc.directory.members_of(cx.caller) as u64,
         })
     }
 }

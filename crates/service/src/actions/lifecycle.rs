@@ -1,6 +1,6 @@
 //! From CreateKey to the end of a key: states, names, deletion, archive.
 
-use super::{Account, Cmk, Empty, Known, MemberAccount, OnKey, on_key, own_account_only};
+use super::{Account, Cmk, Empty, Known, MemberAccount, OnKey, on_key};
 use crate::{
     action::{Access, Action, Named, Spec, Target, family},
     cx::Cx,
@@ -96,7 +96,8 @@ impl Action for CreateKey {
         };
         let origin = match self.kind {
             None | Some(1) => Origin::Kms,
-            Some(2) => Origin::External,
+            // Nobody could import for it.
+            Some(2) if cx.caller.product().is_none() => Origin::External,
             Some(_) => return Err(E::InvalidType.into()),
         };
         if self.hsm_cluster.is_some_and(|id| !id.is_empty()) {
@@ -199,7 +200,7 @@ pub(super) fn checked_tags(tags: &[NewTag]) -> Result<Vec<Tag>> {
     Ok(tags.iter().map(|t| Tag { key: t.key.0.clone(), value: t.value.0.clone() }).collect())
 }
 
-/// A batch of keys of the caller's scope, in the order of the request.
+/// A batch of keys of the request's scope, in the order of the request.
 pub struct Batch(Vec<Arc<KeyEntry>>);
 
 /// Refuses a batch with the wrong number of ids, or with one twice.
@@ -217,7 +218,6 @@ pub(super) fn checked_batch<T: Eq + Hash>(ids: &[T], wrong_number: impl FnOnce()
 /// A request that names several CMKs.
 pub trait OnKeys {
     fn key_ids(&self) -> &[KeyId];
-    fn early(&self) -> Result<()>;
 }
 
 impl<A: OnKeys + Sync> Target<A> for Batch {
@@ -227,11 +227,13 @@ impl<A: OnKeys + Sync> Target<A> for Batch {
         Named::keys_in(params, "KeyIds")
     }
 
+    fn early(request: &A, _: &Cx<'_>) -> Result<()> {
+        let wrong_number = || ApiError::invalid("KeyIds", "must name 1 to 100 keys", "必须包含 1 到 100 个密钥");
+        checked_batch(request.key_ids(), wrong_number, E::DuplicatedKeyId)
+    }
+
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
         let ids = request.key_ids();
-        let wrong_number = || ApiError::invalid("KeyIds", "must name 1 to 100 keys", "必须包含 1 到 100 个密钥");
-        checked_batch(ids, wrong_number, E::DuplicatedKeyId)?;
-        request.early()?;
         let mut entries = Vec::with_capacity(ids.len());
         for id in ids {
             entries.push(cx.get_key(*id).await?);
@@ -261,10 +263,10 @@ macro_rules! one_key_request {
             $(#[$doc])*
             $name {
                 required key_id: KeyId = "KeyId", docs::KEY_ID;
-                optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+                optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
             }
         }
-        on_key!($name: member);
+        on_key!($name);
     )+ };
 }
 
@@ -274,17 +276,13 @@ macro_rules! batch_request {
             $(#[$doc])*
             $name {
                 required key_ids: Vec<KeyId> = "KeyIds", docs::KEY_IDS;
-                optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+                optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
             }
         }
 
         impl OnKeys for $name {
             fn key_ids(&self) -> &[KeyId] {
                 &self.key_ids
-            }
-
-            fn early(&self) -> Result<()> {
-                own_account_only(&self.member)
             }
         }
     )+ };
@@ -374,7 +372,7 @@ impl Action for DescribeKey {
     type Response = Described;
 
     async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Described> {
-        Ok(Described { metadata: super::metadata::KeyMetadata::of(&cmk.entry.row, cx.now) })
+        Ok(Described { metadata: super::metadata::KeyMetadata::of(&cmk.entry.row, cx.now, cx.named_account()) })
     }
 }
 
@@ -399,7 +397,7 @@ impl Action for DescribeKeys {
     type Response = DescribedAll;
 
     async fn run(self, batch: Batch, cx: &Cx<'_>) -> Result<DescribedAll> {
-        let of = |e: &Arc<KeyEntry>| super::metadata::KeyMetadata::of(&e.row, cx.now);
+        let of = |e: &Arc<KeyEntry>| super::metadata::KeyMetadata::of(&e.row, cx.now, cx.named_account());
         Ok(DescribedAll { metadatas: batch.0.iter().map(of).collect() })
     }
 }
@@ -409,7 +407,7 @@ request! {
     UpdateAlias {
         required alias: Alias = "Alias", docs::ALIAS;
         required key_id: KeyId = "KeyId", docs::KEY_ID;
-        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+        optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
     }
 }
 
@@ -418,11 +416,11 @@ request! {
     UpdateKeyDescription {
         required description: Bounded<{ limits::MAX_DESCRIPTION_BYTES }> = "Description", docs::DESCRIPTION;
         required key_id: KeyId = "KeyId", docs::KEY_ID;
-        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+        optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
     }
 }
 
-on_key!(UpdateKeyDescription: member);
+on_key!(UpdateKeyDescription);
 
 impl OnKey for UpdateAlias {
     fn key_id(&self) -> KeyId {
@@ -430,8 +428,7 @@ impl OnKey for UpdateAlias {
     }
 
     fn early(&self, cx: &Cx<'_>) -> Result<()> {
-        cx.may_name(&self.alias)?;
-        own_account_only(&self.member)
+        cx.may_name(&self.alias)
     }
 }
 
@@ -493,7 +490,7 @@ request! {
     ScheduleKeyDeletion {
         required key_id: KeyId = "KeyId", docs::KEY_ID;
         required days: u64 = "PendingWindowInDays", Doc("Days until deletion, 7 to 30.", "计划删除天数，7 到 30。");
-        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+        optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
     }
 }
 
@@ -506,7 +503,7 @@ impl OnKey for ScheduleKeyDeletion {
         if !limits::PENDING_WINDOW_DAYS.contains(&self.days) {
             return Err(E::InvalidPendingWindowInDays.into());
         }
-        own_account_only(&self.member)
+        Ok(())
     }
 }
 

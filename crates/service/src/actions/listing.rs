@@ -8,14 +8,16 @@ use crate::{
     action::{Access, Action, Spec, family},
     cx::Cx,
     docs,
+    organisations::Name,
     schema::{Doc, answer, object, request},
     values::{Bounded, MaybeKeyId},
 };
-use jadeseal_store::{DataKeyQuery, KeyQuery, Role};
+use jadeseal_store::{AccountRow, DataKeyQuery, KeyQuery, Role, Scope};
 use jadeseal_types::{
-    ApiError, DataKeyId, DataKeyState, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, Owner, error::Result, limits,
+    AccountId, ApiError, DataKeyId, DataKeyState, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, Owner,
+    error::Result, limits,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 family![ListKeys, ListKeyDetail, ListDataKeys, ListDataKeyDetail];
 
@@ -94,7 +96,7 @@ request! {
         optional usage: String = "KeyUsage", Doc("A usage, or ALL; empty is ENCRYPT_DECRYPT.", "密钥用途，ALL 表示全部，空为 ENCRYPT_DECRYPT。");
         optional tags: Vec<TagFilter> = "TagFilters", TAG_FILTERS;
         optional hsm_cluster: String = "HsmClusterId", docs::HSM_CLUSTER;
-        optional members: Vec<MemberAccount> = "MemberAccounts", docs::MEMBER;
+        optional members: Vec<MemberAccount> = "MemberAccounts", docs::MEMBERS;
     }
 }
 
@@ -147,11 +149,9 @@ impl Action for ListKeyDetail {
             limit,
             hsm_cluster: None,
         };
-        if self.members.is_some_and(|m| !m.is_empty()) {
-            return Err(E::NotRoleOperation.into());
-        }
-        let page = cx.svc.store.list(&cx.scope, query).await.map_err(ApiError::internal)?;
-        let keys = page.items.iter().map(|row| KeyMetadata::of(row, cx.now)).collect();
+        let of = Accounts::of(self.members, cx).await?;
+        let page = cx.svc.store.list(&of.scopes, query).await.map_err(ApiError::internal)?;
+        let keys = page.items.iter().map(|row| KeyMetadata::of(row, cx.now, of.named(row.account))).collect();
         Ok(Details { total: page.total, keys })
     }
 }
@@ -218,7 +218,7 @@ request! {
         optional key_id: MaybeKeyId = "KeyId", Doc("CMK of the data keys.", "数据密钥所属的主密钥 ID。");
         optional bytes: u64 = "DataKeyLen", Doc("Length in bytes; 0 is any.", "长度，字节，0 表示不限。");
         optional tags: Vec<TagFilter> = "TagFilters", TAG_FILTERS;
-        optional members: Vec<MemberAccount> = "MemberAccounts", docs::MEMBER;
+        optional members: Vec<MemberAccount> = "MemberAccounts", docs::MEMBERS;
     }
 }
 
@@ -268,15 +268,67 @@ impl Action for ListDataKeyDetail {
             limit,
             hsm_cluster: None,
         };
-        if self.members.is_some_and(|m| !m.is_empty()) {
-            return Err(E::NotRoleOperation.into());
-        }
+        let of = Accounts::of(self.members, cx).await?;
         if let Some(key_id) = query.cmk {
             cx.note(key_id);
-            cx.get_key(key_id).await?;
+            of.require_key(key_id, cx).await?;
         }
-        let page = cx.svc.store.list_data_keys(&cx.scope, query).await.map_err(ApiError::internal)?;
-        Ok(DataKeyDetails { keys: page.items.iter().map(DataKeyMetadata::of).collect(), total: page.total })
+        let page = cx.svc.store.list_data_keys(&of.scopes, query).await.map_err(ApiError::internal)?;
+        let keys = page.items.iter().map(|row| DataKeyMetadata::of(row, of.named(row.account))).collect();
+        Ok(DataKeyDetails { keys, total: page.total })
+    }
+}
+
+/// The accounts of whose keys a list is.
+struct Accounts {
+    scopes: Vec<Scope>,
+    /// Their rows, where the request named any.
+    rows: Vec<Arc<AccountRow>>,
+}
+
+impl Accounts {
+    /// The named accounts, to each of which the caller must be admitted; his own where none is named, and for an item that
+    /// is empty.
+    async fn of(members: Option<Vec<MemberAccount>>, cx: &Cx<'_>) -> Result<Accounts> {
+        let members = members.unwrap_or_default();
+        if members.len() > limits::MAX_LISTED_MEMBERS {
+            return Err(ApiError::invalid("MemberAccounts", "must name at most 50 accounts", "最多 50 个账号"));
+        }
+        let names: Vec<Name> = members.iter().map(|m| Name { uin: m.uin, app_id: m.app_id }).collect();
+        if names.iter().all(|name| name.is_empty()) {
+            return Ok(Accounts { scopes: vec![cx.scope.clone()], rows: Vec::new() });
+        }
+        let (mut scopes, mut rows) = (Vec::new(), Vec::<Arc<AccountRow>>::new());
+        for name in names {
+            let (scope, row) = if name.is_empty() {
+                (cx.scope.clone(), cx.svc.directory.own(cx.caller).await?)
+            } else {
+                let admitted = cx.svc.directory.admit(cx.caller, name).await?.ok_or(E::NotRoleOperation)?;
+                (Scope::of_member(&admitted.member, cx.region.name.clone()), admitted.row)
+            };
+            if scopes.contains(&scope) {
+                return Err(ApiError::invalid("MemberAccounts", "names an account twice", "账号重复"));
+            }
+            scopes.push(scope);
+            rows.push(row);
+        }
+        cx.note_targets(rows.iter().map(|row| row.account).collect());
+        Ok(Accounts { scopes, rows })
+    }
+
+    /// The row of an account, where the request named any.
+    fn named(&self, account: AccountId) -> Option<&AccountRow> {
+        self.rows.iter().find(|row| row.account == account).map(Arc::as_ref)
+    }
+
+    /// Refuses a key that is in none of them.
+    async fn require_key(&self, key_id: KeyId, cx: &Cx<'_>) -> Result<()> {
+        for scope in &self.scopes {
+            if cx.find_key_in(scope, key_id).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(E::CmkNotFound.into())
     }
 }
 

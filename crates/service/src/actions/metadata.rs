@@ -6,7 +6,7 @@ use crate::{
     region::edition,
     schema::{Doc, answer},
 };
-use jadeseal_store::{Cmk, DataKey};
+use jadeseal_store::{AccountRow, Cmk, DataKey};
 use jadeseal_types::{Alias, DataKeyId, DataKeyState, KeyId, KeyState, KeyUsage, limits::DAY};
 
 answer! {
@@ -45,8 +45,8 @@ answer! {
 }
 
 impl KeyMetadata {
-    /// A row as seen at `now` (Unix seconds).
-    pub fn of(cmk: &Cmk, now: u64) -> Self {
+    /// A row as seen at `now` (Unix seconds), with its account where the request named accounts.
+    pub fn of(cmk: &Cmk, now: u64, account: Option<&AccountRow>) -> Self {
         let r = &cmk.rotation;
         // Decision 18: with rotation off the next time is still filled, a year after creation.
         let (next, days, last) = match r.enabled {
@@ -80,9 +80,9 @@ impl KeyMetadata {
             sync_start_time: 0,
             sync_end_time: 0,
             source_hsm_cluster: "",
-            account_app_id: None,
-            account_uin: None,
-            account_name: None,
+            account_app_id: account.map(|a| a.app_id.0),
+            account_uin: account.map(|a| a.account.0),
+            account_name: account.map(|a| a.name.clone()),
             creator_text: cmk.creator.to_string(),
         }
     }
@@ -120,8 +120,8 @@ answer! {
 }
 
 impl DataKeyMetadata {
-    /// A row as it is seen.
-    pub fn of(key: &DataKey) -> Self {
+    /// A row as it is seen, with its account where the request named accounts.
+    pub fn of(key: &DataKey, account: Option<&AccountRow>) -> Self {
         DataKeyMetadata {
             data_key_id: key.data_key_id,
             key_id: key.cmk,
@@ -144,9 +144,9 @@ impl DataKeyMetadata {
             sync_start_time: 0,
             sync_end_time: 0,
             source_hsm_cluster: "",
-            account_app_id: None,
-            account_uin: None,
-            account_name: None,
+            account_app_id: account.map(|a| a.app_id.0),
+            account_uin: account.map(|a| a.account.0),
+            account_name: account.map(|a| a.name.clone()),
             creator_text: key.creator.to_string(),
         }
     }

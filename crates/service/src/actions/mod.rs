@@ -42,16 +42,12 @@ pub const FAMILIES: &[&[Entry]] = &[
 ];
 
 object! {
-    /// The member account of an organisation that an administrator acts for.
+    /// The member account of an organisation that an administrator acts for. Where a request names one, the pipeline
+    /// has moved into its scope before the action sees it (`Entry::call`).
     MemberAccount as "MemberAccount" {
-        optional _app_id: u64 = "MemberAppId", crate::docs::MEMBER;
-        optional _uin: u64 = "MemberUin", crate::docs::MEMBER;
+        optional app_id: u64 = "MemberAppId", crate::docs::MEMBER;
+        optional uin: u64 = "MemberUin", crate::docs::MEMBER;
     }
-}
-
-/// Refuses to act for another account: no organisation is configured (decision 29).
-pub(crate) fn own_account_only<T>(member: &Option<T>) -> Result<()> {
-    if member.is_some() { Err(ErrorCode::NotRoleOperation.into()) } else { Ok(()) }
 }
 
 /// An action that runs on no key of the caller's choice, authorised on `*`.
@@ -75,8 +71,7 @@ pub trait OnKey {
     const PARAMETER: &'static str = "KeyId";
     /// The key.
     fn key_id(&self) -> KeyId;
-    /// Refusals that come before the key is looked for: values, what the region does not offer, and the member
-    /// account.
+    /// Refusals that come before the key is looked for: values, and what the region does not offer.
     fn early(&self, _cx: &Cx<'_>) -> Result<()> {
         Ok(())
     }
@@ -159,7 +154,7 @@ fn permitted(entry: &KeyEntry, cx: &Cx<'_>) -> Result<()> {
     if permits { Ok(()) } else { Err(ErrorCode::UnsupportedKeyUsageInCurrentRegion.into()) }
 }
 
-/// A CMK of the caller's scope that satisfies a demand.
+/// A CMK of the request's scope that satisfies a demand.
 pub struct Cmk<D> {
     pub entry: Arc<KeyEntry>,
     demand: PhantomData<D>,
@@ -231,25 +226,24 @@ impl<A: OnKey + Sync, D: Demand> Target<A> for Cmk<D> {
         Named::keys_in(params, A::PARAMETER)
     }
 
+    fn early(request: &A, cx: &Cx<'_>) -> Result<()> {
+        request.early(cx)
+    }
+
     async fn load(request: &A, cx: &Cx<'_>) -> Result<Self> {
-        request.early(cx)?;
         let entry = cx.find_key(request.key_id()).await?.ok_or_else(|| A::missing(cx))?;
         D::check(&entry, cx)?;
         Ok(Cmk { entry, demand: PhantomData })
     }
 }
 
-/// Implements [`OnKey`] for requests with a `key_id`, and optionally a `member` account.
+/// Implements [`OnKey`] for requests with a `key_id`.
 macro_rules! on_key {
-    ($($request:ty $(: $member:ident)?),+ $(,)?) => { $(
+    ($($request:ty),+ $(,)?) => { $(
         impl crate::actions::OnKey for $request {
             fn key_id(&self) -> jadeseal_types::KeyId {
                 self.key_id
             }
-
-            $(fn early(&self, _: &crate::cx::Cx<'_>) -> jadeseal_types::error::Result<()> {
-                crate::actions::own_account_only(&self.$member)
-            })?
         }
     )+ };
 }

@@ -97,9 +97,12 @@ impl Target<PostQuantumCryptoDecrypt> for PostQuantumSealed {
         Named::Keys(header.map(|(key_id, _)| key_id).into_iter().collect())
     }
 
+    fn early(request: &PostQuantumCryptoDecrypt, cx: &Cx<'_>) -> Result<()> {
+        recipient(request.public_key.as_deref(), request.algorithm.as_deref(), cx).map(drop)
+    }
+
     /// As for symmetric ciphertext, a malformed blob and one of an unknown key give the same answer.
     async fn load(request: &PostQuantumCryptoDecrypt, cx: &Cx<'_>) -> Result<Self> {
-        recipient(request.public_key.as_deref(), request.algorithm.as_deref(), cx)?;
         let (key_id, version) = pq::header(&request.blob.0).map_err(|_| invalid())?;
         let entry = cx.find_key(key_id).await?.ok_or_else(invalid)?;
         usable(&entry, Use::DecryptPostQuantum, cx)?;

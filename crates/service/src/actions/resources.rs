@@ -62,7 +62,7 @@ impl Action for BindCloudResource {
     const SPEC: Spec = Spec {
         name: "BindCloudResource",
         access: Access::Write,
-        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkStateNotSupport],
+        errors: &[E::InvalidKeyId, E::CmkNotFound, E::CmkStateNotSupport, E::CmkUsedByCloudProduct],
         doc: Doc(
             "Records that a cloud resource uses a CMK; it can then not be disabled or deleted.",
             "绑定云资源；绑定后密钥不可禁用或删除。",

@@ -1,6 +1,6 @@
 //! Rotation: a new version of the material under the same key id; old ciphertext stays readable.
 
-use super::{Cmk, Empty, Known, MemberAccount, OnKey, Permitted, on_key, own_account_only};
+use super::{Cmk, Empty, Known, MemberAccount, OnKey, Permitted, on_key};
 use crate::{
     action::{Access, Action, Spec, family},
     cx::Cx,
@@ -20,7 +20,7 @@ request! {
     EnableKeyRotation {
         required key_id: KeyId = "KeyId", docs::KEY_ID;
         optional days: u64 = "RotateDays", docs::ROTATE_DAYS;
-        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+        optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
     }
 }
 
@@ -33,7 +33,7 @@ impl OnKey for EnableKeyRotation {
         if self.days.is_some_and(|days| !limits::ROTATE_DAYS.contains(&days)) {
             return Err(ApiError::about(E::InvalidParameterValue, "RotateDays", "must be 7 to 365", "必须为 7 到 365"));
         }
-        own_account_only(&self.member)
+        Ok(())
     }
 }
 
@@ -67,7 +67,7 @@ request! {
     /// Switches scheduled rotation off.
     DisableKeyRotation {
         required key_id: KeyId = "KeyId", docs::KEY_ID;
-        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+        optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
     }
 }
 
@@ -75,7 +75,7 @@ request! {
     /// Asks whether scheduled rotation is on.
     GetKeyRotationStatus {
         required key_id: KeyId = "KeyId", docs::KEY_ID;
-        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+        optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
     }
 }
 
@@ -83,11 +83,11 @@ request! {
     /// Rotates now.
     RotateKey {
         required key_id: KeyId = "KeyId", docs::KEY_ID;
-        optional member: MemberAccount = "MemberAccount", docs::MEMBER;
+        optional _member: MemberAccount = "MemberAccount", docs::MEMBER;
     }
 }
 
-on_key!(DisableKeyRotation: member, GetKeyRotationStatus: member, RotateKey: member);
+on_key!(DisableKeyRotation, GetKeyRotationStatus, RotateKey);
 
 impl Action for DisableKeyRotation {
     const SPEC: Spec = Spec {
@@ -145,6 +145,7 @@ impl Action for RotateKey {
             E::RotateNotSupported,
             E::UnsupportedKeyUsageInCurrentRegion,
             E::RotateRateLimited,
+            E::NotRoleOperation,
         ],
         doc: Doc("Rotates a CMK now; once in 24 hours.", "立即轮换主密钥，24 小时一次。"),
     };

@@ -80,7 +80,7 @@ pass_on! {
     fn keys(scope: &Scope, key_ids: &[KeyId]) -> Vec<Option<Cmk>>;
     fn versions(scope: &Scope, key_id: KeyId) -> Vec<KeyVersion>;
     fn version(scope: &Scope, key_id: KeyId, version: u32) -> Option<KeyVersion>;
-    fn list(scope: &Scope, query: KeyQuery) -> Page<Cmk>;
+    fn list(scopes: &[Scope], query: KeyQuery) -> Page<Cmk>;
     fn list_ids(scope: &Scope, query: KeyQuery) -> Page<KeyId>;
     fn import_params(scope: &Scope, key_id: KeyId) -> Option<ImportParams>;
     fn key_by_alias(scope: &Scope, alias: &Alias) -> Option<Cmk>;
@@ -92,7 +92,7 @@ pass_on! {
     fn data_keys(scope: &Scope, ids: &[DataKeyId]) -> Vec<Option<DataKey>>;
     fn data_key_material(scope: &Scope, id: DataKeyId) -> Option<DataKeyMaterial>;
     fn data_key_tags(scope: &Scope, id: DataKeyId) -> Vec<Tag>;
-    fn list_data_keys(scope: &Scope, query: DataKeyQuery) -> Page<DataKey>;
+    fn list_data_keys(scopes: &[Scope], query: DataKeyQuery) -> Page<DataKey>;
     fn list_data_key_ids(scope: &Scope, query: DataKeyQuery) -> Page<DataKeyId>;
     fn count_data_keys(scope: &Scope) -> u64;
     fn due_data_key_deletions(now: u64, limit: u64) -> Vec<DataKey>;

@@ -8,7 +8,7 @@ pub mod keys;
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue};
 use jadeseal_audit::{Degree, Log, Options};
-use jadeseal_auth::{Method, RequestParts};
+use jadeseal_auth::{Method, Organisation, Organisations, RequestParts};
 use jadeseal_root::SealSource;
 use jadeseal_service::{
     KMS_VERSION, Limits, Parts, Service,
@@ -19,7 +19,7 @@ use jadeseal_service::{
     region::{Profile, RegionConf, Regions},
 };
 use jadeseal_store::{SqliteStore, Store};
-use jadeseal_types::Region;
+use jadeseal_types::{AccountId, Region};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tempfile::TempDir;
@@ -45,6 +45,7 @@ pub struct Kms {
     pub watch: ClockWatch,
     regions: Vec<(&'static str, Profile)>,
     products: Vec<&'static str>,
+    organisations: Organisations,
 }
 
 const REGIONS: [(&str, Profile); 3] =
@@ -54,20 +55,28 @@ const REGIONS: [(&str, Profile); 3] =
 pub const PRODUCTS: [&str; 2] = ["cos", "cbs"];
 
 pub struct User {
+    pub uin: u64,
+    pub app_id: u64,
     pub secret_id: String,
     secret_key: Vec<u8>,
 }
 
 impl From<NewAccessKey> for User {
     fn from(key: NewAccessKey) -> Self {
-        User { secret_id: key.secret_id.to_string(), secret_key: key.secret_key.expose().to_vec() }
+        User {
+            uin: key.account.0,
+            app_id: key.app_id.0,
+            secret_id: key.secret_id.to_string(),
+            secret_key: key.secret_key.expose().to_vec(),
+        }
     }
 }
 
 impl Kms {
     pub async fn start() -> Self {
-        Self::open(tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START)), REGIONS.to_vec(), PRODUCTS.to_vec())
-            .await
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START)));
+        let (regions, products) = (REGIONS.to_vec(), PRODUCTS.to_vec());
+        Self::open(dir, clock, regions, products, Organisations::default()).await
     }
 
     /// With a strict region too.
@@ -91,11 +100,19 @@ impl Kms {
         }
     }
 
+    /// From the next start on there is this organisation.
+    pub fn organise(&mut self, admins: &[u64], members: &[u64]) {
+        let accounts = |list: &[u64]| list.iter().map(|n| AccountId(*n)).collect();
+        let one = Organisation { name: "one".into(), admins: accounts(admins), members: accounts(members) };
+        self.organisations = Organisations::new(vec![one]).unwrap();
+    }
+
     async fn open(
         dir: TempDir,
         clock: Arc<ManualClock>,
         regions: Vec<(&'static str, Profile)>,
         products: Vec<&'static str>,
+        organisations: Organisations,
     ) -> Self {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());
@@ -112,13 +129,15 @@ impl Kms {
             log: Arc::new(log),
             regions: Regions::new(conf.collect()).unwrap(),
             products: Products::new(&products).unwrap(),
+            organisations: organisations.clone(),
             clock: clock.clone(),
             rsa_pool_file: Some(dir.path().join("rsa-pool")),
             limits: Limits { cached_keys: 1_000, replay_entries: 100_000, rsa_pool: 2, ..Limits::default() },
             create: true,
         };
         let svc = Service::open(parts).await.unwrap();
-        Kms { dir, clock, svc, store, faults, watch: ClockWatch::new(Duration::from_secs(600)), regions, products }
+        let watch = ClockWatch::new(Duration::from_secs(600));
+        Kms { dir, clock, svc, store, faults, watch, regions, products, organisations }
     }
 
     /// Stops and starts again on the same data.
@@ -134,20 +153,15 @@ impl Kms {
 
     /// Stops, lets something happen, and starts again.
     pub async fn restart_after(self, between: impl FnOnce()) -> Self {
-        let Kms { dir, clock, svc, store, regions, products, .. } = self;
+        let Kms { dir, clock, svc, store, regions, products, organisations, .. } = self;
         svc.close().await.unwrap();
         drop((svc, store));
         between();
-        Self::open(dir, clock, regions, products).await
+        Self::open(dir, clock, regions, products, organisations).await
     }
 
     pub async fn user(&self) -> User {
         self.svc.create_account("test").await.unwrap().into()
-    }
-
-    /// Unix time of the clock, seconds.
-    pub fn clock_now(&self) -> u64 {
-        self.clock.now()
     }
 
     /// Lets time pass in steps small enough for the clock to look steady, with the jobs running.

@@ -169,7 +169,7 @@ pub async fn scopes_do_not_see_each_other(store: S) {
         assert!(store.data_key_tags(&other, did(1)).await.unwrap().is_empty());
         let of_cmk = DataKeyQuery { cmk: Some(id(900)), ..all() };
         for query in [all(), of_cmk] {
-            assert_eq!(store.list_data_keys(&other, query.clone()).await.unwrap().total, 0);
+            assert_eq!(store.list_data_keys(std::slice::from_ref(&other), query.clone()).await.unwrap().total, 0);
             assert!(store.list_data_key_ids(&other, query).await.unwrap().items.is_empty());
         }
         assert_eq!(store.count_data_keys(&other).await.unwrap(), 0);
@@ -235,7 +235,7 @@ pub async fn racing_updates_have_one_winner(store: S) {
 
 async fn ids(store: &S, query: DataKeyQuery) -> Vec<u32> {
     let page = store.list_data_key_ids(&home(), query.clone()).await.unwrap();
-    let rows = store.list_data_keys(&home(), query).await.unwrap();
+    let rows = store.list_data_keys(&[home()], query).await.unwrap();
     assert_eq!(page.total, rows.total);
     assert_eq!(page.items, rows.items.iter().map(|k| k.data_key_id).collect::<Vec<_>>());
     page.items.iter().map(number).collect()
@@ -266,7 +266,8 @@ pub async fn order_and_paging(store: S) {
         }
     }
     for (offset, limit) in [(6, 5), (0, 0), (u64::MAX, u64::MAX)] {
-        let page = store.list_data_keys(&here, DataKeyQuery { offset, limit, ..all() }).await.unwrap();
+        let page =
+            store.list_data_keys(std::slice::from_ref(&here), DataKeyQuery { offset, limit, ..all() }).await.unwrap();
         assert_eq!(page, Page { total: 6, items: vec![] });
     }
 }
@@ -386,4 +387,33 @@ pub async fn counts_and_due_deletions(store: S) {
     assert_eq!(due(30, 2).await, [2, 4]);
     assert!(due(9, 10).await.is_empty());
     assert_eq!(store.due_data_key_deletions(20, 9).await.unwrap()[1], deleting(&there, 4, 910, 20));
+}
+
+/// Several scopes make one list, in one order, with one total; a CMK's data keys are in the CMK's scope.
+pub async fn several_scopes(store: S) {
+    let scopes: Vec<Scope> = (1..=3).map(|account| scope(account, "ap-guangzhou")).collect();
+    let mut rows = Vec::new();
+    for (i, s) in (0u32..).zip(&scopes) {
+        create(&*store, s, [key(s, 900 + i)]).await;
+        let keys = (1..=4).map(|n| DataKey { create_time: n, ..data_key(s, 10 * i + n as u32, 900 + i) });
+        rows.extend(make(&store, s, keys.collect::<Vec<_>>()).await);
+    }
+    for ascending in [false, true] {
+        let two = [scopes[2].clone(), scopes[0].clone()];
+        let mut expected: Vec<&DataKey> = rows.iter().filter(|k| k.account != scopes[1].account()).collect();
+        expected.sort_by_key(|k| (if ascending { k.create_time } else { 9 - k.create_time }, k.data_key_id));
+        for offset in 0..9 {
+            let page = store.list_data_keys(&two, DataKeyQuery { ascending, offset, limit: 3, ..all() }).await.unwrap();
+            assert_eq!(page.total, 8);
+            let part = expected.iter().skip(offset as usize).take(3);
+            assert_eq!(page.items.iter().collect::<Vec<_>>(), part.copied().collect::<Vec<_>>());
+        }
+    }
+    for (i, n) in [(900, 4), (901, 0), (902, 4)] {
+        let of_cmk = DataKeyQuery { cmk: Some(id(i)), ..all() };
+        let page = store.list_data_keys(&[scopes[0].clone(), scopes[2].clone()], of_cmk).await.unwrap();
+        assert_eq!((page.total, page.items.len()), (n, n as usize), "{i}");
+        assert!(page.items.iter().all(|k| k.cmk == id(i)));
+    }
+    assert_eq!(store.list_data_keys(&[], all()).await.unwrap(), Page { total: 0, items: vec![] });
 }

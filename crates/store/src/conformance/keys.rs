@@ -121,7 +121,7 @@ pub async fn scopes_do_not_see_each_other(store: S) {
         assert_eq!(store.keys(&other, &[id(1)]).await.unwrap(), [None]);
         assert!(store.versions(&other, id(1)).await.unwrap().is_empty());
         assert_eq!(store.version(&other, id(1), 1).await.unwrap(), None);
-        assert_eq!(store.list(&other, KeyQuery::default()).await.unwrap().total, 0);
+        assert_eq!(store.list(std::slice::from_ref(&other), KeyQuery::default()).await.unwrap().total, 0);
         assert!(store.list_ids(&other, KeyQuery::default()).await.unwrap().items.is_empty());
         assert_eq!(store.import_params(&other, id(1)).await.unwrap(), None);
         assert!(store.bindings(&other, id(1), 10).await.unwrap().is_empty());

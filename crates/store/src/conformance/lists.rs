@@ -7,7 +7,7 @@ type S = Arc<dyn Store>;
 
 async fn ids(store: &S, query: KeyQuery) -> Vec<u32> {
     let page = store.list_ids(&home(), query.clone()).await.unwrap();
-    let rows = store.list(&home(), query).await.unwrap();
+    let rows = store.list(&[home()], query).await.unwrap();
     assert_eq!(page.total, rows.total);
     assert_eq!(page.items, rows.items.iter().map(|k| k.key_id).collect::<Vec<_>>());
     page.items.iter().map(number).collect()
@@ -45,7 +45,7 @@ pub async fn order_and_paging(store: S) {
         }
     }
     for (offset, limit) in [(6, 5), (0, 0), (u64::MAX, u64::MAX)] {
-        let page = store.list(&here, KeyQuery { offset, limit, ..all() }).await.unwrap();
+        let page = store.list(std::slice::from_ref(&here), KeyQuery { offset, limit, ..all() }).await.unwrap();
         assert_eq!(page, Page { total: 6, items: vec![] });
     }
     assert_eq!(ids(&store, KeyQuery { offset: 4, limit: u64::MAX, ..all() }).await, [3, 5]);
@@ -200,4 +200,46 @@ pub async fn all_keys_in_pages(store: S) {
         seen.extend(numbers(page));
     }
     assert_eq!(seen, [1, 2, 3, 4, 5]);
+}
+
+/// Several scopes make one list, in one order, with one total, whatever the offset; each filter holds in all of them.
+pub async fn several_scopes(store: S) {
+    let scopes: Vec<Scope> = (1..=4).map(|account| scope(account, "ap-guangzhou")).collect();
+    let mut rows = Vec::new();
+    for (n, s) in (1..).zip([0, 1, 2, 0, 1, 2, 2, 0, 1, 0, 0, 2].map(|n: usize| &scopes[n])) {
+        let state = if n % 3 == 0 { KeyState::Disabled } else { KeyState::Enabled };
+        // Three keys of different accounts share each second.
+        let cmk = Cmk { create_time: u64::from(n / 3), state, ..key(s, n) };
+        rows.extend(create(&*store, s, [cmk]).await);
+    }
+    // Keys of others: of a fifth account, and of the same accounts elsewhere.
+    for other in [scope(5, "ap-guangzhou"), scope(1, "ap-beijing")] {
+        create(&*store, &other, [key(&other, 100 + other.account().0 as u32)]).await;
+    }
+    for some in [&scopes[..], &scopes[..3], &scopes[1..3], &scopes[3..], &[scopes[2].clone(), scopes[0].clone()], &[]] {
+        for (ascending, states) in
+            [(false, vec![]), (true, vec![]), (false, vec![KeyState::Enabled]), (true, vec![KeyState::Disabled])]
+        {
+            let mut expected: Vec<&Cmk> = rows
+                .iter()
+                .filter(|k| some.iter().any(|s| s.account() == k.account))
+                .filter(|k| states.is_empty() || states.contains(&k.state))
+                .collect();
+            expected.sort_by_key(|k| (if ascending { k.create_time } else { u64::MAX - k.create_time }, k.key_id));
+            let total = expected.len() as u64;
+            for offset in 0..=total + 1 {
+                for limit in [0, 1, 3, 200] {
+                    let query = KeyQuery { states: states.clone(), ascending, offset, limit, ..all() };
+                    let page = store.list(some, query).await.unwrap();
+                    assert_eq!(page.total, total);
+                    let part = expected.iter().skip(offset as usize).take(limit as usize);
+                    assert_eq!(page.items.iter().collect::<Vec<_>>(), part.copied().collect::<Vec<_>>());
+                }
+            }
+        }
+        let searched = KeyQuery { search: Some("key-1".into()), ..all() };
+        let found = rows.iter().filter(|k| k.alias.as_str().contains("key-1"));
+        let found = found.filter(|k| some.iter().any(|s| s.account() == k.account)).count() as u64;
+        assert_eq!(store.list(some, searched).await.unwrap().total, found);
+    }
 }

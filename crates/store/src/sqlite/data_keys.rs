@@ -128,13 +128,13 @@ const LISTED: Table = Table {
     tags: ["data_key_tag", "data_key"],
 };
 
-fn filter(scope: &Scope, query: &DataKeyQuery) -> Filter {
-    let mut f = Filter::new(&LISTED, scope, query.role, query.ascending);
+fn filter(scopes: &[Scope], query: &DataKeyQuery) -> Filter {
+    let mut f = Filter::new(&LISTED, scopes, query.role, query.ascending);
     f.equal("owner", query.owner.as_ref().map(|owner| owner.wire().to_owned()));
     f.codes("state", query.states.iter().map(|s| s.code()));
     f.equal("origin", query.origin.map(|o| i64::from(o.code())));
     if let Some(key_id) = query.cmk {
-        let of_scope = "SELECT c.id FROM cmk c WHERE c.account = ?1 AND c.region = ?2 AND c.key_id = ";
+        let of_scope = "SELECT c.id FROM cmk c WHERE c.account = ?account AND c.region = ?region AND c.key_id = ";
         f.found("cmk", of_scope, key_id.as_bytes().to_vec());
     }
     f.equal("bytes", query.bytes.map(i64::from));
@@ -144,8 +144,8 @@ fn filter(scope: &Scope, query: &DataKeyQuery) -> Filter {
     f
 }
 
-pub(super) fn list(conn: &Connection, scope: &Scope, query: &DataKeyQuery) -> Result<Page<DataKey>> {
-    let filter = filter(scope, query);
+pub(super) fn list(conn: &Connection, scopes: &[Scope], query: &DataKeyQuery) -> Result<Page<DataKey>> {
+    let filter = filter(scopes, query);
     let (ids, order) = (filter.select("id AS page_id"), filter.order());
     let sql = format!(
         "SELECT {DATA_KEY} FROM ({ids}) CROSS JOIN data_key d ON d.id = page_id CROSS JOIN cmk c ON c.id = d.cmk {order}"
@@ -154,7 +154,7 @@ pub(super) fn list(conn: &Connection, scope: &Scope, query: &DataKeyQuery) -> Re
 }
 
 pub(super) fn list_ids(conn: &Connection, scope: &Scope, query: &DataKeyQuery) -> Result<Page<DataKeyId>> {
-    let filter = filter(scope, query);
+    let filter = filter(std::slice::from_ref(scope), query);
     let sql = filter.select("data_key_id");
     filter.page(conn, &sql, [query.offset, query.limit], |r| rows::key_id(r, 0).map(DataKeyId))
 }

@@ -39,21 +39,26 @@ impl Table {
 }
 
 /// `FROM … WHERE …` of a query, with its values. Every value is a parameter.
+///
+/// The parameters begin with account and region of each scope. In the text these two are called `?account` and `?region`
+/// until it is written out for one of the scopes; no text of a caller is ever part of it.
 pub(super) struct Filter {
     table: &'static Table,
+    scopes: usize,
     ascending: bool,
     sql: String,
     values: Vec<Value>,
 }
 
 impl Filter {
-    /// The rows of a scope.
-    pub(super) fn new(table: &'static Table, scope: &Scope, role: Role, ascending: bool) -> Self {
-        let index = table.indexes[usize::from(ascending)];
-        let sql = format!("FROM {} {} INDEXED BY {index} WHERE ", table.name, table.row);
-        let mut f = Filter { table, ascending, sql, values: Vec::new() };
-        f.put(&f.column("account = "), sql_id(scope.account().0));
-        f.put(&format!(" AND {}", f.column("region = ")), scope.region().as_str().to_owned());
+    /// The rows of some scopes.
+    pub(super) fn new(table: &'static Table, scopes: &[Scope], role: Role, ascending: bool) -> Self {
+        let (index, name, row) = (table.indexes[usize::from(ascending)], table.name, table.row);
+        let sql =
+            format!("FROM {name} {row} INDEXED BY {index} WHERE {row}.account = ?account AND {row}.region = ?region");
+        let values = |s: &Scope| [sql_id(s.account().0).into(), s.region().as_str().to_owned().into()];
+        let values = scopes.iter().flat_map(values).collect();
+        let mut f = Filter { table, scopes: scopes.len(), ascending, sql, values };
         // Written out, not a parameter: two statements, each with a plan of its own.
         let role = match role {
             Role::Own => "product = 0",
@@ -121,7 +126,7 @@ impl Filter {
         }
     }
 
-    /// The column is what a query finds: it ends before its own parameter; `?1` and `?2` are account and region.
+    /// The column is what a query finds: it ends before its own parameter; `?account` and `?region` are those of the row.
     pub(super) fn found(&mut self, column: &str, query: &str, value: impl Into<Value>) {
         let sql = format!(" AND {} = ({query}", self.column(column));
         self.put(&sql, value);
@@ -147,10 +152,35 @@ impl Filter {
         format!("ORDER BY {row}.create_time{}, {row}.{id}", if self.ascending { "" } else { " DESC" })
     }
 
+    /// The text for each of the scopes.
+    fn each(&self) -> impl Iterator<Item = String> {
+        (0..self.scopes).map(|n| {
+            let named = |name: &str, at: usize, sql: &str| sql.replace(name, &format!("?{}", 2 * n + at));
+            named("?region", 2, &named("?account", 1, &self.sql))
+        })
+    }
+
     /// A statement for one column of the rows of a page.
+    ///
+    /// Rows of several scopes come by a compound select: SQLite merges its parts, each in the order of the index, so that
+    /// skipping to an offset sorts nothing there either.
     pub(super) fn select(&self, column: &str) -> String {
         let (limit, offset) = (self.values.len() + 1, self.values.len() + 2);
-        format!("SELECT {} {} {} LIMIT ?{limit} OFFSET ?{offset}", self.column(column), self.sql, self.order())
+        let (columns, order) = if self.scopes == 1 {
+            (self.column(column), self.order())
+        } else {
+            let sorted =
+                format!("{}, {}, {}", self.column(column), self.column("create_time"), self.column(self.table.id));
+            (sorted, format!("ORDER BY 2{}, 3", if self.ascending { "" } else { " DESC" }))
+        };
+        let parts: Vec<String> = self.each().map(|sql| format!("SELECT {columns} {sql}")).collect();
+        format!("{} {order} LIMIT ?{limit} OFFSET ?{offset}", parts.join(" UNION ALL "))
+    }
+
+    /// A statement that counts the rows of all pages.
+    fn count(&self) -> String {
+        let parts: Vec<String> = self.each().map(|sql| format!("(SELECT count(*) {sql})")).collect();
+        format!("SELECT {}", parts.join(" + "))
     }
 
     /// Counts the rows and reads those of a page by a statement around [`Filter::select`], at one moment.
@@ -161,10 +191,12 @@ impl Filter {
         [offset, limit]: [u64; 2],
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Page<T>> {
+        if self.scopes == 0 {
+            return Ok(Page { total: 0, items: Vec::new() });
+        }
         let _snapshot = conn.unchecked_transaction()?;
-        let total = conn
-            .prepare_cached(&format!("SELECT count(*) {}", self.sql))?
-            .query_row(params_from_iter(&self.values), |r| rows::count(r, 0))?;
+        let total =
+            conn.prepare_cached(&self.count())?.query_row(params_from_iter(&self.values), |r| rows::count(r, 0))?;
         if limit == 0 || offset >= total {
             return Ok(Page { total, items: Vec::new() });
         }

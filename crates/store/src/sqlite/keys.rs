@@ -107,8 +107,8 @@ const LISTED: Table = Table {
     tags: ["tag", "cmk"],
 };
 
-fn filter(scope: &Scope, query: &KeyQuery) -> Filter {
-    let mut f = Filter::new(&LISTED, scope, query.role, query.ascending);
+pub(super) fn filter(scopes: &[Scope], query: &KeyQuery) -> Filter {
+    let mut f = Filter::new(&LISTED, scopes, query.role, query.ascending);
     f.equal("owner", query.owner.as_ref().map(|owner| owner.wire().to_owned()));
     f.codes("state", query.states.iter().map(|s| s.code()));
     f.equal("usage", query.usage.map(|u| i64::from(u.code())));
@@ -119,16 +119,20 @@ fn filter(scope: &Scope, query: &KeyQuery) -> Filter {
     f
 }
 
-pub(super) fn list(conn: &Connection, scope: &Scope, query: &KeyQuery) -> Result<Page<Cmk>> {
-    let filter = filter(scope, query);
-    // The inner select skips to the offset within the index; only the rows of the page are read from the table.
-    let (ids, order) = (filter.select("id AS page_id"), filter.order());
-    let sql = format!("SELECT {CMK} FROM ({ids}) CROSS JOIN cmk c ON c.id = page_id {order}");
+pub(super) fn list(conn: &Connection, scopes: &[Scope], query: &KeyQuery) -> Result<Page<Cmk>> {
+    let filter = filter(scopes, query);
+    let sql = page_statement(&filter);
     filter.page(conn, &sql, [query.offset, query.limit], rows::cmk)
 }
 
+/// The inner select skips to the offset within the index; only the rows of the page are read from the table.
+pub(super) fn page_statement(filter: &Filter) -> String {
+    let (ids, order) = (filter.select("id AS page_id"), filter.order());
+    format!("SELECT {CMK} FROM ({ids}) CROSS JOIN cmk c ON c.id = page_id {order}")
+}
+
 pub(super) fn list_ids(conn: &Connection, scope: &Scope, query: &KeyQuery) -> Result<Page<KeyId>> {
-    let filter = filter(scope, query);
+    let filter = filter(std::slice::from_ref(scope), query);
     let sql = filter.select("key_id");
     filter.page(conn, &sql, [query.offset, query.limit], |r| rows::key_id(r, 0))
 }

@@ -165,9 +165,9 @@ impl Store for SqliteStore {
         self.read(move |c| keys::version(c, &scope, key_id, version)).await
     }
 
-    async fn list(&self, scope: &Scope, query: KeyQuery) -> Result<Page<Cmk>> {
-        let scope = scope.clone();
-        self.read(move |c| keys::list(c, &scope, &query)).await
+    async fn list(&self, scopes: &[Scope], query: KeyQuery) -> Result<Page<Cmk>> {
+        let scopes = scopes.to_vec();
+        self.read(move |c| keys::list(c, &scopes, &query)).await
     }
 
     async fn list_ids(&self, scope: &Scope, query: KeyQuery) -> Result<Page<KeyId>> {
@@ -225,9 +225,9 @@ impl Store for SqliteStore {
         self.read(move |c| data_keys::tags(c, &scope, id)).await
     }
 
-    async fn list_data_keys(&self, scope: &Scope, query: DataKeyQuery) -> Result<Page<DataKey>> {
-        let scope = scope.clone();
-        self.read(move |c| data_keys::list(c, &scope, &query)).await
+    async fn list_data_keys(&self, scopes: &[Scope], query: DataKeyQuery) -> Result<Page<DataKey>> {
+        let scopes = scopes.to_vec();
+        self.read(move |c| data_keys::list(c, &scopes, &query)).await
     }
 
     async fn list_data_key_ids(&self, scope: &Scope, query: DataKeyQuery) -> Result<Page<DataKeyId>> {
