@@ -135,6 +135,32 @@ def test_init_check_and_serve(base):
         process.wait()
 
 
+def test_accounts_beside_a_server(base):
+    """A second account is made while the first one's server runs; its access key is printed once."""
+    server = Server(base / "data", regions=(MAIN,)).start()
+    try:
+        at = ("--data-dir", str(base / "data"))
+        made = run("account", "create", *at, "--name", "second", "-o", "json")
+        assert made.returncode == 0, made.stderr
+        second = json.loads(made.stdout)
+        client = Client(server.endpoint, Creds(second["secret_id"], second["secret_key"]), MAIN)
+        client.call("CreateKey", Alias="of-the-second")
+        assert server.client().call("ListKeys")["TotalCount"] == 0
+        for how in (("-o", "json"), ()):
+            listed = run("account", "list", *at, *how)
+            assert listed.returncode == 0 and "second" in listed.stdout
+            assert all(str(n) in listed.stdout for n in (second["owner_uin"], second["app_id"], server.hello["owner_uin"]))
+            assert second["secret_key"] not in listed.stdout + listed.stderr
+        wrong = run("account", "create", *at, "--name", "x" * 65)
+        assert wrong.returncode != 0 and "64" in wrong.stderr
+        client.close()
+        assert server.stop() == 0
+    finally:
+        server.kill()
+    empty = run("account", "list", "--data-dir", str(base / "nothing"))
+    assert empty.returncode != 0 and not (base / "nothing").exists()
+
+
 def test_a_json_line_comes_first(base):
     process = subprocess.Popen(
         [str(binary()), "quickstart", "--data-dir", str(base / "data"), "--listen", "127.0.0.1:0", "-o", "json"],
