@@ -149,7 +149,7 @@ pub fn refused(body: &[u8]) -> bool {
 }
 
 /// Where the body begins and how long it is, once the head is complete.
-fn head(buffer: &[u8]) -> Result<Option<(usize, usize)>> {
+pub fn head(buffer: &[u8]) -> Result<Option<(usize, usize)>> {
     let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") else { return Ok(None) };
     let text = std::str::from_utf8(&buffer[..end]).context("a head that is not text")?;
     let mut lines = text.split("\r\n");

@@ -5,13 +5,14 @@
 //! Every request is signed beforehand and used once, so that no cache looks better than it is.
 //!
 //! `bench ops` compares the operations, `bench asymmetric` those of asymmetric keys with the raw calls, `bench
-//! saturation` looks at symmetric calls beside as many signatures as fit, `bench scale` at 100,000 keys; `bench bare`
-//! is the bare server.
+//! saturation` looks at symmetric calls beside as many signatures as fit, `bench scale` at 100,000 keys, `bench lists` at lists of them
+//! with every filter; `bench bare` is the bare server.
 
 mod asymmetric;
 mod bare;
 mod calls;
 mod jadeseal;
+mod lists;
 mod load;
 mod openbao;
 mod ops;
@@ -41,6 +42,8 @@ enum Mode {
     Saturation(saturation::Options),
     /// Start, memory and latency with many keys
     Scale(scale::Options),
+    /// Lists of many keys with each filter, beside others that make and change keys; checks every total
+    Lists(lists::Options),
     /// The bare server: a fixed JSON answer to everything
     Bare(bare::Options),
 }
@@ -76,6 +79,7 @@ fn main() -> Result<()> {
         Some(Mode::Asymmetric(options)) => asymmetric::run(&options),
         Some(Mode::Saturation(options)) => saturation::run(&options),
         Some(Mode::Scale(options)) => scale::run(&options),
+        Some(Mode::Lists(options)) => lists::run(&options),
         Some(Mode::Ops(options)) => ops::run(&options),
         None => {
             ops::run(&ops::Options::parse_from(["ops"]))?;
