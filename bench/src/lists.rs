@@ -190,7 +190,7 @@ fn fill(options: &Options, server: &Jadeseal) -> Result<(Vec<String>, Vec<String
         let from = part.start;
         let requests = server.own_bodies("CreateKey", (part.end - part.start) as usize, |i| {
             let n = from + i as u64;
-            let kind = if n >= PARENTS && n % ODD == 0 { 2 } else { 1 };
+            let kind = if n >= PARENTS && n.is_multiple_of(ODD) { 2 } else { 1 };
             let tags = json!([{ "TagKey": "team", "TagValue": format!("t{}", n % TAGS) }]);
             json!({ "Alias": format!("many-{n}"), "Type": kind, "Tags": tags }).to_string()
         });

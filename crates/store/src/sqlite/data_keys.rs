@@ -2,7 +2,7 @@
 
 use super::changes::{Apply, existing};
 use super::filter::{Filter, Table};
-use super::keys::all;
+use super::keys::{all, page_rows};
 use super::rows::{self, DATA_KEY, bound, num, sql_id};
 use crate::error::{Result, StoreError};
 use crate::model::*;
@@ -145,18 +145,16 @@ fn filter(scopes: &[Scope], query: &DataKeyQuery) -> Filter {
 }
 
 pub(super) fn list(conn: &Connection, scopes: &[Scope], query: &DataKeyQuery) -> Result<Page<DataKey>> {
-    let filter = filter(scopes, query);
-    let (ids, order) = (filter.select("id AS page_id"), filter.order());
-    let sql = format!(
-        "SELECT {DATA_KEY} FROM ({ids}) CROSS JOIN data_key d ON d.id = page_id CROSS JOIN cmk c ON c.id = d.cmk {order}"
-    );
-    filter.page(conn, &sql, [query.offset, query.limit], rows::data_key)
+    let _snapshot = conn.unchecked_transaction()?;
+    let page = filter(scopes, query).page(conn, "id", [query.offset, query.limit], |r| r.get(0))?;
+    let sql = format!("SELECT {DATA_KEY} FROM data_key d JOIN cmk c ON c.id = d.cmk WHERE d.id = ?1");
+    page_rows(conn, &sql, page, rows::data_key)
 }
 
 pub(super) fn list_ids(conn: &Connection, scope: &Scope, query: &DataKeyQuery) -> Result<Page<DataKeyId>> {
+    let _snapshot = conn.unchecked_transaction()?;
     let filter = filter(std::slice::from_ref(scope), query);
-    let sql = filter.select("data_key_id");
-    filter.page(conn, &sql, [query.offset, query.limit], |r| rows::key_id(r, 0).map(DataKeyId))
+    filter.page(conn, "data_key_id", [query.offset, query.limit], |r| rows::key_id(r, 0).map(DataKeyId))
 }
 
 pub(super) fn due_deletions(conn: &Connection, now: u64, limit: u64) -> Result<Vec<DataKey>> {

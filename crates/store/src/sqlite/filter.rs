@@ -6,7 +6,7 @@ use super::search;
 use crate::error::Result;
 use crate::model::{Page, Role, Scope};
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{Connection, Row, Statement, params, params_from_iter};
 
 /// A table that is listed. Its columns `account`, `region`, `product`, `create_time`, id and name are in both indexes,
 /// beside all that is filtered by.
@@ -46,6 +46,11 @@ pub(super) struct Filter {
     table: &'static Table,
     scopes: usize,
     ascending: bool,
+    /// Whether it takes more than a look at numbers in the index to judge a row.
+    is_costly: bool,
+    /// `FROM …`, with the tags.
+    from: String,
+    /// ` WHERE …`.
     sql: String,
     values: Vec<Value>,
 }
@@ -54,11 +59,11 @@ impl Filter {
     /// The rows of some scopes.
     pub(super) fn new(table: &'static Table, scopes: &[Scope], role: Role, ascending: bool) -> Self {
         let (index, name, row) = (table.indexes[usize::from(ascending)], table.name, table.row);
-        let sql =
-            format!("FROM {name} {row} INDEXED BY {index} WHERE {row}.account = ?account AND {row}.region = ?region");
+        let from = format!("FROM {name} {row} INDEXED BY {index}");
+        let sql = format!(" WHERE {row}.account = ?account AND {row}.region = ?region");
         let values = |s: &Scope| [sql_id(s.account().0).into(), s.region().as_str().to_owned().into()];
         let values = scopes.iter().flat_map(values).collect();
-        let mut f = Filter { table, scopes: scopes.len(), ascending, sql, values };
+        let mut f = Filter { table, scopes: scopes.len(), ascending, is_costly: false, from, sql, values };
         // Written out, not a parameter: two statements, each with a plan of its own.
         let role = match role {
             Role::Own => "product = 0",
@@ -93,6 +98,7 @@ impl Filter {
     /// and case counts.
     pub(super) fn search(&mut self, text: Option<&str>) {
         let Some(text) = text.filter(|t| !t.is_empty()) else { return };
+        self.is_costly = true;
         let id = self.column(self.table.id);
         self.put(&format!(" AND (instr({}, ", self.column(self.table.text)), text.to_owned());
         self.sql.push(')');
@@ -112,17 +118,19 @@ impl Filter {
         self.sql.push(')');
     }
 
-    /// All of the tag keys are there, each with any of its values; no value = any.
+    /// All of the tag keys are there, each with any of its values; no value = any. A row has a tag key once at most, so that
+    /// a join neither doubles rows nor takes them out of their order; it costs less than a subquery for each row.
     pub(super) fn tags(&mut self, tags: &[(String, Vec<String>)]) {
+        self.is_costly |= !tags.is_empty();
         let [table, owner] = self.table.tags;
         let here = self.column("id");
-        for (key, values) in tags {
-            let sql = format!(" AND EXISTS (SELECT 1 FROM {table} t WHERE t.{owner} = {here} AND t.key = ");
-            self.put(&sql, key.clone());
+        for (n, (key, values)) in tags.iter().enumerate() {
+            let key = self.parameter(key.clone());
+            self.from.push_str(&format!(" CROSS JOIN {table} t{n} ON t{n}.{owner} = {here} AND t{n}.key = {key}"));
+            let values: Vec<String> = values.iter().map(|v| self.parameter(v.clone())).collect();
             if !values.is_empty() {
-                self.among(" AND t.value IN (", values.iter().map(|v| v.clone().into()));
+                self.from.push_str(&format!(" AND t{n}.value IN ({})", values.join(", ")));
             }
-            self.sql.push(')');
         }
     }
 
@@ -134,8 +142,14 @@ impl Filter {
     }
 
     fn put(&mut self, sql: &str, value: impl Into<Value>) {
+        let parameter = self.parameter(value);
+        self.sql.push_str(sql);
+        self.sql.push_str(&parameter);
+    }
+
+    fn parameter(&mut self, value: impl Into<Value>) -> String {
         self.values.push(value.into());
-        self.sql.push_str(&format!("{sql}?{}", self.values.len()));
+        format!("?{}", self.values.len())
     }
 
     fn among(&mut self, sql: &str, values: impl Iterator<Item = Value>) {
@@ -146,35 +160,33 @@ impl Filter {
         self.sql.push(')');
     }
 
-    /// `ORDER BY` the time of creation, then the id.
-    pub(super) fn order(&self) -> String {
-        let (row, id) = (self.table.row, self.table.id);
-        format!("ORDER BY {row}.create_time{}, {row}.{id}", if self.ascending { "" } else { " DESC" })
-    }
-
     /// The text for each of the scopes.
     fn each(&self) -> impl Iterator<Item = String> {
         (0..self.scopes).map(|n| {
             let named = |name: &str, at: usize, sql: &str| sql.replace(name, &format!("?{}", 2 * n + at));
-            named("?region", 2, &named("?account", 1, &self.sql))
+            format!("{}{}", self.from, named("?region", 2, &named("?account", 1, &self.sql)))
         })
     }
 
-    /// A statement for one column of the rows of a page.
+    /// A statement for one column of the rows, in their order.
     ///
     /// Rows of several scopes come by a compound select: SQLite merges its parts, each in the order of the index, so that
     /// skipping to an offset sorts nothing there either.
-    pub(super) fn select(&self, column: &str) -> String {
+    fn select(&self, column: &str) -> String {
+        let (id, direction) = (self.table.id, if self.ascending { "" } else { " DESC" });
+        let (column, time, id) = (self.column(column), self.column("create_time"), self.column(id));
+        if self.scopes == 1 {
+            let sql: String = self.each().collect();
+            return format!("SELECT {column} {sql} ORDER BY {time}{direction}, {id}");
+        }
+        let parts: Vec<String> = self.each().map(|sql| format!("SELECT {column}, {time}, {id} {sql}")).collect();
+        format!("{} ORDER BY 2{direction}, 3", parts.join(" UNION ALL "))
+    }
+
+    /// A statement for one column of the rows of a page: the last two parameters are limit and offset.
+    pub(super) fn select_page(&self, column: &str) -> String {
         let (limit, offset) = (self.values.len() + 1, self.values.len() + 2);
-        let (columns, order) = if self.scopes == 1 {
-            (self.column(column), self.order())
-        } else {
-            let sorted =
-                format!("{}, {}, {}", self.column(column), self.column("create_time"), self.column(self.table.id));
-            (sorted, format!("ORDER BY 2{}, 3", if self.ascending { "" } else { " DESC" }))
-        };
-        let parts: Vec<String> = self.each().map(|sql| format!("SELECT {columns} {sql}")).collect();
-        format!("{} {order} LIMIT ?{limit} OFFSET ?{offset}", parts.join(" UNION ALL "))
+        format!("{} LIMIT ?{limit} OFFSET ?{offset}", self.select(column))
     }
 
     /// A statement that counts the rows of all pages.
@@ -183,24 +195,58 @@ impl Filter {
         format!("SELECT {}", parts.join(" + "))
     }
 
-    /// Counts the rows and reads those of a page by a statement around [`Filter::select`], at one moment.
+    /// Counts the rows and reads one column of those of a page. To be called within a transaction: the rows are to be of
+    /// the same moment.
     pub(super) fn page<T>(
         mut self,
         conn: &Connection,
-        sql: &str,
+        column: &str,
         [offset, limit]: [u64; 2],
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Page<T>> {
         if self.scopes == 0 {
             return Ok(Page { total: 0, items: Vec::new() });
         }
-        let _snapshot = conn.unchecked_transaction()?;
+        if self.is_costly {
+            return self.walk(conn, column, [offset, limit], read);
+        }
         let total =
             conn.prepare_cached(&self.count())?.query_row(params_from_iter(&self.values), |r| rows::count(r, 0))?;
         if limit == 0 || offset >= total {
             return Ok(Page { total, items: Vec::new() });
         }
+        let sql = self.select_page(column);
         self.values.extend([Value::Integer(bound(limit)), Value::Integer(bound(offset))]);
-        Ok(Page { total, items: all(conn, sql, params_from_iter(&self.values), read)? })
+        Ok(Page { total, items: all(conn, &sql, params_from_iter(&self.values), read)? })
+    }
+
+    /// The same in one pass: where a row is costly to judge, to judge each once for the total and once more on the way to
+    /// the offset takes twice as long. Handing the rows that match over one by one costs less than that.
+    fn walk<T>(
+        self,
+        conn: &Connection,
+        column: &str,
+        [offset, limit]: [u64; 2],
+        mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Page<T>> {
+        let sql = self.select(column);
+        // A statement over many accounts with many tags can take a megabyte, and hardly comes twice: it is not kept.
+        let (mut kept, mut once);
+        let statement: &mut Statement<'_> = if self.scopes == 1 {
+            kept = conn.prepare_cached(&sql)?;
+            &mut kept
+        } else {
+            once = conn.prepare(&sql)?;
+            &mut once
+        };
+        let mut rows = statement.query(params_from_iter(&self.values))?;
+        let mut page = Page { total: 0, items: Vec::new() };
+        while let Some(row) = rows.next()? {
+            if page.total >= offset && page.total - offset < limit {
+                page.items.push(read(row)?);
+            }
+            page.total += 1;
+        }
+        Ok(page)
     }
 }

@@ -119,22 +119,29 @@ pub(super) fn filter(scopes: &[Scope], query: &KeyQuery) -> Filter {
     f
 }
 
+/// The page is found within the index; only its rows are read from the table.
 pub(super) fn list(conn: &Connection, scopes: &[Scope], query: &KeyQuery) -> Result<Page<Cmk>> {
-    let filter = filter(scopes, query);
-    let sql = page_statement(&filter);
-    filter.page(conn, &sql, [query.offset, query.limit], rows::cmk)
+    let _snapshot = conn.unchecked_transaction()?;
+    let page = filter(scopes, query).page(conn, "id", [query.offset, query.limit], |r| r.get(0))?;
+    page_rows(conn, &format!("SELECT {CMK} FROM cmk c WHERE c.id = ?1"), page, rows::cmk)
 }
 
-/// The inner select skips to the offset within the index; only the rows of the page are read from the table.
-pub(super) fn page_statement(filter: &Filter) -> String {
-    let (ids, order) = (filter.select("id AS page_id"), filter.order());
-    format!("SELECT {CMK} FROM ({ids}) CROSS JOIN cmk c ON c.id = page_id {order}")
+/// The rows of a page of row numbers, in its order.
+pub(super) fn page_rows<T>(
+    conn: &Connection,
+    sql: &str,
+    page: Page<i64>,
+    mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Page<T>> {
+    let mut one = conn.prepare_cached(sql)?;
+    let rows = page.items.into_iter().map(|id| one.query_row([id], &mut read));
+    Ok(Page { total: page.total, items: rows.collect::<rusqlite::Result<_>>()? })
 }
 
 pub(super) fn list_ids(conn: &Connection, scope: &Scope, query: &KeyQuery) -> Result<Page<KeyId>> {
+    let _snapshot = conn.unchecked_transaction()?;
     let filter = filter(std::slice::from_ref(scope), query);
-    let sql = filter.select("key_id");
-    filter.page(conn, &sql, [query.offset, query.limit], |r| rows::key_id(r, 0))
+    filter.page(conn, "key_id", [query.offset, query.limit], |r| rows::key_id(r, 0))
 }
 
 // The conditions of the next three repeat those of the partial indexes word for word: that is how SQLite knows
