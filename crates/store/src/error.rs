@@ -18,6 +18,9 @@ pub enum StoreError {
     /// Another data key of the same account and region has the name.
     #[error("the name is taken")]
     NameTaken,
+    /// The scope has as many of them as [`crate::Change::RequireRoom`] allows.
+    #[error("no room for another of the {0:?}")]
+    NoRoom(crate::Counted),
     /// No such row, or not in the caller's scope.
     #[error("no such row")]
     NotFound,

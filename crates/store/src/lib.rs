@@ -17,7 +17,7 @@ pub mod store;
 
 pub use error::{Result, StoreError};
 pub use model::{
-    AccessKeyRow, AccountRow, Binding, Change, Cmk, Commit, Committed, DataKey, DataKeyMaterial, DataKeyQuery,
+    AccessKeyRow, AccountRow, Binding, Change, Cmk, Commit, Committed, Counted, DataKey, DataKeyMaterial, DataKeyQuery,
     DomainRow, ImportParams, KeyQuery, KeyVersion, Page, Role, RootRow, RootState, Rotation, Scope, Tag,
 };
 pub use sqlite::{Options, SqliteStore};

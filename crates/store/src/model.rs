@@ -440,6 +440,15 @@ pub struct Page<T> {
     pub items: Vec<T>,
 }
 
+/// What a quota counts: the account's own ones in a region, in every state but PendingDelete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// CMKs.
+    Keys,
+    /// Hosted data keys.
+    DataKeys,
+}
+
 /// One change of a [`Commit`]. A key or data key outside the scope is `NotFound` for each of them.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -528,6 +537,21 @@ pub enum Change {
         /// Must be the row's, else `Conflict`.
         revision: u64,
     },
+    /// Changes nothing: the commit happens only where the scope has fewer than `quota` of what is counted, at this
+    /// place among the changes; else `NoRoom`. Counts no further than `quota`.
+    RequireRoom {
+        /// What.
+        of: Counted,
+        /// How many there may be.
+        quota: u64,
+    },
+    /// Changes nothing: the commit happens only if the key's row is still that one, else `Conflict`.
+    RequireKey {
+        /// The key.
+        key_id: KeyId,
+        /// Must be the row's.
+        revision: u64,
+    },
 }
 
 impl Change {
@@ -545,6 +569,7 @@ impl Change {
             | Change::ReturnImportAttempt { key_id, .. }
             | Change::Unbind { key_id, .. } => Some(*key_id),
             Change::CreateDataKey { .. } | Change::UpdateDataKey { .. } | Change::DestroyDataKey { .. } => None,
+            Change::RequireRoom { .. } | Change::RequireKey { .. } => None,
         }
     }
 
@@ -563,7 +588,9 @@ impl Change {
             | Change::Bind(_)
             | Change::Unbind { .. }
             | Change::CreateDataKey { .. }
-            | Change::UpdateDataKey { .. } => false,
+            | Change::UpdateDataKey { .. }
+            | Change::RequireRoom { .. }
+            | Change::RequireKey { .. } => false,
         }
     }
 }

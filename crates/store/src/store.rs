@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::model::*;
 use async_trait::async_trait;
-use jadeseal_types::{AccountId, Alias, DataKeyId, KeyId, KeyState, SecretId};
+use jadeseal_types::{AccountId, Alias, DataKeyId, DataKeyState, KeyId, KeyState, SecretId};
 
 /// Where the rows are.
 ///
@@ -82,6 +82,12 @@ pub trait Store: Send + Sync + 'static {
     /// What counts against the quota: the user's own data keys in every state but PendingDelete.
     async fn count_data_keys(&self, scope: &Scope) -> Result<u64>;
 
+    /// How many data keys of any state a CMK has, counted up to `at_most`.
+    async fn count_data_keys_of(&self, scope: &Scope, cmk: KeyId, at_most: u64) -> Result<u64>;
+
+    /// Data keys of any state of a CMK, at most `limit`, in no particular order.
+    async fn data_keys_of(&self, scope: &Scope, cmk: KeyId, limit: u64) -> Result<Vec<DataKey>>;
+
     // ---- for background jobs and caches ----
 
     /// Data keys in PendingDelete with `deletion_date <= now`, the earliest first, at most `limit`.
@@ -105,6 +111,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Number of keys in each state that any key is in.
     async fn counts_by_state(&self) -> Result<Vec<(KeyState, u64)>>;
+
+    /// As [`Store::counts_by_state`], of data keys.
+    async fn data_key_counts_by_state(&self) -> Result<Vec<(DataKeyState, u64)>>;
 
     // ---- accounts and access keys ----
 

@@ -417,3 +417,79 @@ pub async fn several_scopes(store: S) {
     }
     assert_eq!(store.list_data_keys(&[], all()).await.unwrap(), Page { total: 0, items: vec![] });
 }
+
+/// As of keys; products' data keys and those in PendingDelete take no room, and each place in a commit sees the ones before it.
+pub async fn room_in_a_quota(store: S) {
+    let here = with_cmks(&store).await;
+    let product = DataKey { owner: Owner::Product(Alias::parse("cos").unwrap()), ..data_key(&here, 1, 900) };
+    let leaving = DataKey { state: DataKeyState::PendingDelete, ..data_key(&here, 2, 900) };
+    let leaving = make(&store, &here, [product, leaving]).await.remove(1);
+    let room = |quota| Change::RequireRoom { of: Counted::DataKeys, quota };
+    let create =
+        |n| Change::CreateDataKey { key: data_key(&here, n, 900), material: data_key_material(n), tags: Vec::new() };
+    let commit = async |changes| store.commit(&here, Commit { changes, outbox: None }).await.map(drop);
+    let full = Err(StoreError::NoRoom(Counted::DataKeys));
+    assert_eq!(commit(vec![room(0), create(3)]).await, full);
+    assert_eq!(commit(vec![room(1), create(3), room(1), create(4)]).await, full, "the first takes the room");
+    assert_eq!(row(&store, &here, 3).await, None);
+    assert_eq!(commit(vec![room(2), create(3), room(2), create(4)]).await, Ok(()));
+    let back = DataKey { state: DataKeyState::Disabled, ..leaving };
+    let back = || Change::UpdateDataKey { key: back.clone() };
+    assert_eq!(commit(vec![room(2), back()]).await, full);
+    assert_eq!(commit(vec![room(3), back()]).await, Ok(()));
+    assert_eq!(store.count_data_keys(&here).await.unwrap(), 3);
+    // Another scope has a room of its own, and CMKs another quota.
+    let there = scope(here.account().0, "ap-beijing");
+    let elsewhere = Commit { changes: vec![room(1)], outbox: None };
+    assert_eq!(store.commit(&there, elsewhere).await.map(drop), Ok(()));
+    assert_eq!(commit(vec![Change::RequireRoom { of: Counted::Keys, quota: 3 }]).await, Ok(()));
+    assert_eq!(commit(vec![room(u64::MAX)]).await, Ok(()));
+}
+
+/// Exactly as many get in as there is room for.
+pub async fn racing_for_the_last_room(store: S) {
+    let here = with_cmks(&store).await;
+    let tasks: Vec<_> = (0..32)
+        .map(|n| {
+            let (store, here) = (store.clone(), here.clone());
+            tokio::spawn(async move {
+                let (key, material) = (data_key(&here, n, 900), data_key_material(n));
+                let changes = vec![
+                    Change::RequireRoom { of: Counted::DataKeys, quota: 5 },
+                    Change::CreateDataKey { key, material, tags: Vec::new() },
+                ];
+                store.commit(&here, Commit { changes, outbox: None }).await.map(drop)
+            })
+        })
+        .collect();
+    let mut made = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(()) => made += 1,
+            Err(e) => assert_eq!(e, StoreError::NoRoom(Counted::DataKeys)),
+        }
+    }
+    assert_eq!((made, store.count_data_keys(&here).await.unwrap()), (5, 5));
+}
+
+/// Those of one CMK alone, up to a number, of any state and owner.
+pub async fn those_of_a_cmk(store: S) {
+    let here = with_cmks(&store).await;
+    let product = DataKey { owner: Owner::Product(Alias::parse("cos").unwrap()), ..data_key(&here, 1, 900) };
+    let off = DataKey { state: DataKeyState::PendingDelete, deletion_date: 9, ..data_key(&here, 2, 900) };
+    let mut all = make(&store, &here, [product, off, data_key(&here, 3, 900)]).await;
+    make(&store, &here, [data_key(&here, 4, 901)]).await;
+    for (limit, count) in [(0, 0), (2, 2), (3, 3), (u64::MAX, 3)] {
+        assert_eq!(store.count_data_keys_of(&here, id(900), limit).await.unwrap(), count);
+        assert_eq!(store.data_keys_of(&here, id(900), limit).await.unwrap().len() as u64, count);
+    }
+    let mut found = store.data_keys_of(&here, id(900), 9).await.unwrap();
+    found.sort_by_key(|k| k.data_key_id);
+    all.sort_by_key(|k| k.data_key_id);
+    assert_eq!(found, all);
+    let elsewhere = scope(here.account().0, "ap-beijing");
+    assert_eq!(store.count_data_keys_of(&elsewhere, id(900), 9).await.unwrap(), 0);
+    assert!(store.data_keys_of(&elsewhere, id(900), 9).await.unwrap().is_empty());
+    let counts = store.data_key_counts_by_state().await.unwrap();
+    assert_eq!(counts, [(DataKeyState::Enabled, 3), (DataKeyState::PendingDelete, 1)]);
+}

@@ -377,3 +377,75 @@ fn import(n: u32) -> ImportParams {
         failures: 0,
     }
 }
+
+/// A commit that needs a key as it was read happens only while it is so, and leaves that key alone.
+pub async fn required_revision(store: S) {
+    let here = home();
+    let read = create(&*store, &here, [key(&here, 1)]).await.remove(0);
+    let other = key(&here, 2);
+    let changes = |n: u32, revision| Commit {
+        changes: vec![
+            Change::RequireKey { key_id: id(n), revision },
+            Change::CreateKey { cmk: other.clone(), version: None, tags: Vec::new() },
+        ],
+        outbox: None,
+    };
+    let disabled = Cmk { state: KeyState::Disabled, ..read.clone() };
+    store.commit(&here, one(Change::UpdateKey { cmk: disabled })).await.unwrap();
+    assert_eq!(store.commit(&here, changes(1, read.revision)).await, Err(StoreError::Conflict));
+    assert_eq!(store.commit(&here, changes(7, 1)).await, Err(StoreError::NotFound));
+    let foreign = scope(here.account().0, "ap-beijing");
+    let required = Change::RequireKey { key_id: id(1), revision: 2 };
+    assert_eq!(store.commit(&foreign, one(required)).await, Err(StoreError::NotFound));
+    assert_eq!(store.key(&here, id(2)).await.unwrap(), None);
+    let done = store.commit(&here, changes(1, 2)).await.unwrap();
+    assert_eq!(done.keys.iter().map(|k| k.key_id).collect::<Vec<_>>(), [id(2)]);
+    assert_eq!(store.key(&here, id(1)).await.unwrap().unwrap().revision, 2);
+}
+
+/// The account's own keys in every state but PendingDelete take room.
+pub async fn room_in_a_quota(store: S) {
+    let here = home();
+    let product = Cmk { owner: Owner::Product(Alias::parse("cos").unwrap()), ..key(&here, 1) };
+    let leaving = Cmk { state: KeyState::PendingDelete, ..key(&here, 2) };
+    let archived = Cmk { state: KeyState::Archived, ..key(&here, 3) };
+    create(&*store, &here, [product, leaving, archived]).await;
+    let next = |n, quota| Commit {
+        changes: vec![
+            Change::RequireRoom { of: Counted::Keys, quota },
+            Change::CreateKey { cmk: key(&here, n), version: None, tags: Vec::new() },
+        ],
+        outbox: Some(vec![1]),
+    };
+    let full = Err(StoreError::NoRoom(Counted::Keys));
+    assert_eq!(store.commit(&here, next(4, 1)).await, full);
+    assert!(store.outbox_pending().await.unwrap().is_empty());
+    store.commit(&here, next(4, 2)).await.unwrap();
+    assert_eq!(store.commit(&here, next(5, 2)).await, full);
+    assert_eq!(store.count_own(&here).await.unwrap(), 2);
+}
+
+/// Exactly as many get in as there is room for.
+pub async fn racing_for_the_last_room(store: S) {
+    let here = home();
+    let tasks: Vec<_> = (0..32)
+        .map(|n| {
+            let (store, here) = (store.clone(), here.clone());
+            tokio::spawn(async move {
+                let changes = vec![
+                    Change::RequireRoom { of: Counted::Keys, quota: 5 },
+                    Change::CreateKey { cmk: key(&here, n), version: None, tags: Vec::new() },
+                ];
+                store.commit(&here, Commit { changes, outbox: None }).await.map(drop)
+            })
+        })
+        .collect();
+    let mut made = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(()) => made += 1,
+            Err(e) => assert_eq!(e, StoreError::NoRoom(Counted::Keys)),
+        }
+    }
+    assert_eq!((made, store.count_own(&here).await.unwrap()), (5, 5));
+}

@@ -23,7 +23,8 @@ macro_rules! store_conformance {
             round_trip, compare_and_swap, alias_is_unique_in_its_scope, destroy_frees_alias_and_children,
             scopes_do_not_see_each_other, changes_are_all_or_nothing, failing_member_leaves_others,
             racing_updates_have_one_winner, versions_and_material, import_parameters,
-            expired_imports_are_dropped, bindings_count, committed_rows_are_those_stored);
+            expired_imports_are_dropped, bindings_count, committed_rows_are_those_stored, required_revision,
+            room_in_a_quota, racing_for_the_last_room);
         $crate::store_conformance!(@mount $factory, lists:
             order_and_paging, filters, search_is_literal, tag_filters, counts, due_queries, all_keys_in_pages,
             several_scopes);
@@ -31,7 +32,7 @@ macro_rules! store_conformance {
             round_trip, compare_and_swap, name_is_unique_in_its_scope, destroyed_alone_and_with_its_cmk,
             scopes_do_not_see_each_other, changes_are_all_or_nothing, racing_updates_have_one_winner,
             order_and_paging, filters, search_is_literal, tag_filters, counts_and_due_deletions,
-            several_scopes);
+            several_scopes, room_in_a_quota, racing_for_the_last_room, those_of_a_cmk);
         $crate::store_conformance!(@mount $factory, system:
             accounts_and_access_keys, access_key_revisions, touching_never_moves_back, roots_and_slots,
             account_under_old_root_is_refused, rewrapping, more_domains, drop_root_is_refused, account_races_rekey,

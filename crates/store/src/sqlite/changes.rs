@@ -104,6 +104,21 @@ impl Apply<'_> {
             Change::CreateDataKey { key, material, tags } => self.create_data_key(key, material, tags)?,
             Change::UpdateDataKey { key } => self.update_data_key(key)?,
             Change::DestroyDataKey { data_key_id, revision } => self.destroy_data_key(*data_key_id, *revision)?,
+            Change::RequireRoom { of, quota } => {
+                let has_room = match of {
+                    Counted::Keys => super::keys::fewer_own(self.conn, self.scope, *quota)?,
+                    Counted::DataKeys => super::data_keys::fewer_own(self.conn, self.scope, *quota)?,
+                };
+                if !has_room {
+                    return Err(StoreError::NoRoom(*of));
+                }
+            }
+            Change::RequireKey { key_id, revision } => {
+                let row = super::keys::key(self.conn, self.scope, *key_id)?.ok_or(StoreError::NotFound)?;
+                if row.revision != *revision {
+                    return Err(StoreError::Conflict);
+                }
+            }
         }
         Ok(None)
     }

@@ -1,12 +1,12 @@
 //! Hosted data keys: changes, look-ups and lists. As with keys, each statement names account and region.
 
-use super::changes::{Apply, existing};
+use super::changes::{Apply, existing, of_key};
 use super::filter::{Filter, Table};
 use super::keys::{all, page_rows};
 use super::rows::{self, DATA_KEY, bound, num, sql_id};
 use crate::error::{Result, StoreError};
 use crate::model::*;
-use jadeseal_types::{DataKeyId, DataKeyState};
+use jadeseal_types::{DataKeyId, DataKeyState, KeyId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// A statement about the data key `?1` in account `?2` and region `?3`.
@@ -116,6 +116,31 @@ pub(super) fn tags(conn: &Connection, scope: &Scope, id: DataKeyId) -> Result<Ve
 
 pub(super) fn count_own(conn: &Connection, scope: &Scope) -> Result<u64> {
     LISTED.count_own(conn, scope, DataKeyState::PendingDelete.code())
+}
+
+/// True when the scope has fewer than `quota` data keys that count against it.
+pub(super) fn fewer_own(conn: &Connection, scope: &Scope, quota: u64) -> Result<bool> {
+    LISTED.fewer_own(conn, scope, DataKeyState::PendingDelete.code(), quota)
+}
+
+pub(super) fn count_of(conn: &Connection, scope: &Scope, cmk: KeyId, at_most: u64) -> Result<u64> {
+    let sql = of_key!("SELECT count(*) FROM (SELECT 1 FROM data_key WHERE cmk = ", " LIMIT ?4)");
+    let values = params![cmk.as_bytes(), sql_id(scope.account().0), scope.region().as_str(), bound(at_most)];
+    Ok(conn.prepare_cached(sql)?.query_row(values, |r| rows::count(r, 0))?)
+}
+
+pub(super) fn of(conn: &Connection, scope: &Scope, cmk: KeyId, limit: u64) -> Result<Vec<DataKey>> {
+    let sql = format!(
+        "SELECT {DATA_KEY} FROM cmk c CROSS JOIN data_key d INDEXED BY data_key_cmk ON d.cmk = c.id \
+         WHERE c.key_id = ?1 AND c.account = ?2 AND c.region = ?3 LIMIT ?4"
+    );
+    let values = params![cmk.as_bytes(), sql_id(scope.account().0), scope.region().as_str(), bound(limit)];
+    all(conn, &sql, values, rows::data_key)
+}
+
+pub(super) fn counts_by_state(conn: &Connection) -> Result<Vec<(DataKeyState, u64)>> {
+    let sql = "SELECT state, count(*) FROM data_key GROUP BY state ORDER BY state";
+    all(conn, sql, [], |r| Ok((rows::coded(r, 0, DataKeyState::from_code)?, rows::count(r, 1)?)))
 }
 
 /// Data keys as lists see them.

@@ -36,6 +36,19 @@ impl Table {
         let values = params![sql_id(scope.account().0), scope.region().as_str(), left_out];
         Ok(conn.prepare_cached(&sql)?.query_row(values, |r| rows::count(r, 0))?)
     }
+
+    /// True when [`Table::count_own`] would be less than `quota`. It stops at the quota: the cost is bounded by it and by
+    /// the rows that are left out.
+    pub(super) fn fewer_own(&self, conn: &Connection, scope: &Scope, left_out: u8, quota: u64) -> Result<bool> {
+        let (name, [index, _]) = (self.name, self.indexes);
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {name} INDEXED BY {index} \
+             WHERE account = ?1 AND region = ?2 AND product = 0 AND state <> ?3 LIMIT ?4)"
+        );
+        let values = params![sql_id(scope.account().0), scope.region().as_str(), left_out, bound(quota)];
+        let count = conn.prepare_cached(&sql)?.query_row(values, |r| rows::count(r, 0))?;
+        Ok(count < quota)
+    }
 }
 
 /// `FROM … WHERE …` of a query, with its values. Every value is a parameter.

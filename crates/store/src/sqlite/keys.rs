@@ -97,6 +97,11 @@ pub(super) fn count_own(conn: &Connection, scope: &Scope) -> Result<u64> {
     LISTED.count_own(conn, scope, KeyState::PendingDelete.code())
 }
 
+/// True when the scope has fewer than `quota` keys that count against it.
+pub(super) fn fewer_own(conn: &Connection, scope: &Scope, quota: u64) -> Result<bool> {
+    LISTED.fewer_own(conn, scope, KeyState::PendingDelete.code(), quota)
+}
+
 /// Keys as lists see them.
 const LISTED: Table = Table {
     name: "cmk",

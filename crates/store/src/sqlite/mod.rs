@@ -18,7 +18,7 @@ use crate::error::{Result, StoreError};
 use crate::model::*;
 use crate::store::Store;
 use async_trait::async_trait;
-use jadeseal_types::{AccountId, Alias, DataKeyId, KeyId, KeyState, SecretId};
+use jadeseal_types::{AccountId, Alias, DataKeyId, DataKeyState, KeyId, KeyState, SecretId};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use std::path::Path;
@@ -240,6 +240,16 @@ impl Store for SqliteStore {
         self.read(move |c| data_keys::count_own(c, &scope)).await
     }
 
+    async fn count_data_keys_of(&self, scope: &Scope, cmk: KeyId, at_most: u64) -> Result<u64> {
+        let scope = scope.clone();
+        self.read(move |c| data_keys::count_of(c, &scope, cmk, at_most)).await
+    }
+
+    async fn data_keys_of(&self, scope: &Scope, cmk: KeyId, limit: u64) -> Result<Vec<DataKey>> {
+        let scope = scope.clone();
+        self.read(move |c| data_keys::of(c, &scope, cmk, limit)).await
+    }
+
     async fn due_data_key_deletions(&self, now: u64, limit: u64) -> Result<Vec<DataKey>> {
         self.read(move |c| data_keys::due_deletions(c, now, limit)).await
     }
@@ -270,6 +280,10 @@ impl Store for SqliteStore {
 
     async fn counts_by_state(&self) -> Result<Vec<(KeyState, u64)>> {
         self.read(keys::counts_by_state).await
+    }
+
+    async fn data_key_counts_by_state(&self) -> Result<Vec<(DataKeyState, u64)>> {
+        self.read(data_keys::counts_by_state).await
     }
 
     async fn accounts(&self) -> Result<Vec<AccountRow>> {
