@@ -6,11 +6,13 @@ use jadeseal_auth::{Organisation, Organisations};
 use jadeseal_service::{
     WorkerLimits,
     products::Products,
+    quotas::{Figures, Quotas},
     region::{Profile, RegionConf, Regions},
 };
 use jadeseal_types::{AccountId, Region};
 use serde::Deserialize;
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -58,6 +60,8 @@ pub struct Config {
     pub workers: WorkerLimits,
     /// RSA key pairs made ahead of time.
     pub rsa_pool: usize,
+    /// What accounts may have and how often they may call.
+    pub quotas: Quotas,
     /// Listener limits.
     pub http: http::Limits,
 }
@@ -116,6 +120,8 @@ struct File {
     cache: CacheTable,
     #[serde(default)]
     asymmetric: AsymmetricTable,
+    #[serde(default)]
+    limits: LimitsTable,
     #[serde(default)]
     http: HttpTable,
 }
@@ -188,6 +194,31 @@ struct AsymmetricTable {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct LimitsTable {
+    preset: Option<String>,
+    cmks: Option<u64>,
+    data_keys: Option<u64>,
+    total_rate: Option<u32>,
+    nodes: Option<u32>,
+    #[serde(default)]
+    rates: BTreeMap<String, u32>,
+    #[serde(default)]
+    account: Vec<AccountTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccountTable {
+    uin: u64,
+    cmks: Option<u64>,
+    data_keys: Option<u64>,
+    total_rate: Option<u32>,
+    #[serde(default)]
+    rates: BTreeMap<String, u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct HttpTable {
     connections: Option<usize>,
     header_timeout_seconds: Option<u64>,
@@ -237,6 +268,7 @@ impl Config {
             cached_keys: file.cache.keys.unwrap_or(200_000).clamp(1, 100_000_000),
             workers: file.asymmetric.workers()?,
             rsa_pool: file.asymmetric.rsa_pool()?,
+            quotas: file.limits.check()?,
             http: http::Limits {
                 connections: file.http.connections.unwrap_or(defaults.1.connections).clamp(1, 1_000_000),
                 header_timeout: seconds(file.http.header_timeout_seconds, defaults.1.header_timeout)?,
@@ -263,6 +295,7 @@ impl Config {
             cached_keys: 200_000,
             workers: WorkerLimits::default(),
             rsa_pool: jadeseal_service::DEFAULT_RSA_POOL,
+            quotas: Quotas::default(),
             http: http::Limits::default(),
         };
         config.check()?;
@@ -301,6 +334,21 @@ impl AsymmetricTable {
 
     fn rsa_pool(&self) -> Result<usize, ConfigError> {
         count("asymmetric.rsa_pool", self.rsa_pool, jadeseal_service::DEFAULT_RSA_POOL, 0, 10_000)
+    }
+}
+
+impl LimitsTable {
+    fn check(self) -> Result<Quotas, ConfigError> {
+        let LimitsTable { preset, cmks, data_keys, total_rate, nodes, rates, account } = self;
+        let preset = Figures::preset(preset.as_deref().unwrap_or("unlimited"))
+            .ok_or_else(|| ConfigError::Invalid("limits.preset must be \"unlimited\" or \"tencent\"".to_owned()))?;
+        let general = Figures { cmks, data_keys, total_rate, rates }.over(&preset);
+        let accounts = account.into_iter().map(|a| {
+            let AccountTable { uin, cmks, data_keys, total_rate, rates } = a;
+            (AccountId(uin), Figures { cmks, data_keys, total_rate, rates })
+        });
+        Quotas::new(general, accounts.collect(), nodes.unwrap_or(1))
+            .map_err(|e| ConfigError::Invalid(format!("[limits] {e}")))
     }
 }
 
@@ -432,6 +480,20 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          # threads = 2\n\
          # queue = 256\n\
          rsa_pool = {pool}        # RSA keys made ahead of time\n\n\
+         # Quotas and rates of accounts; preset \"tencent\" has the figures that Tencent Cloud publishes.\n\
+         [limits]\n\
+         preset = \"unlimited\"\n\
+         # cmks = 200            # per account and region\n\
+         # data_keys = 1000\n\
+         # total_rate = 1000     # requests of an account per second\n\
+         nodes = 1               # nodes that share the rates: each admits its share\n\
+         # [limits.rates]        # the same by action\n\
+         # default = 100\n\
+         # Encrypt = 300\n\
+         # [[limits.account]]    # for a single account, before the figures above\n\
+         # uin = 100000000001\n\
+         # cmks = 500\n\
+         # rates = {{ Encrypt = 1000 }}\n\n\
          [http]\n\
          connections = 10000\n\
          header_timeout_seconds = 60\n\
@@ -470,6 +532,21 @@ mod tests {
     }
 
     #[test]
+    fn limits_go_over_the_preset_and_those_of_an_account_over_all() {
+        let text = "data_dir = \"d\"\n[root]\nkind = \"file\"\npath = \"k\"\n[limits]\npreset = \"tencent\"\ndata_keys = 9\n\
+                    nodes = 3\nrates = { Decrypt = 5 }\n[[limits.account]]\nuin = 8\ncmks = 500\nrates = { default = 1 }\n";
+        let quotas = Config::parse(text).unwrap().quotas;
+        assert_eq!(quotas.nodes(), 3);
+        let (all, own) = (quotas.of(AccountId(1)), quotas.of(AccountId(8)));
+        assert_eq!((all.cmks, all.data_keys, all.total_rate), (Some(200), Some(9), None));
+        assert_eq!((all.rate("Encrypt"), all.rate("Decrypt"), all.rate("ListKeys")), (Some(300), Some(5), Some(100)));
+        assert_eq!((own.cmks, own.data_keys), (Some(500), Some(9)));
+        assert_eq!((own.rate("Encrypt"), own.rate("Decrypt"), own.rate("ListKeys")), (Some(300), Some(5), Some(1)));
+        let sample = Config::parse(&sample(Path::new("d"), DEFAULT_LISTEN.parse().unwrap())).unwrap();
+        assert_eq!((sample.quotas.of(AccountId(1)), sample.quotas.nodes()), (&Figures::default(), 1));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let base = "data_dir = \"d\"\n[root]\nkind = \"file\"\npath = \"k\"\n";
         for (extra, words) in [
@@ -481,6 +558,16 @@ mod tests {
             ("[[region]]\nname = \"a\"\nprofile = \"all\"\nstrict = true\n", "strict"),
             ("[asymmetric]\nthreads = 0\n", "asymmetric.threads"),
             ("[http]\ntimeout = 3\n", "timeout"),
+            ("[limits]\npreset = \"free\"\n", "limits.preset"),
+            ("[limits.rates]\nEncrypts = 1\n", "\"Encrypts\" is not an action"),
+            ("[limits.rates]\nEncrypt = 0\n", "Encrypt must be 1 to 1000000"),
+            ("[limits]\ntotal_rate = 0\n", "total_rate must be 1 to 1000000"),
+            ("[limits]\nnodes = 0\n", "nodes must be 1 to"),
+            ("[limits]\nwhite_box_keys = 50\n", "white_box_keys"),
+            ("[[limits.account]]\nuin = 0\n", "uin"),
+            ("[[limits.account]]\ncmks = 1\n", "uin"),
+            ("[[limits.account]]\nuin = 7\n[[limits.account]]\nuin = 7\n", "account 7 is named twice"),
+            ("[[limits.account]]\nuin = 7\nrates = { Decrypt = 0 }\n", "account 7: rates: Decrypt"),
             ("[root]\n", "root"),
             ("[[organisation]]\nname = \"a\"\nadmins = []\nmembers = [2]\n", "must not be empty"),
             ("[[organisation]]\nname = \"a\"\nadmins = [1]\nmembers = [2, 2]\n", "account 2"),

@@ -175,6 +175,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
             rsa_pool: config.rsa_pool,
             ..Limits::default()
         },
+        quotas: config.quotas.clone(),
         create,
     };
     let service = Service::open(parts).await.map_err(internal("service"))?;

@@ -2,12 +2,14 @@
 
 use crate::{
     products::Products,
+    quotas::Quotas,
+    rates::Rates,
     vault::{Vault, access_key_place},
 };
 use hashbrown::HashMap;
 use jadeseal_auth::{Credential, SigningSecret};
 use jadeseal_store::Store;
-use jadeseal_types::{ApiError, SecretId, error::Result};
+use jadeseal_types::{AccountId, ApiError, SecretId, error::Result};
 use parking_lot::{Mutex, RwLock};
 use std::{
     sync::Arc,
@@ -32,6 +34,8 @@ const CAPACITY: usize = 100_000;
 pub struct Known {
     /// What signatures are checked against.
     pub credential: Credential,
+    /// The account's limits, the same for all its access keys; none where nothing is limited.
+    pub rates: Option<Arc<Rates>>,
     last_used: AtomicU64,
     saved: AtomicU64,
 }
@@ -66,11 +70,14 @@ pub struct Credentials {
     opened: Instant,
     /// Uses of access keys that were cached, not saved yet.
     left: Mutex<Vec<(SecretId, u64)>>,
+    quotas: Arc<Quotas>,
+    /// Limits by account. They outlive the cached access keys: a limit would be whole again.
+    rates: RwLock<HashMap<AccountId, Arc<Rates>>>,
 }
 
 impl Credentials {
     /// An empty cache.
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, products: Products) -> Self {
+    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, products: Products, quotas: Arc<Quotas>) -> Self {
         Credentials {
             store,
             vault,
@@ -81,7 +88,19 @@ impl Credentials {
             looked: AtomicU64::new(0),
             opened: Instant::now(),
             left: Mutex::default(),
+            quotas,
+            rates: RwLock::default(),
         }
+    }
+
+    fn rates_of(&self, account: AccountId) -> Option<Arc<Rates>> {
+        if let Some(rates) = self.rates.read().get(&account) {
+            return Some(rates.clone());
+        }
+        let actions = crate::entries().map(|entry| entry.spec.name);
+        let rates = Arc::new(Rates::new(self.quotas.of(account), actions, self.quotas.nodes())?);
+        // Somebody else may have been faster: there is one for each account.
+        Some(self.rates.write().entry(account).or_insert(rates).clone())
     }
 
     /// The products whose access keys count.
@@ -168,6 +187,7 @@ impl Credentials {
                 enabled: row.enabled,
                 secret: SigningSecret::new(secret),
             },
+            rates: self.rates_of(row.account),
             last_used: AtomicU64::new(row.last_used),
             saved: AtomicU64::new(row.last_used),
         });

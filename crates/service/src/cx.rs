@@ -10,7 +10,7 @@ use crate::{
 };
 use jadeseal_audit::{Access, Principal, Record};
 use jadeseal_auth::Caller;
-use jadeseal_store::{AccountRow, Change, Cmk, Commit, Committed, Scope, StoreError};
+use jadeseal_store::{AccountRow, Change, Cmk, Commit, Committed, Counted, Scope, StoreError};
 use jadeseal_types::{AccountId, ApiError, ErrorCode, KeyId, SecretId, Uin, error::Result};
 use parking_lot::Mutex;
 use std::{
@@ -225,6 +225,13 @@ impl Cx<'_> {
         self.draft.note(id);
     }
 
+    /// The condition that a commit which adds one of them begins with, where the account has a quota.
+    pub fn room(&self, of: Counted) -> Option<Change> {
+        // What products make is outside the quotas.
+        let quotas = self.svc.quotas.of(self.scope.account());
+        self.caller.product().is_none().then(|| quotas.room(of)).flatten()
+    }
+
     /// Commits a change together with the request's audit record, and brings the caches up to it. Once
     /// begun it runs to its end, even if the caller hangs up in between. A handler commits once, last.
     pub async fn commit(&self, changes: Vec<Change>) -> Result<Committed, CommitError> {
@@ -366,6 +373,10 @@ async fn commit_now(
         Err(StoreError::Conflict) => return Err(CommitError::Conflict),
         Err(StoreError::AliasTaken) => return Err(CommitError::Api(ErrorCode::AliasAlreadyExists.into())),
         Err(StoreError::NameTaken) => return Err(CommitError::Api(ErrorCode::DataKeyNameAlreadyExists.into())),
+        Err(StoreError::NoRoom(Counted::Keys)) => return Err(CommitError::Api(ErrorCode::CmkLimitExceeded.into())),
+        Err(StoreError::NoRoom(Counted::DataKeys)) => {
+            return Err(CommitError::Api(ErrorCode::DataKeyLimitExceeded.into()));
+        }
         Err(StoreError::NotFound) if of_data_keys => return Err(CommitError::Api(ErrorCode::DataKeyNotFound.into())),
         Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
         Err(e) => {

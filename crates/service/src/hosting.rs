@@ -5,12 +5,13 @@
 //! data key's own place, so that rows cannot be exchanged.
 
 use crate::{
-    cx::{CommitError, Cx},
+    actions::usable,
+    cx::{CommitError, Cx, MAX_TRIES},
     keys::KeyEntry,
-    lifecycle::effective_state,
+    lifecycle::{Use, effective_state},
 };
 use jadeseal_crypto::{Context, Header, blob};
-use jadeseal_store::{Change, DataKey, Tag};
+use jadeseal_store::{Change, Counted, DataKey, Tag};
 use jadeseal_types::{
     Alias, ApiError, DataKeyId, DataKeyState, ErrorCode, KeyState, Origin, SecretBytes, error::Result, limits::DAY,
 };
@@ -116,9 +117,17 @@ pub struct NewDataKey {
 }
 
 impl Cx<'_> {
-    /// Commits a new data key of `bytes` bytes, with the request's audit record.
-    pub async fn host(&self, new: NewDataKey, cmk: &KeyEntry, bytes: usize, kept: &Kept) -> Result<DataKeyId> {
-        let cmk = &cmk.row;
+    /// Commits a new data key of `bytes` bytes, with the request's audit record, provided that its CMK is still the one
+    /// whose usability for `purpose` has been checked. Where the CMK has changed, it is checked again.
+    pub async fn host(
+        &self,
+        new: NewDataKey,
+        entry: &KeyEntry,
+        purpose: Use,
+        bytes: usize,
+        kept: &Kept,
+    ) -> Result<DataKeyId> {
+        let cmk = &entry.row;
         let data_key_id = DataKeyId(self.svc.new_key_id()?);
         self.note(data_key_id.0);
         self.note(cmk.key_id);
@@ -142,8 +151,23 @@ impl Cx<'_> {
             hsm_cluster: cmk.hsm_cluster.clone(),
             revision: 0,
         };
-        self.commit(vec![Change::CreateDataKey { key, material, tags: new.tags }]).await?;
-        Ok(data_key_id)
+        let key_id = cmk.key_id;
+        let mut revision = cmk.revision;
+        for _ in 0..MAX_TRIES {
+            let create = Change::CreateDataKey { key: key.clone(), material: material.clone(), tags: new.tags.clone() };
+            let conditions = self.room(Counted::DataKeys).into_iter().chain([Change::RequireKey { key_id, revision }]);
+            match self.commit(conditions.chain([create]).collect()).await {
+                Ok(_) => return Ok(data_key_id),
+                Err(CommitError::Conflict) => {
+                    self.svc.keys.forget(key_id);
+                    let entry = self.get_key(key_id).await?;
+                    usable(&entry, purpose, self)?;
+                    revision = entry.row.revision;
+                }
+                Err(CommitError::Api(e)) => return Err(e),
+            }
+        }
+        Err(ApiError::internal(format!("key {key_id} kept changing while a data key was to be hosted")))
     }
 
     /// What is kept of a data key, checked to be of its CMK.
@@ -173,27 +197,37 @@ impl Cx<'_> {
     }
 
     /// Reads data keys, lets `step` change each by its row and the state of its CMK, commits all of them by
-    /// compare-and-swap in one transaction, and starts over when somebody else was faster.
+    /// compare-and-swap in one transaction, and starts over when somebody else was faster. A data key that becomes
+    /// usable or comes back needs its CMK as it was when `step` saw it, and room where it counts again.
     pub async fn change_data_keys(
         &self,
         ids: &[DataKeyId],
         mut step: impl FnMut(&DataKey, KeyState) -> Result<Option<DataKey>> + Send,
     ) -> Result<()> {
-        for _ in 0..super::cx::MAX_TRIES {
+        for _ in 0..MAX_TRIES {
             let rows = self.svc.store.data_keys(&self.scope, ids).await.map_err(ApiError::internal)?;
-            let mut changes = Vec::new();
+            let (mut changes, mut required) = (Vec::new(), Vec::new());
             for row in rows {
                 let row = row.ok_or(ErrorCode::DataKeyNotFound)?;
                 let cmk = self.find_key(row.cmk).await?.ok_or(ErrorCode::DataKeyNotFound)?;
-                let next = step(&row, effective_state(&cmk.row, self.now))?;
-                changes.extend(next.map(|key| Change::UpdateDataKey { key }));
+                let Some(key) = step(&row, effective_state(&cmk.row, self.now))? else { continue };
+                let returns = row.state == DataKeyState::PendingDelete && key.state != row.state;
+                if returns && row.owner.is_user() {
+                    changes.extend(self.room(Counted::DataKeys));
+                }
+                if returns || (key.state == DataKeyState::Enabled && key.state != row.state) {
+                    let (key_id, revision) = (cmk.row.key_id, cmk.row.revision);
+                    changes.push(Change::RequireKey { key_id, revision });
+                    required.push(key_id);
+                }
+                changes.push(Change::UpdateDataKey { key });
             }
             if changes.is_empty() {
                 return Ok(());
             }
             match self.commit(changes).await {
                 Ok(_) => return Ok(()),
-                Err(CommitError::Conflict) => {}
+                Err(CommitError::Conflict) => required.iter().for_each(|id| self.svc.keys.forget(*id)),
                 Err(CommitError::Api(e)) => return Err(e),
             }
         }

@@ -10,8 +10,8 @@ use crate::{
     lifecycle::{Step, apply},
 };
 use jadeseal_audit::{Access, Principal};
-use jadeseal_store::{Change, Cmk, Scope};
-use jadeseal_types::{ApiError, DataKeyState, KeyId, KeyState, error::Result};
+use jadeseal_store::{Change, Cmk, DataKey, Scope};
+use jadeseal_types::{ApiError, DataKeyState, KeyId, KeyState, error::Result, limits};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -135,13 +135,48 @@ async fn delete(svc: &Arc<Service>, now: u64) -> Result<usize> {
         if row.state != KeyState::PendingDelete || row.deletion_date == 0 || row.deletion_date > now {
             continue;
         }
-        let change = Change::DestroyKey { key_id: row.key_id, revision: row.revision };
-        if each(svc, row.key_id, change_of(svc, &row, "DeleteKeyAtDate", vec![change]).await) {
-            count += 1;
-            tracing::info!(key = %row.key_id, account = %row.account, "key destroyed at its deletion date");
-        }
+        count += usize::from(each(svc, row.key_id, delete_one(svc, &row).await));
     }
     Ok(count)
+}
+
+/// Data keys that go with their CMK in one transaction, which nothing else can be written beside: some 0.2 s.
+const DATA_KEYS_WITH_CMK: u64 = 10_000;
+/// Data keys that go in one transaction before their CMK: as many as one audit record names.
+const DATA_KEYS_AT_ONCE: u64 = limits::MAX_BATCH_KEYS as u64;
+/// Such transactions in one pass, for one CMK.
+const BATCHES_OF_DATA_KEYS: u64 = 100;
+
+/// Destroys a CMK with its data keys; where these are very many, as many of them first as leaves a transaction of bounded
+/// size, over several passes if need be. False when the CMK stays for a later pass.
+async fn delete_one(svc: &Arc<Service>, row: &Cmk) -> Result<bool> {
+    let (scope, key_id, revision) = (row.scope(), row.key_id, row.revision);
+    let mut left = svc.store.count_data_keys_of(&scope, key_id, u64::MAX).await.map_err(ApiError::internal)?;
+    for _ in 0..BATCHES_OF_DATA_KEYS {
+        if left <= DATA_KEYS_WITH_CMK {
+            break;
+        }
+        let data_keys = svc.store.data_keys_of(&scope, key_id, DATA_KEYS_AT_ONCE).await.map_err(ApiError::internal)?;
+        // A deletion that is cancelled meanwhile keeps what is left.
+        let mut changes = vec![Change::RequireKey { key_id, revision }];
+        let destroy = |k: &DataKey| Change::DestroyDataKey { data_key_id: k.data_key_id, revision: k.revision };
+        changes.extend(data_keys.iter().map(destroy));
+        let named = [key_id].into_iter().chain(data_keys.iter().map(|k| k.data_key_id.0));
+        if !record_change(svc, scope.clone(), named, "DeleteDataKeysOfKeyAtDate", changes).await? {
+            return Ok(false);
+        }
+        left -= data_keys.len() as u64;
+    }
+    if left > DATA_KEYS_WITH_CMK {
+        tracing::info!(key = %key_id, account = %row.account, data_keys_left = left, "data keys of a key past its deletion date are being destroyed");
+        return Ok(false);
+    }
+    let change = Change::DestroyKey { key_id, revision };
+    let done = change_of(svc, row, "DeleteKeyAtDate", vec![change]).await?;
+    if done {
+        tracing::info!(key = %key_id, account = %row.account, data_keys = left, "key destroyed at its deletion date");
+    }
+    Ok(done)
 }
 
 async fn delete_data_keys(svc: &Arc<Service>, now: u64) -> Result<usize> {
@@ -153,7 +188,7 @@ async fn delete_data_keys(svc: &Arc<Service>, now: u64) -> Result<usize> {
         }
         let id = row.data_key_id.0;
         let change = Change::DestroyDataKey { data_key_id: row.data_key_id, revision: row.revision };
-        if each(svc, id, record_change(svc, row.scope(), id, "DeleteDataKeyAtDate", vec![change]).await) {
+        if each(svc, id, record_change(svc, row.scope(), [id], "DeleteDataKeyAtDate", vec![change]).await) {
             count += 1;
             tracing::info!(data_key = %id, account = %row.account, "data key destroyed at its deletion date");
         }
@@ -222,15 +257,15 @@ async fn save_uses(svc: &Arc<Service>) -> Result<usize> {
 }
 
 async fn change_of(svc: &Arc<Service>, row: &Cmk, action: &'static str, changes: Vec<Change>) -> Result<bool> {
-    record_change(svc, row.scope(), row.key_id, action, changes).await
+    record_change(svc, row.scope(), [row.key_id], action, changes).await
 }
 
-/// Commits a job's changes of one key or data key. False when somebody else changed it first; the next pass
+/// Commits a job's changes, with a record that names keys and data keys. False when somebody else changed it first; the next pass
 /// looks at it again.
 pub(crate) async fn record_change(
     svc: &Arc<Service>,
     scope: Scope,
-    id: KeyId,
+    named: impl IntoIterator<Item = KeyId>,
     action: &'static str,
     changes: Vec<Change>,
 ) -> Result<bool> {
@@ -245,7 +280,7 @@ pub(crate) async fn record_change(
         access: Access::Write,
         ..Facts::unknown(svc.clock.wall(), crate::pipeline::request_id())
     });
-    draft.note(id);
+    named.into_iter().for_each(|id| draft.note(id));
     match commit(svc, scope, changes, Some(draft.records())).await {
         Ok(_) => Ok(true),
         Err(CommitError::Conflict) => Ok(false),

@@ -21,6 +21,8 @@ mod organisations;
 mod pipeline;
 pub mod pool;
 pub mod products;
+pub mod quotas;
+mod rates;
 pub mod region;
 pub mod rekey;
 mod schema;
@@ -48,6 +50,7 @@ use metrics::Metrics;
 use organisations::Directory;
 use pool::RsaPool;
 use products::{DefaultKeys, Products};
+use quotas::Quotas;
 use region::Regions;
 use std::{path::PathBuf, sync::Arc};
 use uuid::Uuid;
@@ -102,6 +105,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Sizes.
     pub limits: Limits,
+    /// What accounts may have and how often they may call.
+    pub quotas: Quotas,
     /// Where an orderly stop leaves RSA key pairs for the next start.
     pub rsa_pool_file: Option<PathBuf>,
     /// Make the first root key of an empty store; otherwise an empty store is refused.
@@ -114,6 +119,7 @@ pub struct Service {
     pub(crate) vault: Arc<Vault>,
     pub(crate) keys: Keys,
     pub(crate) credentials: Credentials,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) regions: Regions,
     pub(crate) product_keys: DefaultKeys,
     pub(crate) directory: Directory,
@@ -125,7 +131,7 @@ pub struct Service {
     pub(crate) makers: Workers,
     pub(crate) pool: RsaPool,
     pub(crate) metrics: Metrics,
-    actions: HashMap<&'static str, &'static Entry>,
+    actions: HashMap<&'static str, Route>,
     id_context: uuid::ContextV1,
     id_node: [u8; 6],
 }
@@ -133,7 +139,9 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, regions, products, organisations, clock, limits, rsa_pool_file, create } = parts;
+        let Parts { store, seal, log, regions, products, organisations, clock, limits, quotas, rsa_pool_file, create } =
+            parts;
+        let quotas = Arc::new(quotas);
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
         let journal = Journal::open(log, store.clone()).await?;
         let mut seed = [0u8; 8];
@@ -146,12 +154,14 @@ impl Service {
         // Where no region makes RSA keys or wraps imports with them, none are made ahead.
         let wanted = if regions.iter().any(|r| !r.profile.is_strict()) { limits.rsa_pool } else { 0 };
         let pool = RsaPool::open(&vault, wanted, rsa_pool_file);
-        let actions: HashMap<_, _> = entries().map(|e| (e.spec.name, e)).collect();
+        let actions: HashMap<_, _> =
+            entries().enumerate().map(|(index, entry)| (entry.spec.name, Route { entry, index })).collect();
         Ok(Arc::new(Service {
             keys: Keys::new(store.clone(), vault.clone(), workers.clone(), limits.cached_keys),
-            credentials: Credentials::new(store.clone(), vault.clone(), products),
+            credentials: Credentials::new(store.clone(), vault.clone(), products, quotas.clone()),
             product_keys: DefaultKeys::default(),
             directory: Directory::new(organisations, store.clone()),
+            quotas,
             metrics: Metrics::new(actions.keys().copied()),
             replay: ReplayGuard::new(limits.replay_entries),
             id_context: uuid::ContextV1::new(u16::from_be_bytes([a, b])),
@@ -220,7 +230,14 @@ pub async fn check_root(store: &dyn Store, seal: &SealSource) -> Result<()> {
     vault::unlock(seal, &rows, Suite::Aes256).map(drop)
 }
 
+/// An action with its place among [`entries`].
+#[derive(Clone, Copy)]
+pub(crate) struct Route {
+    pub entry: &'static Entry,
+    pub index: usize,
+}
+
 /// Every action, in the order of the families.
-fn entries() -> impl Iterator<Item = &'static Entry> {
+pub(crate) fn entries() -> impl Iterator<Item = &'static Entry> {
     actions::FAMILIES.iter().flat_map(|family| family.iter())
 }

@@ -2,7 +2,7 @@
 
 use crate::Service;
 use hashbrown::HashMap;
-use jadeseal_types::{ErrorCode, KeyState};
+use jadeseal_types::{DataKeyState, ErrorCode, KeyState};
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -47,6 +47,7 @@ pub struct Metrics {
     actions: HashMap<&'static str, PerAction>,
     latency: Family<ByAction, Histogram, fn() -> Histogram>,
     keys: Family<ByState, Gauge>,
+    data_keys: Family<ByState, Gauge>,
     jobs: Family<ByJob, Counter>,
     cached: Gauge,
     audit_lag: Gauge,
@@ -76,6 +77,7 @@ impl Metrics {
         let requests = Family::<ByCode, Counter>::default();
         let latency = Family::<ByAction, Histogram, fn() -> Histogram>::new_with_constructor(histogram);
         let keys = Family::<ByState, Gauge>::default();
+        let data_keys = Family::<ByState, Gauge>::default();
         let jobs = Family::<ByJob, Counter>::default();
         let (cached, audit_lag, audit_index, replay_overflow) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
@@ -83,6 +85,7 @@ impl Metrics {
         registry.register("requests", "Requests by action and error code (empty: success)", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, latency.clone());
         registry.register("keys", "CMKs by state", keys.clone());
+        registry.register("data_keys", "Hosted data keys by state", data_keys.clone());
         registry.register("job_runs", "Background jobs by outcome", jobs.clone());
         registry.register("cached_keys", "CMKs in the cache", cached.clone());
         registry.register("audit_unflushed_records", "Audit records not yet flushed to disk", audit_lag.clone());
@@ -103,6 +106,7 @@ impl Metrics {
             actions,
             latency,
             keys,
+            data_keys,
             jobs,
             cached,
             audit_lag,
@@ -150,17 +154,17 @@ impl Metrics {
 }
 
 impl Service {
-    /// The metrics as text for Prometheus. Reads the number of keys by state from the store.
+    /// The metrics as text for Prometheus. Reads the numbers of keys and data keys by state from the store.
     pub async fn metrics_text(&self) -> String {
         let m = &self.metrics;
-        if m.counted_long_ago()
-            && let Ok(counts) = self.store.counts_by_state().await
-        {
-            for state in KeyState::ALL {
-                m.keys.get_or_create(&ByState { state: state.wire() }).set(0);
+        if m.counted_long_ago() {
+            if let Ok(counts) = self.store.counts_by_state().await {
+                let counts = counts.into_iter().map(|(state, count)| (state.wire(), count));
+                set_counts(&m.keys, KeyState::ALL.iter().map(|state| state.wire()), counts);
             }
-            for (state, count) in counts {
-                m.keys.get_or_create(&ByState { state: state.wire() }).set(i64::try_from(count).unwrap_or(i64::MAX));
+            if let Ok(counts) = self.store.data_key_counts_by_state().await {
+                let counts = counts.into_iter().map(|(state, count)| (state.wire(), count));
+                set_counts(&m.data_keys, DataKeyState::ALL.iter().map(|state| state.wire()), counts);
             }
         }
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -175,5 +179,19 @@ impl Service {
             out.clear();
         }
         out
+    }
+}
+
+/// Shows the counts, and zero for each state that has none.
+fn set_counts(
+    family: &Family<ByState, Gauge>,
+    states: impl Iterator<Item = &'static str>,
+    counts: impl Iterator<Item = (&'static str, u64)>,
+) {
+    for state in states {
+        family.get_or_create(&ByState { state }).set(0);
+    }
+    for (state, count) in counts {
+        family.get_or_create(&ByState { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }

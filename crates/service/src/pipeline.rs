@@ -1,10 +1,11 @@
-//! The life of a request: decode, route, verify, authenticate, authorise, run, record, answer.
+//! The life of a request: decode, route, verify, authenticate, count, authorise, run, record, answer.
 //!
 //! No action repeats any of this, and nothing reaches an action around it.
 
 use crate::{
-    KMS_VERSION, Service,
+    KMS_VERSION, Route, Service,
     action::{Entry, Members},
+    credentials::Known,
     cx::{Cx, Draft, Facts},
     organisations::Acting,
 };
@@ -38,9 +39,9 @@ impl Service {
                 pending.note_claims(parts);
                 (lang, Err(error))
             }
-            Ok((decoded, entry)) => {
+            Ok((decoded, route)) => {
                 let lang = decoded.common.language;
-                (lang, self.admit(parts, decoded, entry, &mut pending).await)
+                (lang, self.admit(parts, decoded, route, &mut pending).await)
             }
         };
         let outcome = match outcome {
@@ -78,7 +79,7 @@ impl Service {
         self: &Arc<Self>,
         parts: &RequestParts<'_>,
         decoded: Decoded<'_>,
-        entry: &'static Entry,
+        Route { entry, index }: Route,
         pending: &mut Pending<'_>,
     ) -> Result<Members> {
         let common = &decoded.common;
@@ -93,7 +94,7 @@ impl Service {
         pending.draft.facts_mut().access = entry.spec.access;
         // One moment for all of a request, its record included.
         let now = pending.draft.facts_mut().time_micros / 1_000_000;
-        let caller = self.authenticate(parts, &decoded, now, pending.source).await?;
+        let (caller, known) = self.authenticate(parts, &decoded, now, pending.source).await?;
         {
             let facts = pending.draft.facts_mut();
             facts.account = Some(caller.account());
@@ -104,6 +105,9 @@ impl Service {
                 jadeseal_auth::Principal::User => Principal::User,
                 jadeseal_auth::Principal::Product => Principal::Product,
             };
+        }
+        if let Some(rates) = &known.rates {
+            rates.admit(index, entry.spec.name, self.clock.monotonic())?;
         }
         let region = match decoded.common.region.as_deref() {
             None => self.regions.default_region(),
@@ -133,7 +137,7 @@ impl Service {
         entry.call(decoded.params, cx).await
     }
 
-    fn route(&self, version: &str, action: &str) -> Result<&'static Entry> {
+    fn route(&self, version: &str, action: &str) -> Result<Route> {
         if version != KMS_VERSION {
             return Err(ErrorCode::NoSuchVersion.into());
         }
@@ -153,7 +157,7 @@ impl Service {
         decoded: &Decoded<'_>,
         now: u64,
         source: Option<IpAddr>,
-    ) -> Result<Caller> {
+    ) -> Result<(Caller, Arc<Known>)> {
         let known = self.credentials.find(decoded.presented.secret_id()).await?;
         let Some(known) = known.filter(|k| k.credential.enabled) else {
             // The same work as for a known SecretId, so that time does not tell them apart.
@@ -169,7 +173,8 @@ impl Service {
             return Err(ErrorCode::TokenFailure.into());
         }
         known.touch(now);
-        Caller::authenticated(&verified, &known.credential, source)
+        let caller = Caller::authenticated(&verified, &known.credential, source)?;
+        Ok((caller, known))
     }
 
     async fn record(&self, pending: &mut Pending<'_>, code: Option<ErrorCode>) -> Result<()> {

@@ -345,7 +345,7 @@ impl Service {
             let material = jadeseal_crypto::random::secret(suite.material_len()).map_err(ApiError::internal)?;
             let version = Some(Vault::seal_material(&domain, &cmk, 1, &material, now)?);
             let change = Change::CreateKey { cmk, version, tags: Vec::new() };
-            match crate::jobs::record_change(self, scope.clone(), key_id, "CreateProductKey", vec![change]).await {
+            match crate::jobs::record_change(self, scope.clone(), [key_id], "CreateProductKey", vec![change]).await {
                 Ok(false) => {}
                 Ok(true) => tracing::info!(key = %key_id, account = %scope.account(), %product, "product key made"),
                 Err(e) if e.code() == E::AliasAlreadyExists => {}

@@ -81,6 +81,7 @@ error_codes! {
     NoSuchProduct = "NoSuchProduct", "The product does not exist.", "产品不存在。";
     NoSuchVersion = "NoSuchVersion", "The API version does not exist.", "接口版本不存在。";
     RequestLimitExceeded = "RequestLimitExceeded", "Too many requests; slow down.", "请求频率超过限制。";
+    UinLimitExceeded = "RequestLimitExceeded.UinLimitExceeded", "Too many requests of the account; slow down.", "账号请求频率超过限制。";
     RotateRateLimited = "RequestLimitExceeded.RotateRateLimited", "The key may be rotated on demand once in 24 hours.", "密钥 24 小时内只能手动轮换一次。";
     RequestSizeLimitExceeded = "RequestSizeLimitExceeded", "The request is too large.", "请求包超过大小限制。";
     ResponseSizeLimitExceeded = "ResponseSizeLimitExceeded", "The answer is too large.", "返回包超过大小限制。";

@@ -317,6 +317,7 @@ impl Action for GenerateDataKey {
             E::InvalidDataKeyName,
             E::DataKeyNameAlreadyExists,
             E::TagKeysDuplicated,
+            E::DataKeyLimitExceeded,
             E::UnsupportedKeyUsageInCurrentRegion,
         ],
         doc: Doc(
@@ -344,7 +345,7 @@ impl Action for GenerateDataKey {
             None => (blob, None),
             Some(new) => {
                 let kept = Kept { context, blob };
-                let id = cx.host(new, &cmk.entry, len, &kept).await?;
+                let id = cx.host(new, &cmk.entry, Use::MakeDataKey, len, &kept).await?;
                 (kept.blob, Some(id))
             }
         };

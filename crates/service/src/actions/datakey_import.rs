@@ -138,6 +138,7 @@ impl Action for ImportDataKey {
             E::InvalidType,
             E::InvalidHsmClusterId,
             E::TagKeysDuplicated,
+            E::DataKeyLimitExceeded,
             E::CmkArchived,
             E::CmkDisabled,
             E::CmkNotFound,
@@ -172,7 +173,7 @@ impl Action for ImportDataKey {
             tags: checked_tags(self.tags.as_deref().unwrap_or_default())?,
             origin: Origin::External,
         };
-        let data_key_id = cx.host(new, &cmk, bytes, &Kept { context, blob }).await?;
+        let data_key_id = cx.host(new, &cmk, Use::ImportDataKey, bytes, &Kept { context, blob }).await?;
         Ok(ImportedDataKey { key_id: cmk.row.key_id, data_key_id, tag_code: 0, tag_msg: "" })
     }
 }

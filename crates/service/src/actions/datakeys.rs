@@ -456,6 +456,7 @@ impl Action for CancelDataKeyDeletion {
             E::DataKeyNotFound,
             E::DataKeyNotPendingDelete,
             E::CmkStateNotSupport,
+            E::DataKeyLimitExceeded,
             E::NotRoleOperation,
         ],
         doc: Doc(

@@ -5,15 +5,21 @@ use crate::{
     action::{Access, Action, Spec, family},
     cx::Cx,
     docs,
-    region::Profile,
+    region::{Profile, RegionConf},
     schema::{Doc, answer, request},
 };
+use jadeseal_store::Counted;
 use jadeseal_types::{ApiError, KeyUsage, Region, error::Result, limits};
 
 family![GetServiceStatus, GetRegions, ListAlgorithms];
 
 /// What "no limit" looks like in members that hold a count.
 const UNLIMITED: u64 = i32::MAX as u64;
+
+/// A quota as it is shown: one above all that the member is known to hold looks like none.
+fn shown(quota: u64) -> u64 {
+    quota.min(UNLIMITED)
+}
 
 request! {
     /// State, edition and quotas of the service.
@@ -61,13 +67,13 @@ answer! {
         hsm_list: Vec<ExclusiveHsm> = "ExclusiveHSMList" nullable, Doc("HSM clusters.", "HSM 集群列表。");
         hosting: bool = "IsAllowedDataKeyHosted" nullable, Doc("True when data keys can be hosted.", "是否可托管数据密钥。");
         data_key_limit: u64 = "DataKeyLimit" nullable, Doc("Limit of hosted data keys; 2147483647 is none.", "托管数据密钥上限，2147483647 表示无限制。");
-        free_data_keys: u64 = "FreeDataKeyLimit" nullable, docs::UNUSED;
+        free_data_keys: u64 = "FreeDataKeyLimit" nullable, Doc("As DataKeyLimit: none is paid for.", "与 DataKeyLimit 相同：均免费。");
         data_keys: u64 = "DataKeyUsedCount" nullable, Doc("Hosted data keys that count against the limit.", "已用托管数据密钥数。");
         sync_tasks: Vec<SyncTask> = "SyncTaskList" nullable, docs::SYNC;
         sync: bool = "IsAllowedSync" nullable, docs::SYNC;
-        qps: u64 = "QpsLimit" nullable, Doc("Rate limit of the account; 2147483647 is none.", "账号频率上限，2147483647 表示无限制。");
-        qps_total: u64 = "QpsTotalLimit" nullable, Doc("Rate limit of all regions; 2147483647 is none.", "全地域频率上限，2147483647 表示无限制。");
-        region_qps: Vec<RegionQps> = "RegionsQps" nullable, Doc("Rate limits of single regions.", "各地域频率上限。");
+        qps: u64 = "QpsLimit" nullable, Doc("Requests per second of an action that has no rate of its own; 2147483647 is no limit.", "未单独设置频率的接口每秒请求上限，2147483647 表示无限制。");
+        qps_total: u64 = "QpsTotalLimit" nullable, Doc("Requests per second over all actions and regions; 2147483647 is no limit.", "所有接口和地域合计每秒请求上限，2147483647 表示无限制。");
+        region_qps: Vec<RegionQps> = "RegionsQps" nullable, Doc("QpsLimit for each region, where there is one.", "各地域的 QpsLimit，无限制时为空。");
         zone: u64 = "ResourceZone" nullable, docs::UNUSED;
         resource_region: u64 = "ResourceRegion" nullable, docs::UNUSED;
         members_limit: u64 = "MultiAccountLimit" nullable, Doc("Limit of member accounts.", "成员账号上限。");
@@ -91,6 +97,11 @@ impl Action for GetServiceStatus {
             None => found.map_err(ApiError::internal),
             Some(_) => Ok(0),
         };
+        let figures = cx.svc.quotas.of(cx.scope.account());
+        let data_key_limit = figures.quota(Counted::DataKeys).map_or(UNLIMITED, shown);
+        let qps = figures.default_rate().map(u64::from);
+        // The rates hold over all regions, so each region has the whole of them.
+        let of_region = |region: &RegionConf| RegionQps { region: Some(region.name.to_string()), qps };
         Ok(ServiceStatus {
             enabled: true,
             invalid_type: 1,
@@ -102,17 +113,17 @@ impl Action for GetServiceStatus {
             hsm: false,
             subscription: "",
             cmk_count: counted(cx.svc.store.count_own(&cx.scope).await)?,
-            cmk_limit: UNLIMITED,
+            cmk_limit: figures.quota(Counted::Keys).map_or(UNLIMITED, shown),
             hsm_list: Vec::new(),
             hosting: true,
-            data_key_limit: UNLIMITED,
-            free_data_keys: 0,
+            data_key_limit,
+            free_data_keys: data_key_limit,
             data_keys: counted(cx.svc.store.count_data_keys(&cx.scope).await)?,
             sync_tasks: Vec::new(),
             sync: false,
-            qps: UNLIMITED,
-            qps_total: UNLIMITED,
-            region_qps: Vec::new(),
+            qps: qps.unwrap_or(UNLIMITED),
+            qps_total: figures.total_rate.map_or(UNLIMITED, u64::from),
+            region_qps: if qps.is_some() { cx.svc.regions.iter().map(of_region).collect() } else { Vec::new() },
             zone: 0,
             resource_region: 0,
             members_limit: limits::MAX_MEMBERS as u64,

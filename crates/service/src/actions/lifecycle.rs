@@ -13,7 +13,7 @@ use crate::{
 };
 use jadeseal_auth::params::Params;
 use jadeseal_crypto::PrivateKey;
-use jadeseal_store::{Change, Rotation, Tag};
+use jadeseal_store::{Change, Counted, Rotation, Tag};
 use jadeseal_types::{
     Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, SecretBytes, error::Result, limits,
 };
@@ -81,6 +81,7 @@ impl Action for CreateKey {
             E::InvalidType,
             E::InvalidHsmClusterId,
             E::TagKeysDuplicated,
+            E::CmkLimitExceeded,
             E::UnsupportedKeyUsageInCurrentRegion,
         ],
         doc: Doc("Makes a CMK.", "创建主密钥。"),
@@ -158,26 +159,27 @@ impl Action for CreateKey {
             tag_msg: "",
             hsm_cluster: String::new(),
         };
+        let within = |create: Change| cx.room(Counted::Keys).into_iter().chain([create]).collect();
         if external {
-            cx.commit(vec![Change::CreateKey { cmk, version: None, tags }]).await?;
+            cx.commit(within(Change::CreateKey { cmk, version: None, tags })).await?;
             return Ok(answer);
         }
         let domain = cx.svc.vault.newest(cmk.account).await?;
-        let create = |material: &SecretBytes| -> Result<Change> {
+        let create = |material: &SecretBytes| -> Result<Vec<Change>> {
             let version = Some(Vault::seal_material(&domain, &cmk, 1, material, cx.now)?);
-            Ok(Change::CreateKey { cmk: cmk.clone(), version, tags: tags.clone() })
+            Ok(within(Change::CreateKey { cmk: cmk.clone(), version, tags: tags.clone() }))
         };
         match usage {
             KeyUsage::DecryptRsa2048 | KeyUsage::SignRsa2048 => {
-                cx.commit_with_rsa_pair(|pair| Ok((vec![create(&pair.pkcs8)?], ()))).await?;
+                cx.commit_with_rsa_pair(|pair| Ok((create(&pair.pkcs8)?, ()))).await?;
             }
             KeyUsage::EncryptDecrypt => {
                 let material = jadeseal_crypto::random::secret(cmk.suite.material_len()).map_err(ApiError::internal)?;
-                cx.commit(vec![create(&material)?]).await?;
+                cx.commit(create(&material)?).await?;
             }
             _ => {
                 let made = cx.svc.workers.run(move || PrivateKey::generate(usage)?.material()).await?;
-                cx.commit(vec![create(&made.map_err(ApiError::internal)?)?]).await?;
+                cx.commit(create(&made.map_err(ApiError::internal)?)?).await?;
             }
         }
         Ok(answer)

@@ -143,7 +143,7 @@ demands! {
 }
 
 /// Refuses a key that its usage, its state or the region does not let be used.
-fn usable(entry: &KeyEntry, purpose: Use, cx: &Cx<'_>) -> Result<()> {
+pub(crate) fn usable(entry: &KeyEntry, purpose: Use, cx: &Cx<'_>) -> Result<()> {
     allow(&entry.row, purpose, cx.now)?;
     permitted(entry, cx)
 }

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use jadeseal_store::*;
-use jadeseal_types::{AccountId, Alias, DataKeyId, KeyId, KeyState, SecretId};
+use jadeseal_types::{AccountId, Alias, DataKeyId, DataKeyState, KeyId, KeyState, SecretId};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// What the next commit does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,14 +18,24 @@ pub enum Fault {
     AnswerLost,
 }
 
+/// A commit that waits: tells when it has arrived, then goes on when it is told.
+type Held = (oneshot::Sender<()>, oneshot::Receiver<()>);
+
 /// Faults to come.
 #[derive(Default)]
-pub struct Faults(Mutex<Option<Fault>>);
+pub struct Faults(Mutex<Option<Fault>>, Mutex<Option<Held>>);
 
 impl Faults {
     /// Spoils the next commit.
     pub fn next_commit(&self, fault: Fault) {
         *self.0.lock() = Some(fault);
+    }
+
+    /// Holds the next commit: the first end hears when it has come, the other lets it go on.
+    pub fn hold_next_commit(&self) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+        let ((come, has_come), (go, may_go)) = (oneshot::channel(), oneshot::channel());
+        *self.1.lock() = Some((come, may_go));
+        (has_come, go)
     }
 
     /// Forgets a fault that has not struck; true when there was one.
@@ -46,6 +57,11 @@ impl FaultyStore {
 
     async fn spoiled(&self, scope: &Scope, commit: Commit) -> Result<Committed> {
         // Not held across the await.
+        let held = self.faults.1.lock().take();
+        if let Some((come, may_go)) = held {
+            come.send(()).unwrap();
+            may_go.await.unwrap();
+        }
         let fault = self.faults.0.lock().take();
         match fault {
             None => self.inner.commit(scope, commit).await,
@@ -95,6 +111,8 @@ pass_on! {
     fn list_data_keys(scopes: &[Scope], query: DataKeyQuery) -> Page<DataKey>;
     fn list_data_key_ids(scope: &Scope, query: DataKeyQuery) -> Page<DataKeyId>;
     fn count_data_keys(scope: &Scope) -> u64;
+    fn count_data_keys_of(scope: &Scope, cmk: KeyId, at_most: u64) -> u64;
+    fn data_keys_of(scope: &Scope, cmk: KeyId, limit: u64) -> Vec<DataKey>;
     fn due_data_key_deletions(now: u64, limit: u64) -> Vec<DataKey>;
     fn due_deletions(now: u64, limit: u64) -> Vec<Cmk>;
     fn due_expiries(now: u64, limit: u64) -> Vec<Cmk>;
@@ -102,6 +120,7 @@ pass_on! {
     fn drop_expired_imports(now: u64, limit: u64) -> u64;
     fn all_keys_meta(after: Option<KeyId>, limit: u64) -> Vec<Cmk>;
     fn counts_by_state() -> Vec<(KeyState, u64)>;
+    fn data_key_counts_by_state() -> Vec<(DataKeyState, u64)>;
     fn accounts() -> Vec<AccountRow>;
     fn account(account: AccountId) -> Option<AccountRow>;
     fn create_account(account: AccountRow, domain: DomainRow, access_keys: Vec<AccessKeyRow>) -> ();

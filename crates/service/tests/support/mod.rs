@@ -16,6 +16,7 @@ use jadeseal_service::{
     clock::{Clock, ManualClock},
     jobs::{ClockWatch, pass},
     products::Products,
+    quotas::Quotas,
     region::{Profile, RegionConf, Regions},
 };
 use jadeseal_store::{SqliteStore, Store};
@@ -46,6 +47,7 @@ pub struct Kms {
     regions: Vec<(&'static str, Profile)>,
     products: Vec<&'static str>,
     organisations: Organisations,
+    quotas: Quotas,
 }
 
 const REGIONS: [(&str, Profile); 3] =
@@ -74,9 +76,19 @@ impl From<NewAccessKey> for User {
 
 impl Kms {
     pub async fn start() -> Self {
+        Self::start_with(Quotas::default()).await
+    }
+
+    /// With quotas and rates.
+    pub async fn start_with(quotas: Quotas) -> Self {
         let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::new(START)));
         let (regions, products) = (REGIONS.to_vec(), PRODUCTS.to_vec());
-        Self::open(dir, clock, regions, products, Organisations::default()).await
+        Self::open(dir, clock, regions, products, Organisations::default(), quotas).await
+    }
+
+    /// From the next start on there are other quotas and rates.
+    pub fn limit(&mut self, quotas: Quotas) {
+        self.quotas = quotas;
     }
 
     /// With a strict region too.
@@ -113,6 +125,7 @@ impl Kms {
         regions: Vec<(&'static str, Profile)>,
         products: Vec<&'static str>,
         organisations: Organisations,
+        quotas: Quotas,
     ) -> Self {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());
@@ -133,11 +146,12 @@ impl Kms {
             clock: clock.clone(),
             rsa_pool_file: Some(dir.path().join("rsa-pool")),
             limits: Limits { cached_keys: 1_000, replay_entries: 100_000, rsa_pool: 2, ..Limits::default() },
+            quotas: quotas.clone(),
             create: true,
         };
         let svc = Service::open(parts).await.unwrap();
         let watch = ClockWatch::new(Duration::from_secs(600));
-        Kms { dir, clock, svc, store, faults, watch, regions, products, organisations }
+        Kms { dir, clock, svc, store, faults, watch, regions, products, organisations, quotas }
     }
 
     /// Stops and starts again on the same data.
@@ -153,11 +167,11 @@ impl Kms {
 
     /// Stops, lets something happen, and starts again.
     pub async fn restart_after(self, between: impl FnOnce()) -> Self {
-        let Kms { dir, clock, svc, store, regions, products, organisations, .. } = self;
+        let Kms { dir, clock, svc, store, regions, products, organisations, quotas, .. } = self;
         svc.close().await.unwrap();
         drop((svc, store));
         between();
-        Self::open(dir, clock, regions, products, organisations).await
+        Self::open(dir, clock, regions, products, organisations, quotas).await
     }
 
     pub async fn user(&self) -> User {
