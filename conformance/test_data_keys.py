@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.kms.v20190118 import models
 
 from kmslib import sdk
 from kmslib.byok import rsa_padding
@@ -150,3 +151,127 @@ def test_service_status_counts_them(client, key, alias):
     assert before.IsAllowedDataKeyHosted is True
     host(client, key, alias("d"), KeySpec="AES_256")
     assert call(client, "GetServiceStatus").DataKeyUsedCount == before.DataKeyUsedCount + 1
+
+
+def tag(key, value):
+    made = models.Tag()
+    made.TagKey, made.TagValue = key, value
+    return made
+
+
+def tag_filter(key, *values):
+    made = models.TagFilter()
+    made.TagKey, made.TagValue = key, list(values)
+    return made
+
+
+@pytest.fixture
+def four(client, kms, alias):
+    """A CMK with four data keys of distinct kinds: two generated, two imported, with tags; ids in order of making."""
+    cmk = kms.call("CreateKey", Alias=alias("cmk"))["KeyId"]
+    ids = []
+    for n, tags in enumerate([{"env": "prod", "team": "a"}, {"env": "test"}, {"env": "prod"}, {}]):
+        fields = {"KeyId": cmk, "DataKeyName": alias("d"), "Tags": [tag(k, v) for k, v in tags.items()]}
+        if n % 2 == 0:
+            made = call(client, "GenerateDataKey", IsHostedByKms=1, KeySpec="AES_128", **fields)
+        else:
+            made = call(client, "ImportDataKey", ImportType=2, ImportKeyMaterial=b64(os.urandom(16)), **fields)
+        assert (made.TagCode, made.TagMsg) == (0, "")
+        ids.append(made.DataKeyId)
+        # Creation times have whole seconds, which the order goes by.
+        time.sleep(1.01 - time.time() % 1)
+    return cmk, ids
+
+
+def test_list_filters(client, four):
+    cmk, ids = four
+
+    def listed(**fields):
+        page = call(client, "ListDataKeyDetail", KeyId=cmk, Limit=200, **fields)
+        assert page.TotalCount == len(page.DataKeyMetadatas)
+        return [ids.index(m.DataKeyId) for m in page.DataKeyMetadatas]
+
+    assert listed() == [3, 2, 1, 0] and listed(OrderType=0) == [3, 2, 1, 0]
+    assert listed(OrderType=1) == [0, 1, 2, 3]
+    assert listed(Origin="TENCENT_KMS") == [2, 0] and listed(Origin="EXTERNAL") == [3, 1]
+    assert listed(Origin="ALL") == [3, 2, 1, 0]
+    assert listed(Role=0) == [3, 2, 1, 0] and listed(Role=1) == []
+    assert listed(HsmClusterId="default") == [3, 2, 1, 0] and listed(HsmClusterId="") == [3, 2, 1, 0]
+    assert listed(TagFilters=[tag_filter("env", "prod")]) == [2, 0]
+    assert listed(TagFilters=[tag_filter("env", "prod", "test")]) == [2, 1, 0]
+    assert listed(TagFilters=[tag_filter("env", "prod"), tag_filter("team", "a", "b")]) == [0]
+    assert listed(TagFilters=[tag_filter("team", "b")]) == []
+    call(client, "DisableDataKeys", DataKeyIds=[ids[1], ids[2]])
+    call(client, "ScheduleDataKeyDeletion", DataKeyId=ids[2], PendingWindowInDays=7)
+    assert [listed(KeyState=n) for n in range(4)] == [[3, 2, 1, 0], [3, 0], [1], [2]]
+    assert listed(KeyState=1, Origin="TENCENT_KMS", OrderType=1) == [0]
+
+    def refused(**fields):
+        return code(client, "ListDataKeyDetail", KeyId=cmk, **fields)
+
+    assert refused(HsmClusterId="cls-hsm-none") == "InvalidParameterValue.InvalidHsmClusterId"
+    assert code(client, "ListDataKeys", HsmClusterId="cls-hsm-none") == "InvalidParameterValue.InvalidHsmClusterId"
+    assert call(client, "ListDataKeys", HsmClusterId="default").TotalCount >= 3
+    for fields in ({"KeyState": 4}, {"Origin": "external"}, {"OrderType": 2}, {"Role": 2}, {"Limit": 201}):
+        assert refused(**fields) == "InvalidParameter", fields
+
+
+def test_list_data_keys_leaves_out_what_is_to_be_deleted(client, four):
+    def there():
+        seen, offset = set(), 0
+        while page := call(client, "ListDataKeys", Offset=offset, Limit=200).DataKeys:
+            seen |= {k.DataKeyId for k in page}
+            offset += len(page)
+        return seen
+
+    _, ids = four
+    assert set(ids) <= there()
+    call(client, "DisableDataKeys", DataKeyIds=ids[:2])
+    call(client, "ScheduleDataKeyDeletion", DataKeyId=ids[0], PendingWindowInDays=7)
+    assert there() & set(ids) == set(ids[1:])
+    call(client, "CancelDataKeyDeletion", DataKeyId=ids[0])
+    assert set(ids) <= there()
+
+
+def test_batches_keep_their_order_and_are_all_or_nothing(client, four):
+    _, ids = four
+    order = [ids[2], ids[0], ids[3], ids[1]]
+
+    def states():
+        rows = call(client, "DescribeDataKeys", DataKeyIds=order).DataKeyMetadatas
+        assert [row.DataKeyId for row in rows] == order
+        return [row.KeyState for row in rows]
+
+    assert states() == ["Enabled"] * 4
+    # One unknown among them, or one in a state that refuses, and nothing happens.
+    unknown = "11111111-2222-1333-8444-555555555555"
+    assert code(client, "DisableDataKeys", DataKeyIds=[*order, unknown]) == "ResourceUnavailable.DataKeyNotFound"
+    assert states() == ["Enabled"] * 4
+    assert code(client, "DescribeDataKeys", DataKeyIds=[unknown, *order]) == "ResourceUnavailable.DataKeyNotFound"
+    call(client, "DisableDataKeys", DataKeyIds=[ids[1], ids[3]])
+    call(client, "ScheduleDataKeyDeletion", DataKeyId=ids[3], PendingWindowInDays=7)
+    mixed = ["Enabled", "Enabled", "PendingDelete", "Disabled"]
+    assert states() == mixed
+    for action in ("EnableDataKeys", "DisableDataKeys"):
+        assert code(client, action, DataKeyIds=order) == "ResourceUnavailable.DataKeyStateNotSupport"
+        assert states() == mixed
+    call(client, "EnableDataKeys", DataKeyIds=[ids[1], ids[0]])
+    assert states() == ["Enabled", "Enabled", "PendingDelete", "Enabled"]
+
+
+def test_names_are_taken_once(client, four, alias):
+    cmk, ids = four
+    taken = call(client, "DescribeDataKey", DataKeyId=ids[0]).DataKeyMetadata.DataKeyName
+    exists = "InvalidParameterValue.DataKeyNameAlreadyExists"
+    assert code(client, "UpdateDataKeyName", DataKeyId=ids[1], DataKeyName=taken) == exists
+    assert code(client, "GenerateDataKey", KeyId=cmk, KeySpec="AES_128", IsHostedByKms=1, DataKeyName=taken) == exists
+    fields = {"KeyId": cmk, "ImportType": 2, "ImportKeyMaterial": b64(b"12345")}
+    assert code(client, "ImportDataKey", DataKeyName=taken, **fields) == exists
+    # Its own name again is no change; a name that was given up is free.
+    call(client, "UpdateDataKeyName", DataKeyId=ids[0], DataKeyName=taken)
+    call(client, "UpdateDataKeyName", DataKeyId=ids[0], DataKeyName=alias("d"))
+    call(client, "UpdateDataKeyName", DataKeyId=ids[1], DataKeyName=taken)
+    twice = [tag("k", "1"), tag("k", "2")]
+    assert code(client, "ImportDataKey", DataKeyName=alias("d"), Tags=twice, **fields) == (
+        "InvalidParameterValue.TagKeysDuplicated"
+    )

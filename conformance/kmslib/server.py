@@ -5,6 +5,7 @@ import os
 import pathlib
 import select
 import signal
+import socket
 import subprocess
 import time
 
@@ -117,3 +118,46 @@ class Server:
     def log_text(self):
         """Everything that the process wrote to standard error, as bytes."""
         return self.log.read_bytes()
+
+
+class Configured(Server):
+    """One process of `jadeseal serve` with a configuration of its own, initialised at the first start."""
+
+    def __init__(self, base, regions=(MAIN,)):
+        super().__init__(pathlib.Path(base) / "data", regions)
+        self.config = pathlib.Path(base) / "jadeseal.toml"
+
+    def start(self, settings="", timeout=30):
+        """Starts with `settings` (TOML), in which `{uin}` is the number of the account. Returns self."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            address = probe.getsockname()
+        regions = [region.partition(":") for region in self.regions]
+        common = "".join([
+            f'listen = "{address[0]}:{address[1]}"\ndata_dir = "{self.data_dir}"\n',
+            f'[root]\nkind = "file"\npath = "{self.data_dir / "root.key"}"\n',
+            *(f'[[region]]\nname = "{name}"\nprofile = "{profile or "all"}"\n' for name, _, profile in regions),
+        ])
+        if self.creds is None:
+            self.config.write_text(common)
+            made = subprocess.run(
+                [str(binary()), "init", "--config", str(self.config), "-o", "json"],
+                capture_output=True, text=True, timeout=timeout, check=True,
+            )
+            self.hello = json.loads(made.stdout)
+            self.creds = Creds(self.hello["secret_id"], self.hello["secret_key"])
+        self.hello |= {"endpoint": f"http://{address[0]}:{address[1]}", "region": regions[0][0]}
+        self.config.write_text(common + settings.replace("{uin}", str(self.hello["owner_uin"])))
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [str(binary()), "serve", "--config", str(self.config)],
+                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+            )
+        end = time.monotonic() + timeout
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                socket.create_connection(address, 1).close()
+                return self
+            except OSError:
+                time.sleep(0.02)
+        self.kill()
+        raise RuntimeError(f"the server did not come up: {self.log.read_text(errors='replace')[-2000:]}")
