@@ -180,19 +180,19 @@ pub const PRODUCT_ACTIONS: &[&str] = &[
     "VerifyByAsymmetricKey",
 ];
 
-/// Asks whether a caller may call a KMS action (such as `Encrypt`) on a six-segment resource or `*`. Denied by
+/// Asks whether a caller may call an action of a service (such as `Encrypt` of `kms`) on a six-segment resource or `*`. Denied by
 /// default: the main account passes; a cloud product may what its service role allows; a sub-user has no policy yet
 /// and gets `UnauthorizedOperation`. The resource is written out only then.
-pub fn authorise(caller: &Caller, action: &str, resource: impl fmt::Display) -> Result<(), ApiError> {
+pub fn authorise(caller: &Caller, service: &str, action: &str, resource: impl fmt::Display) -> Result<(), ApiError> {
     match caller.principal {
         Principal::Root => Ok(()),
-        Principal::Product if PRODUCT_ACTIONS.binary_search(&action).is_ok() => Ok(()),
+        Principal::Product if service == "kms" && PRODUCT_ACTIONS.binary_search(&action).is_ok() => Ok(()),
         Principal::Product | Principal::User => Err(ApiError::with_text(
             ErrorCode::UnauthorizedOperation,
             format!(
-                "You are not authorised to perform this operation; check your CAM policies. [(kms:{action})\n{resource}]"
+                "You are not authorised to perform this operation; check your CAM policies. [({service}:{action})\n{resource}]"
             ),
-            format!("您没有执行该操作的权限，请检查 CAM 策略。[(kms:{action})\n{resource}]"),
+            format!("您没有执行该操作的权限，请检查 CAM 策略。[({service}:{action})\n{resource}]"),
         )),
     }
 }
@@ -239,7 +239,7 @@ pub(crate) mod tests {
         let root = credential(100, true);
         let caller = Caller::authenticated(&verified(&root), &root, None).unwrap();
         assert_eq!(caller.principal(), Principal::Root);
-        authorise(&caller, "Encrypt", Untouched).unwrap();
+        authorise(&caller, "kms", "Encrypt", Untouched).unwrap();
     }
 
     #[test]
@@ -248,7 +248,7 @@ pub(crate) mod tests {
         let source = Some(IpAddr::from([192, 0, 2, 1]));
         let caller = Caller::authenticated(&verified(&user), &user, source).unwrap();
         assert_eq!((caller.principal(), caller.uin(), caller.source()), (Principal::User, Uin(101), source));
-        let e = authorise(&caller, "Encrypt", "qcs::kms:ap-x:uin/100:key/creatorUin/101/id").unwrap_err();
+        let e = authorise(&caller, "kms", "Encrypt", "qcs::kms:ap-x:uin/100:key/creatorUin/101/id").unwrap_err();
         assert_eq!(e.code(), ErrorCode::UnauthorizedOperation);
         for lang in [Lang::En, Lang::Zh] {
             let m = e.message(lang);
@@ -262,10 +262,11 @@ pub(crate) mod tests {
         let product = Credential { product: Alias::parse("cos"), ..credential(100, true) };
         let caller = Caller::authenticated(&verified(&product), &product, None).unwrap();
         assert_eq!((caller.principal(), caller.product()), (Principal::Product, Alias::parse("cos").as_ref()));
-        authorise(&caller, "Encrypt", Untouched).unwrap();
+        authorise(&caller, "kms", "Encrypt", Untouched).unwrap();
         for action in ["ImportKeyMaterial", "GetParametersForImport", "TagResources", "CreateAccessKey", "AAA", "zzz"] {
-            assert_eq!(authorise(&caller, action, "*").unwrap_err().code(), ErrorCode::UnauthorizedOperation);
+            assert_eq!(authorise(&caller, "kms", action, "*").unwrap_err().code(), ErrorCode::UnauthorizedOperation);
         }
+        assert!(authorise(&caller, "cam", "Encrypt", "*").is_err(), "of the KMS alone");
     }
 
     #[test]

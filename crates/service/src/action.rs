@@ -13,10 +13,26 @@ use serde::Serialize as _;
 use std::{future::Future, pin::Pin};
 use zeroize::Zeroize as _;
 
+/// A product whose actions are served. Requests name it by its version alone, so products may share one as long as
+/// no two of their actions share a name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Api {
+    /// Its name in permissions and audit records.
+    pub service: &'static str,
+    /// The version of its API.
+    pub version: &'static str,
+}
+
+/// Key management.
+pub static KMS: Api = Api { service: "kms", version: crate::KMS_VERSION };
+
+/// Tags. Its actions are about the keys that are here.
+pub static TAG: Api = Api { service: "tag", version: "2018-08-13" };
+
 /// The fixed facts of an action.
 #[derive(Debug)]
 pub struct Spec {
-    /// Name in the API; the permission is `kms:<name>`.
+    /// Name in the API; the permission is `<service>:<name>`.
     pub name: &'static str,
     /// What it does to the world; also what its audit record says.
     pub access: Access,
@@ -50,6 +66,8 @@ pub enum Named {
     Everything,
     /// On single keys. An id that is not even well-formed is left out; the parser refuses it later.
     Keys(Vec<KeyId>),
+    /// On six-segment resources as the caller wrote them.
+    Resources(Vec<String>),
 }
 
 impl Named {
@@ -60,6 +78,21 @@ impl Named {
             _ => None,
         };
         Named::Keys(match params.get(name) {
+            Some(Value::List(items)) => items.iter().filter_map(one).collect(),
+            Some(value) => one(value).into_iter().collect(),
+            None => Vec::new(),
+        })
+    }
+}
+
+impl Named {
+    /// The texts under a parameter that holds one resource or a list of them.
+    pub fn resources_in(params: &Params<'_>, name: &str) -> Named {
+        let one = |v: &Value<'_>| match v {
+            Value::Str(s) => Some(s.to_string()),
+            _ => None,
+        };
+        Named::Resources(match params.get(name) {
             Some(Value::List(items)) => items.iter().filter_map(one).collect(),
             Some(value) => one(value).into_iter().collect(),
             None => Vec::new(),
@@ -84,6 +117,8 @@ type Boxed<'a> = Pin<Box<dyn Future<Output = Result<Members>> + Send + 'a>>;
 
 /// An action as a row of the table.
 pub struct Entry {
+    /// The product that it belongs to.
+    pub api: &'static Api,
     /// Its fixed facts.
     pub spec: &'static Spec,
     /// Its parameters.
@@ -99,9 +134,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The row of an action.
-    pub const fn of<A: Action>() -> Self {
+    /// The row of an action of a product.
+    pub const fn of<A: Action>(api: &'static Api) -> Self {
         Entry {
+            api,
             spec: &A::SPEC,
             request: A::FIELDS,
             response: <A::Response as Response>::FIELDS,
@@ -124,6 +160,14 @@ impl Entry {
         }
         match (self.named)(&params) {
             Named::Everything => cx.authorise(None)?,
+            Named::Resources(texts) => {
+                for text in &texts {
+                    cx.authorise_written(text)?;
+                }
+                if texts.is_empty() {
+                    cx.authorise(None)?;
+                }
+            }
             Named::Keys(ids) => {
                 for id in &ids {
                     cx.note(*id);
@@ -238,10 +282,14 @@ impl std::io::Write for Members {
 /// What every answer begins with.
 const ENVELOPE: &[u8] = b"{\"Response\":";
 
-/// Declares the table of a family's actions.
+/// Declares the table of a family's actions: `family![A, B]` of the key management service, `family![in API; A, B]` of
+/// another product.
 macro_rules! family {
+    (in $api:expr; $($action:ty),+ $(,)?) => {
+        pub(crate) static FAMILY: &[crate::action::Entry] = &[$(crate::action::Entry::of::<$action>(&$api)),+];
+    };
     ($($action:ty),+ $(,)?) => {
-        pub(crate) const FAMILY: &[crate::action::Entry] = &[$(crate::action::Entry::of::<$action>()),+];
+        crate::action::family![in crate::action::KMS; $($action),+];
     };
 }
 pub(crate) use family;

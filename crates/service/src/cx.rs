@@ -3,6 +3,7 @@
 
 use crate::{
     Service,
+    action::{Entry, KMS},
     keys::KeyEntry,
     lifecycle::{Step, apply},
     organisations::{Acting, Name},
@@ -11,7 +12,7 @@ use crate::{
 use jadeseal_audit::{Access, Principal, Record};
 use jadeseal_auth::Caller;
 use jadeseal_store::{AccountRow, Change, Cmk, Commit, Committed, Counted, Scope, StoreError};
-use jadeseal_types::{AccountId, ApiError, ErrorCode, KeyId, SecretId, Uin, error::Result};
+use jadeseal_types::{AccountId, ApiError, ErrorCode, KeyId, Lang, SecretId, Uin, error::Result};
 use parking_lot::Mutex;
 use std::{
     borrow::Cow,
@@ -35,8 +36,10 @@ pub struct Cx<'a> {
     pub region: &'a RegionConf,
     /// Unix time of the request, seconds.
     pub now: u64,
-    pub(crate) action: &'static str,
-    pub(crate) access: Access,
+    /// Language of messages.
+    pub lang: Lang,
+    /// The action that runs.
+    pub(crate) entry: &'static Entry,
     pub(crate) draft: &'a Draft,
 }
 
@@ -74,6 +77,7 @@ pub(crate) struct Facts {
     pub secret_id: Option<SecretId>,
     pub source: Option<IpAddr>,
     pub user_agent: String,
+    pub service: &'static str,
     pub version: Cow<'static, str>,
     pub action: Cow<'static, str>,
     pub region: Cow<'static, str>,
@@ -92,6 +96,8 @@ impl Facts {
             secret_id: None,
             source: None,
             user_agent: String::new(),
+            // What names no product that is served is the business of the one that all of this is for.
+            service: KMS.service,
             version: Cow::Borrowed(""),
             action: Cow::Borrowed(""),
             region: Cow::Borrowed(""),
@@ -159,7 +165,7 @@ impl Draft {
             secret_id: f.secret_id.as_ref(),
             source: f.source,
             user_agent: &f.user_agent,
-            service: "kms",
+            service: f.service,
             version: &f.version,
             action: &f.action,
             region: &f.region,
@@ -172,7 +178,8 @@ impl Draft {
     }
 }
 
-/// The six-segment resource of a CAM policy.
+/// The six-segment resource of a CAM policy. The policy is asked before the key is looked for, so the creator in it is the
+/// caller; who made the key is not known yet.
 struct Resource<'a>(&'a Cx<'a>, Option<KeyId>);
 
 impl fmt::Display for Resource<'_> {
@@ -191,7 +198,14 @@ impl fmt::Display for Resource<'_> {
 impl Cx<'_> {
     /// Asks the policy; default deny.
     pub(crate) fn authorise(&self, key: Option<KeyId>) -> Result<()> {
-        jadeseal_auth::authorise(self.caller, self.action, Resource(self, key))
+        let (service, action) = (self.entry.api.service, self.entry.spec.name);
+        jadeseal_auth::authorise(self.caller, service, action, Resource(self, key))
+    }
+
+    /// As [`Cx::authorise`], on a resource as the caller wrote it: what it says of account, creator and region is
+    /// checked afterwards, and must be true of the key.
+    pub(crate) fn authorise_written(&self, resource: &str) -> Result<()> {
+        jadeseal_auth::authorise(self.caller, self.entry.api.service, self.entry.spec.name, resource)
     }
 
     /// Moves into the scope of a member account, if the caller is admitted to it.
@@ -367,6 +381,7 @@ async fn commit_now(
         .collect();
     let of_data_keys =
         changes.iter().any(|c| matches!(c, Change::UpdateDataKey { .. } | Change::DestroyDataKey { .. }));
+    let of_tags = changes.iter().any(|c| matches!(c, Change::ModifyTags { .. }));
     let named: Vec<KeyId> = changes.iter().filter_map(Change::key_id).collect();
     let committed = match svc.store.commit(scope, Commit { changes, outbox: record.map(<[u8]>::to_vec) }).await {
         Ok(committed) => committed,
@@ -377,6 +392,8 @@ async fn commit_now(
         Err(StoreError::NoRoom(Counted::DataKeys)) => {
             return Err(CommitError::Api(ErrorCode::DataKeyLimitExceeded.into()));
         }
+        Err(StoreError::TooManyTags) => return Err(CommitError::Api(ErrorCode::ResourceAttachedTags.into())),
+        Err(StoreError::NotFound) if of_tags => return Err(CommitError::Api(ErrorCode::ResourceNotFound.into())),
         Err(StoreError::NotFound) if of_data_keys => return Err(CommitError::Api(ErrorCode::DataKeyNotFound.into())),
         Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
         Err(e) => {

@@ -1,18 +1,35 @@
 //! The action table as JSON: the source of the console's forms, the docs and the conformance check.
 
 use crate::{
-    KMS_VERSION,
-    action::Access,
+    action::{Access, Api, KMS, TAG},
     entries,
     schema::{Field, Object, Type},
 };
 use serde_json::{Map, Value, json};
 
+/// A file that the table of a product's actions is exported to.
+pub struct Export {
+    /// Its name, in `api/`.
+    pub file: &'static str,
+    api: &'static Api,
+}
+
+/// The tables of all products.
+pub static EXPORTS: &[Export] =
+    &[Export { file: "actions.json", api: &KMS }, Export { file: "tag-actions.json", api: &TAG }];
+
+impl Export {
+    /// The table as it must stand in the file.
+    pub fn json(&self) -> String {
+        export(self.api)
+    }
+}
+
 /// The table, pretty-printed with sorted names and a final newline, so that a stale copy shows as a diff.
-pub fn export_actions_json() -> String {
+fn export(api: &Api) -> String {
     let mut actions = Map::new();
     let mut types = Map::new();
-    for entry in entries() {
+    for entry in entries().filter(|e| e.api == api) {
         let spec = entry.spec;
         let mut response = fields(entry.response, &mut types);
         response.push(json!({
@@ -30,7 +47,7 @@ pub fn export_actions_json() -> String {
             spec.name.to_owned(),
             json!({
                 "doc": { "en": spec.doc.0, "zh": spec.doc.1 },
-                "permission": format!("kms:{}", spec.name),
+                "permission": format!("{}:{}", api.service, spec.name),
                 "resource": if entry.on_keys { "key" } else { "*" },
                 "access": access,
                 "request": fields(entry.request, &mut types),
@@ -39,7 +56,7 @@ pub fn export_actions_json() -> String {
             }),
         );
     }
-    let table = json!({ "service": "kms", "version": KMS_VERSION, "actions": actions, "types": types });
+    let table = json!({ "service": api.service, "version": api.version, "actions": actions, "types": types });
     // serde_json's default map is sorted by name.
     format!("{table:#}\n")
 }

@@ -31,7 +31,7 @@ mod vault;
 mod workers;
 
 pub use action::Members;
-pub use export::export_actions_json;
+pub use export::{EXPORTS, Export};
 pub use pipeline::Reply;
 pub use workers::WorkerLimits;
 
@@ -57,7 +57,7 @@ use uuid::Uuid;
 use vault::Vault;
 use workers::Workers;
 
-/// The API version whose actions are served.
+/// Version of the key management API.
 pub const KMS_VERSION: &str = "2019-01-18";
 
 /// RSA key pairs made ahead of time: as many as a burst of CreateKey may take before it waits.
@@ -131,7 +131,8 @@ pub struct Service {
     pub(crate) makers: Workers,
     pub(crate) pool: RsaPool,
     pub(crate) metrics: Metrics,
-    actions: HashMap<&'static str, Route>,
+    /// By version and name.
+    actions: HashMap<(&'static str, &'static str), Route>,
     id_context: uuid::ContextV1,
     id_node: [u8; 6],
 }
@@ -154,15 +155,16 @@ impl Service {
         // Where no region makes RSA keys or wraps imports with them, none are made ahead.
         let wanted = if regions.iter().any(|r| !r.profile.is_strict()) { limits.rsa_pool } else { 0 };
         let pool = RsaPool::open(&vault, wanted, rsa_pool_file);
+        let routes = entries().enumerate();
         let actions: HashMap<_, _> =
-            entries().enumerate().map(|(index, entry)| (entry.spec.name, Route { entry, index })).collect();
+            routes.map(|(index, entry)| ((entry.api.version, entry.spec.name), Route { entry, index })).collect();
         Ok(Arc::new(Service {
             keys: Keys::new(store.clone(), vault.clone(), workers.clone(), limits.cached_keys),
             credentials: Credentials::new(store.clone(), vault.clone(), products, quotas.clone()),
             product_keys: DefaultKeys::default(),
             directory: Directory::new(organisations, store.clone()),
             quotas,
-            metrics: Metrics::new(actions.keys().copied()),
+            metrics: Metrics::new(entries().map(|e| e.spec.name)),
             replay: ReplayGuard::new(limits.replay_entries),
             id_context: uuid::ContextV1::new(u16::from_be_bytes([a, b])),
             id_node: node,

@@ -3,10 +3,11 @@
 //! No action repeats any of this, and nothing reaches an action around it.
 
 use crate::{
-    KMS_VERSION, Route, Service,
+    Route, Service,
     action::{Entry, Members},
     credentials::Known,
     cx::{Cx, Draft, Facts},
+    entries,
     organisations::Acting,
 };
 use jadeseal_audit::Principal;
@@ -85,7 +86,8 @@ impl Service {
         let common = &decoded.common;
         {
             let facts = pending.draft.facts_mut();
-            facts.version = Cow::Borrowed(KMS_VERSION);
+            facts.service = entry.api.service;
+            facts.version = Cow::Borrowed(entry.api.version);
             facts.action = Cow::Borrowed(entry.spec.name);
             facts.region = Cow::Owned(common.region.as_deref().unwrap_or_default().to_owned());
             facts.user_agent = common.request_client.as_deref().unwrap_or_default().to_owned();
@@ -130,18 +132,18 @@ impl Service {
             acting: Acting::Own,
             region,
             now,
-            action: entry.spec.name,
-            access: entry.spec.access,
+            entry,
+            lang: decoded.common.language,
             draft: &pending.draft,
         };
         entry.call(decoded.params, cx).await
     }
 
     fn route(&self, version: &str, action: &str) -> Result<Route> {
-        if version != KMS_VERSION {
-            return Err(ErrorCode::NoSuchVersion.into());
-        }
-        self.actions.get(action).copied().ok_or_else(|| {
+        self.actions.get(&(version, action)).copied().ok_or_else(|| {
+            if entries().all(|e| e.api.version != version) {
+                return ErrorCode::NoSuchVersion.into();
+            }
             ApiError::with_text(
                 ErrorCode::InvalidAction,
                 "The action does not exist or is not served by this release.",

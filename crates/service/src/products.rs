@@ -125,21 +125,23 @@ impl Cx<'_> {
             }
             (Some(product), Owner::Product(owner)) => Ok((product == owner).then_some(entry)),
             (Some(product), Owner::User) => {
-                let allowed = match self.access {
+                let allowed = match self.entry.spec.access {
                     Access::Read | Access::Use => true,
                     // What is written to data keys is no change of the key, and they are the product's own.
                     Access::Write => {
-                        matches!(self.action, "BindCloudResource" | "UnbindCloudResource")
-                            || self.action.contains("DataKey")
+                        matches!(self.entry.spec.name, "BindCloudResource" | "UnbindCloudResource")
+                            || self.entry.spec.name.contains("DataKey")
                     }
                 };
                 let bound = self.svc.keys.is_bound(scope, &entry, product).await?;
                 match (bound, allowed) {
                     (false, _) => Ok(None),
                     (true, true) => Ok(Some(entry)),
-                    (true, false) => {
-                        Err(unauthorised(self.action, "the key belongs to the account's user", "密钥属于账号用户"))
-                    }
+                    (true, false) => Err(unauthorised(
+                        self.entry.spec.name,
+                        "the key belongs to the account's user",
+                        "密钥属于账号用户",
+                    )),
                 }
             }
         }
@@ -154,7 +156,7 @@ impl Cx<'_> {
     fn user_may_touch(&self, owner: &Alias) -> Result<()> {
         let configured = self.svc.products().find(owner.as_str()).is_some();
         let (en, zh) = (format!("the key belongs to the cloud product {owner}"), format!("密钥属于云产品 {owner}"));
-        match (self.action, self.access) {
+        match (self.entry.spec.name, self.entry.spec.access) {
             ("EnableKeyRotation" | "DisableKeyRotation" | "RotateKey", _) | (_, Access::Read) => Ok(()),
             // Nobody else is left who could.
             ("DisableKey" | "DisableKeys" | "ScheduleKeyDeletion" | "CancelKeyDeletion", _) if !configured => Ok(()),
@@ -173,7 +175,7 @@ impl Cx<'_> {
             // No product has such a key, and the pages of these list no other refusal.
             ("GetParametersForImport" | "ImportKeyMaterial", _) => Err(E::NotExternalCmk.into()),
             ("ArchiveKey" | "CancelKeyArchive", _) => Err(E::NotUserCreatedCmk.into()),
-            _ => Err(unauthorised(self.action, &en, &zh)),
+            _ => Err(unauthorised(self.entry.spec.name, &en, &zh)),
         }
     }
 
@@ -182,17 +184,17 @@ impl Cx<'_> {
     pub fn may_touch(&self, key: DataKey) -> Result<DataKey> {
         match (self.caller.product(), &key.owner) {
             (None, Owner::User) => Ok(key),
-            (None, Owner::Product(_)) if self.access == Access::Read => Ok(key),
+            (None, Owner::Product(_)) if self.entry.spec.access == Access::Read => Ok(key),
             (None, Owner::Product(_))
                 if matches!(
-                    self.action,
+                    self.entry.spec.name,
                     "DisableDataKey" | "DisableDataKeys" | "ScheduleDataKeyDeletion" | "CancelDataKeyDeletion"
                 ) =>
             {
                 Ok(key)
             }
             (None, Owner::Product(owner)) => Err(unauthorised(
-                self.action,
+                self.entry.spec.name,
                 &format!("the data key belongs to the cloud product {owner}"),
                 &format!("数据密钥属于云产品 {owner}"),
             )),
@@ -232,7 +234,7 @@ impl Cx<'_> {
     pub fn may_bind(&self, product_id: &str) -> Result<()> {
         match self.caller.product() {
             Some(product) if product.as_str() != product_id => Err(unauthorised(
-                self.action,
+                self.entry.spec.name,
                 "a cloud product binds its own resources only",
                 "云产品只能绑定自己的资源",
             )),
@@ -253,7 +255,7 @@ impl Cx<'_> {
             Some(Value::Str(text)) => text.is_empty(),
             Some(_) => false,
         };
-        if none && has_default(self.action) {
+        if none && has_default(self.entry.spec.name) {
             params.set("KeyId", Value::Str("".into()));
             if schema::check(params, fields, "").is_err() {
                 return Ok(());

@@ -24,8 +24,12 @@ fn real() -> Value {
     serde_json::from_str(include_str!("../../../api/kms-2019-01-18.json")).unwrap()
 }
 
+fn export() -> &'static jadeseal_service::Export {
+    jadeseal_service::EXPORTS.iter().find(|e| e.file == "actions.json").unwrap()
+}
+
 fn ours() -> Value {
-    serde_json::from_str(&jadeseal_service::export_actions_json()).unwrap()
+    serde_json::from_str(&export().json()).unwrap()
 }
 
 /// (name, type, required) of a list of fields; `GenerateRandom` marks a member of its answer as required,
@@ -84,5 +88,40 @@ fn every_entry_is_described_and_its_codes_are_known() {
 #[test]
 fn the_committed_export_is_fresh() {
     let committed = include_str!("../../../api/actions.json");
-    assert!(committed == jadeseal_service::export_actions_json(), "run `cargo xtask export`");
+    assert!(committed == export().json(), "run `cargo xtask export`");
+}
+
+fn tag_tables() -> (Value, Value) {
+    let export = jadeseal_service::EXPORTS.iter().find(|e| e.file == "tag-actions.json").unwrap();
+    let real = serde_json::from_str(include_str!("../../../api/tag-2018-08-13.json")).unwrap();
+    (real, serde_json::from_str(&export.json()).unwrap())
+}
+
+/// What is served of the tag service. This list may only grow.
+#[test]
+fn tag_actions_are_as_in_the_real_api() {
+    let (real, ours) = tag_tables();
+    let served: Vec<_> = ours["actions"].as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = [
+        "DescribeResourceTagsByResourceIds",
+        "GetResources",
+        "GetTagKeys",
+        "GetTagValues",
+        "ModifyResourceTags",
+        "TagResources",
+        "UnTagResources",
+    ];
+    assert_eq!(served, expected);
+    for (action, entry) in ours["actions"].as_object().unwrap() {
+        let theirs = &real["actions"][action];
+        assert_eq!(shape(&entry["request"], true), shape(&theirs["request"], true), "{action} request");
+        assert_eq!(shape(&entry["response"], false), shape(&theirs["response"], false), "{action} response");
+        assert_eq!(entry["permission"], format!("tag:{action}"));
+    }
+    for (name, fields) in ours["types"].as_object().unwrap() {
+        // Members of answers are marked as required in the real table, which means nothing.
+        assert_eq!(shape(fields, false), shape(&real["types"][name], false), "type {name}");
+    }
+    let committed = include_str!("../../../api/tag-actions.json");
+    assert!(serde_json::from_str::<Value>(committed).unwrap() == ours, "run `cargo xtask export`");
 }

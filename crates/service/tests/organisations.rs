@@ -73,7 +73,7 @@ fn actions(cmk: &str, data_key: &str) -> Vec<(&'static str, Value)> {
 
 #[tokio::test]
 async fn the_actions_are_those_of_the_table() {
-    let table: Value = serde_json::from_str(&jadeseal_service::export_actions_json()).unwrap();
+    let table: Value = serde_json::from_str(&jadeseal_service::EXPORTS[0].json()).unwrap();
     let takes =
         |action: &Value| action["request"].as_array().unwrap().iter().any(|field| field["name"] == "MemberAccount");
     let known: BTreeSet<&str> = actions("", "").iter().map(|(name, _)| *name).collect();

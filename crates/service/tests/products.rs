@@ -101,7 +101,7 @@ async fn a_request_that_is_refused_makes_no_key() {
 
 #[test]
 fn a_products_role_names_actions_that_exist() {
-    let table: Value = serde_json::from_str(&jadeseal_service::export_actions_json()).unwrap();
+    let table: Value = serde_json::from_str(&jadeseal_service::EXPORTS[0].json()).unwrap();
     for action in jadeseal_auth::PRODUCT_ACTIONS {
         assert!(table["actions"].get(action).is_some(), "{action}");
     }

@@ -21,6 +21,9 @@ pub enum StoreError {
     /// The scope has as many of them as [`crate::Change::RequireRoom`] allows.
     #[error("no room for another of the {0:?}")]
     NoRoom(crate::Counted),
+    /// A key would have more tags than a key may have.
+    #[error("too many tags")]
+    TooManyTags,
     /// No such row, or not in the caller's scope.
     #[error("no such row")]
     NotFound,

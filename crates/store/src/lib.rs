@@ -18,7 +18,7 @@ pub mod store;
 pub use error::{Result, StoreError};
 pub use model::{
     AccessKeyRow, AccountRow, Binding, Change, Cmk, Commit, Committed, Counted, DataKey, DataKeyMaterial, DataKeyQuery,
-    DomainRow, ImportParams, KeyQuery, KeyVersion, Page, Role, RootRow, RootState, Rotation, Scope, Tag,
+    DomainRow, ImportParams, KeyQuery, KeyVersion, Page, Role, RootRow, RootState, Rotation, Scope, Tag, Taggable,
 };
 pub use sqlite::{Options, SqliteStore};
 pub use store::Store;

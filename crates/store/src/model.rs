@@ -317,6 +317,19 @@ pub struct Binding {
     pub create_time: u64,
 }
 
+/// A key or data key as its tags are managed: by account, over all regions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taggable {
+    /// Its id.
+    pub id: KeyId,
+    /// Where it lives.
+    pub region: Region,
+    /// The principal that made it.
+    pub creator: Uin,
+    /// Its tags, by tag key.
+    pub tags: Vec<Tag>,
+}
+
 /// A tag of a key or a data key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
@@ -514,6 +527,19 @@ pub enum Change {
         /// The resource.
         resource_id: String,
     },
+    /// Sets and removes tags of a key or a data key, whichever has the id, in any region of the scope's account; its
+    /// row and revision stay as they are. `TooManyTags` when it would have more than `limit` afterwards, `NotFound`
+    /// when the account has neither.
+    ModifyTags {
+        /// Id of the key or the data key.
+        id: KeyId,
+        /// Tags that it gets, or whose value changes.
+        set: Vec<Tag>,
+        /// Tag keys that it loses; fine when it has no such tag.
+        remove: Vec<String>,
+        /// How many tags it may have.
+        limit: usize,
+    },
     /// A new data key, stored with revision 1. `NotFound` when its CMK is not in the scope, `Conflict` when the id is
     /// in use, `NameTaken` when the name is.
     CreateDataKey {
@@ -568,7 +594,11 @@ impl Change {
             | Change::TakeImportAttempt { key_id, .. }
             | Change::ReturnImportAttempt { key_id, .. }
             | Change::Unbind { key_id, .. } => Some(*key_id),
-            Change::CreateDataKey { .. } | Change::UpdateDataKey { .. } | Change::DestroyDataKey { .. } => None,
+            // Nor do tags stand in the key's row.
+            Change::ModifyTags { .. }
+            | Change::CreateDataKey { .. }
+            | Change::UpdateDataKey { .. }
+            | Change::DestroyDataKey { .. } => None,
             Change::RequireRoom { .. } | Change::RequireKey { .. } => None,
         }
     }
@@ -587,6 +617,7 @@ impl Change {
             | Change::ReturnImportAttempt { .. }
             | Change::Bind(_)
             | Change::Unbind { .. }
+            | Change::ModifyTags { .. }
             | Change::CreateDataKey { .. }
             | Change::UpdateDataKey { .. }
             | Change::RequireRoom { .. }

@@ -88,6 +88,29 @@ pub trait Store: Send + Sync + 'static {
     /// Data keys of any state of a CMK, at most `limit`, in no particular order.
     async fn data_keys_of(&self, scope: &Scope, cmk: KeyId, limit: u64) -> Result<Vec<DataKey>>;
 
+    // ---- tags, of the scope's account in every region ----
+
+    /// Keys and data keys with their tags, in the order of the ids, at one moment. None for what the account does not
+    /// have.
+    async fn taggables(&self, scope: &Scope, ids: &[KeyId]) -> Result<Vec<Option<Taggable>>>;
+
+    /// Keys and data keys that have tags, by id ascending, beginning behind `after`: those that have all of the tag
+    /// keys, each with any of its values (no value = any). Reads no more than what the first filter matches.
+    async fn tagged(
+        &self,
+        scope: &Scope,
+        filters: &[(String, Vec<String>)],
+        after: Option<KeyId>,
+        limit: u64,
+    ) -> Result<Vec<Taggable>>;
+
+    /// Tag keys in use, ascending, beginning behind `after`. Costs by the answer, not by the number of tags.
+    async fn tag_keys(&self, scope: &Scope, after: &str, limit: u64) -> Result<Vec<String>>;
+
+    /// Tags in use with one of the keys, by key and value ascending, beginning behind `after`. Costs as
+    /// [`Store::tag_keys`].
+    async fn tag_values(&self, scope: &Scope, keys: &[String], after: Option<Tag>, limit: u64) -> Result<Vec<Tag>>;
+
     // ---- for background jobs and caches ----
 
     /// Data keys in PendingDelete with `deletion_date <= now`, the earliest first, at most `limit`.

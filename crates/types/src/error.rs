@@ -77,6 +77,10 @@ error_codes! {
     DataKeyLimitExceeded = "LimitExceeded.DataKeyLimitExceeded", "The quota of data keys is exhausted.", "数据密钥数量超过配额。";
     FingerprintsLimitExceeded = "LimitExceeded.FingerprintsLimitExceeded", "The quota of device fingerprints is exhausted.", "设备指纹数量超过配额。";
     KeyLimitExceeded = "LimitExceeded.KeyLimitExceeded", "The quota of white-box keys is exhausted.", "白盒密钥数量超过配额。";
+    ResourceAttachedTags = "LimitExceeded.ResourceAttachedTags", "The resource would have more than 50 tags.", "资源绑定的标签超过 50 个。";
+    DeleteTagsParamError = "InvalidParameterValue.DeleteTagsParamError", "A tag key is both to be set and to be deleted.", "同一标签键不可同时设置和删除。";
+    RegionInvalid = "InvalidParameterValue.RegionInvalid", "The region of the resource is not served.", "资源所在地域无效。";
+    ResourceDescriptionError = "InvalidParameterValue.ResourceDescriptionError", "The resource must be qcs::kms:<region>:uin/<uin>:key/creatorUin/<uin>/<id>, of the caller's own account.", "资源六段式描述错误，须为 qcs::kms:<region>:uin/<uin>:key/creatorUin/<uin>/<id>，且属于调用者账号。";
     MissingParameter = "MissingParameter", "A required parameter is missing.", "缺少必填参数。";
     NoSuchProduct = "NoSuchProduct", "The product does not exist.", "产品不存在。";
     NoSuchVersion = "NoSuchVersion", "The API version does not exist.", "接口版本不存在。";

@@ -350,7 +350,7 @@ fn origin(text: Option<&str>) -> Result<Option<Origin>> {
 }
 
 /// Values of one key are alternatives, also where the key is named twice; one without values takes any (decision 25).
-fn tag_filters(filters: Option<Vec<TagFilter>>) -> Result<Vec<(String, Vec<String>)>> {
+pub(super) fn tag_filters(filters: Option<Vec<TagFilter>>) -> Result<Vec<(String, Vec<String>)>> {
     let filters = filters.unwrap_or_default();
     if filters.len() > limits::MAX_TAGS {
         return Err(ApiError::invalid("TagFilters", "must name at most 50 tags", "最多 50 个标签"));

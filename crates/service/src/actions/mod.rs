@@ -13,6 +13,7 @@ pub(crate) mod postquantum;
 pub(crate) mod recipient;
 pub(crate) mod resources;
 pub(crate) mod rotation;
+pub(crate) mod tags;
 
 use crate::{
     action::{Entry, Named, Target},
@@ -27,7 +28,7 @@ use jadeseal_types::{ApiError, ErrorCode, KeyId, KeyUsage, error::Result};
 use std::{marker::PhantomData, sync::Arc};
 
 /// Every family of actions. What runs is what stands here.
-pub const FAMILIES: &[&[Entry]] = &[
+pub static FAMILIES: &[&[Entry]] = &[
     lifecycle::FAMILY,
     listing::FAMILY,
     rotation::FAMILY,
@@ -39,6 +40,7 @@ pub const FAMILIES: &[&[Entry]] = &[
     import::FAMILY,
     resources::FAMILY,
     info::FAMILY,
+    tags::FAMILY,
 ];
 
 object! {

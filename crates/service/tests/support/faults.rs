@@ -113,6 +113,10 @@ pass_on! {
     fn count_data_keys(scope: &Scope) -> u64;
     fn count_data_keys_of(scope: &Scope, cmk: KeyId, at_most: u64) -> u64;
     fn data_keys_of(scope: &Scope, cmk: KeyId, limit: u64) -> Vec<DataKey>;
+    fn taggables(scope: &Scope, ids: &[KeyId]) -> Vec<Option<Taggable>>;
+    fn tagged(scope: &Scope, filters: &[(String, Vec<String>)], after: Option<KeyId>, limit: u64) -> Vec<Taggable>;
+    fn tag_keys(scope: &Scope, after: &str, limit: u64) -> Vec<String>;
+    fn tag_values(scope: &Scope, keys: &[String], after: Option<Tag>, limit: u64) -> Vec<Tag>;
     fn due_data_key_deletions(now: u64, limit: u64) -> Vec<DataKey>;
     fn due_deletions(now: u64, limit: u64) -> Vec<Cmk>;
     fn due_expiries(now: u64, limit: u64) -> Vec<Cmk>;

@@ -5,6 +5,7 @@ pub mod data_keys;
 pub mod keys;
 pub mod lists;
 pub mod system;
+pub mod tags;
 
 use crate::model::*;
 use crate::store::Store;
@@ -33,6 +34,8 @@ macro_rules! store_conformance {
             scopes_do_not_see_each_other, changes_are_all_or_nothing, racing_updates_have_one_winner,
             order_and_paging, filters, search_is_literal, tag_filters, counts_and_due_deletions,
             several_scopes, room_in_a_quota, racing_for_the_last_room, those_of_a_cmk);
+        $crate::store_conformance!(@mount $factory, tags:
+            set_and_removed, bounded, accounts_do_not_see_each_other, pages_and_filters, keys_and_values_in_pages);
         $crate::store_conformance!(@mount $factory, system:
             accounts_and_access_keys, access_key_revisions, touching_never_moves_back, roots_and_slots,
             account_under_old_root_is_refused, rewrapping, more_domains, drop_root_is_refused, account_races_rekey,

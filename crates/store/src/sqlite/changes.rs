@@ -101,6 +101,7 @@ impl Apply<'_> {
                 self.count_bindings(*key_id, -1)?;
                 return Ok(Some(*key_id));
             }
+            Change::ModifyTags { id, set, remove, limit } => self.modify_tags(*id, set, remove, *limit)?,
             Change::CreateDataKey { key, material, tags } => self.create_data_key(key, material, tags)?,
             Change::UpdateDataKey { key } => self.update_data_key(key)?,
             Change::DestroyDataKey { data_key_id, revision } => self.destroy_data_key(*data_key_id, *revision)?,
@@ -168,7 +169,7 @@ impl Apply<'_> {
             self.add_version(version)?;
         }
         for tag in tags {
-            let sql = of_key!("INSERT INTO tag (cmk, key, value) VALUES (", ", ?4, ?5)");
+            let sql = of_key!("INSERT INTO tag (cmk, account, owner, key, value) VALUES (", ", ?2, ?1, ?4, ?5)");
             self.run(sql, cmk.key_id, &[&tag.key, &tag.value])?;
         }
         Ok(())
@@ -272,7 +273,7 @@ impl Apply<'_> {
     }
 
     /// Runs a statement whose first three parameters are the key and the scope; returns the number of rows.
-    fn run(&self, sql: &str, key_id: KeyId, rest: &[&dyn ToSql]) -> Result<usize> {
+    pub(super) fn run(&self, sql: &str, key_id: KeyId, rest: &[&dyn ToSql]) -> Result<usize> {
         let account = rows::sql_id(self.scope.account().0);
         let region = self.scope.region().as_str();
         let mut values: Vec<&dyn ToSql> = Vec::with_capacity(3 + rest.len());

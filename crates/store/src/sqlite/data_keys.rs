@@ -51,7 +51,10 @@ impl Apply<'_> {
             of_data_key!("INSERT INTO data_key_material (data_key, domain_version, wrapped) VALUES (", ", ?4, ?5)");
         self.run_data(sql, key.data_key_id, params![material.domain_version, material.wrapped])?;
         for tag in tags {
-            let sql = of_data_key!("INSERT INTO data_key_tag (data_key, key, value) VALUES (", ", ?4, ?5)");
+            let sql = of_data_key!(
+                "INSERT INTO data_key_tag (data_key, account, owner, key, value) VALUES (",
+                ", ?2, ?1, ?4, ?5)"
+            );
             self.run_data(sql, key.data_key_id, params![tag.key, tag.value])?;
         }
         Ok(())

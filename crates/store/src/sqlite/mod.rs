@@ -10,6 +10,7 @@ mod rows;
 mod schema;
 mod search;
 mod system;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -248,6 +249,32 @@ impl Store for SqliteStore {
     async fn data_keys_of(&self, scope: &Scope, cmk: KeyId, limit: u64) -> Result<Vec<DataKey>> {
         let scope = scope.clone();
         self.read(move |c| data_keys::of(c, &scope, cmk, limit)).await
+    }
+
+    async fn taggables(&self, scope: &Scope, ids: &[KeyId]) -> Result<Vec<Option<Taggable>>> {
+        let (scope, ids) = (scope.clone(), ids.to_vec());
+        self.read(move |c| tags::taggables(c, &scope, &ids)).await
+    }
+
+    async fn tagged(
+        &self,
+        scope: &Scope,
+        filters: &[(String, Vec<String>)],
+        after: Option<KeyId>,
+        limit: u64,
+    ) -> Result<Vec<Taggable>> {
+        let (scope, filters) = (scope.clone(), filters.to_vec());
+        self.read(move |c| tags::tagged(c, &scope, &filters, after, limit)).await
+    }
+
+    async fn tag_keys(&self, scope: &Scope, after: &str, limit: u64) -> Result<Vec<String>> {
+        let (scope, after) = (scope.clone(), after.to_owned());
+        self.read(move |c| tags::tag_keys(c, &scope, after, limit)).await
+    }
+
+    async fn tag_values(&self, scope: &Scope, keys: &[String], after: Option<Tag>, limit: u64) -> Result<Vec<Tag>> {
+        let (scope, keys) = (scope.clone(), keys.to_vec());
+        self.read(move |c| tags::tag_values(c, &scope, &keys, after, limit)).await
     }
 
     async fn due_data_key_deletions(&self, now: u64, limit: u64) -> Result<Vec<DataKey>> {

@@ -152,6 +152,10 @@ pub(super) fn key_id(r: &Row<'_>, at: usize) -> rusqlite::Result<KeyId> {
     Ok(KeyId::from_bytes(r.get(at)?))
 }
 
+pub(super) fn region(r: &Row<'_>, at: usize) -> rusqlite::Result<Region> {
+    parsed(r, at, Region::parse)
+}
+
 pub(super) fn coded<T>(r: &Row<'_>, at: usize, read: impl Fn(u8) -> Option<T>) -> rusqlite::Result<T> {
     read(r.get(at)?).ok_or_else(|| damaged(at, Type::Integer))
 }
@@ -169,7 +173,7 @@ pub(super) fn sql_id(id: u64) -> i64 {
     id as i64
 }
 
-fn id(r: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+pub(super) fn id(r: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     r.get::<_, i64>(at).map(|v| v as u64)
 }
 

@@ -105,7 +105,7 @@ fn current_version(conn: &Connection) -> Result<Option<u32>> {
 
 /// What leads from each version to the next, beginning with an empty file. A step that has been released never
 /// changes.
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS, PRODUCTS];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS, TAGS, PRODUCTS];
 
 /// Version 1. Ids are BLOBs of 16 bytes, enumerations their codes, times Unix seconds.
 ///
@@ -224,7 +224,25 @@ CREATE TABLE data_key_tag (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Version 3: access keys of cloud products, consent to bindings (those from before are none), and a count of changes to
+/// Version 3: tags by account.
+///
+/// Each tag repeats the account and the id of what it is on: that is what they are looked for by, over all regions.
+/// `*_pair` answers which keys, values and owners there are without reading the tags of each, `*_owner` what is tagged.
+const TAGS: &str = "
+ALTER TABLE tag ADD COLUMN account INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tag ADD COLUMN owner BLOB NOT NULL DEFAULT x'';
+UPDATE tag SET (account, owner) = (SELECT account, key_id FROM cmk WHERE id = tag.cmk);
+CREATE INDEX tag_pair ON tag (account, key, value, owner);
+CREATE INDEX tag_owner ON tag (account, owner);
+
+ALTER TABLE data_key_tag ADD COLUMN account INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE data_key_tag ADD COLUMN owner BLOB NOT NULL DEFAULT x'';
+UPDATE data_key_tag SET (account, owner) = (SELECT account, data_key_id FROM data_key WHERE id = data_key_tag.data_key);
+CREATE INDEX data_key_tag_pair ON data_key_tag (account, key, value, owner);
+CREATE INDEX data_key_tag_owner ON data_key_tag (account, owner);
+";
+
+/// Version 4: access keys of cloud products, consent to bindings (those from before are none), and a count of changes to
 /// access keys.
 const PRODUCTS: &str = "
 ALTER TABLE access_key ADD COLUMN product TEXT;

@@ -95,6 +95,50 @@ async fn every_older_schema_is_brought_forward() {
     }
 }
 
+/// A store of version 2 with keys in it: what later versions keep besides is there afterwards.
+#[tokio::test]
+async fn rows_of_version_2_are_brought_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let (made, path) = (dir.path().join("made"), dir.path().join("db"));
+    let here = home();
+    {
+        let store = SqliteStore::open(&made, Options::default()).unwrap();
+        create(&store, &here, [key(&here, 1), key(&here, 2)]).await;
+        create_data_keys(&store, &here, [data_key(&here, 3, 1)]).await;
+        store.close().await.unwrap();
+    }
+    // The tables of version 2, with rows whose columns have not changed since and some as it wrote them.
+    let conn = Connection::open(&path).unwrap();
+    for step in &schema::MIGRATIONS[..2] {
+        conn.execute_batch(step).unwrap();
+    }
+    conn.execute("ATTACH ?1 AS made", [made.to_str().unwrap()]).unwrap();
+    conn.execute_batch(
+        "INSERT INTO schema_version (id, version) VALUES (1, 2);
+         INSERT INTO cmk SELECT * FROM made.cmk;
+         INSERT INTO key_version SELECT * FROM made.key_version;
+         INSERT INTO data_key SELECT * FROM made.data_key;
+         INSERT INTO data_key_material SELECT * FROM made.data_key_material;
+         INSERT INTO tag (cmk, key, value) SELECT id, 'env', 'prod' FROM cmk;
+         INSERT INTO data_key_tag (data_key, key, value) SELECT id, 'env', 'test' FROM data_key;
+         INSERT INTO binding (cmk, product_id, resource_id, create_time) SELECT id, 'cos', 'bucket', 9 FROM cmk;
+         INSERT INTO account (account, app_id, name, create_time) VALUES (7, 8, 'old', 9);
+         INSERT INTO access_key VALUES ('AKIDold', 7, 7, x'00', 1, 1, 9, 0, 1);",
+    )
+    .unwrap();
+    drop(conn);
+    let store = SqliteStore::open(&path, Options::default()).unwrap();
+    let tagged = store.tagged(&here, &[("env".into(), vec![])], None, 9).await.unwrap();
+    assert_eq!(tagged.iter().map(|t| t.id).collect::<Vec<_>>(), [id(1), id(2), id(3)]);
+    let values = store.tag_values(&here, &["env".into()], None, 9).await.unwrap();
+    assert_eq!(values.iter().map(|t| t.value.as_str()).collect::<Vec<_>>(), ["prod", "test"]);
+    assert!(store.data_key(&here, DataKeyId(id(3))).await.unwrap().is_some());
+    let bindings = store.bindings(&here, id(1), 9).await.unwrap();
+    assert_eq!(bindings.iter().map(|b| (b.resource_id.as_str(), b.consent)).collect::<Vec<_>>(), [("bucket", false)]);
+    let old = store.access_key(&SecretId::parse("AKIDold").unwrap()).await.unwrap().unwrap();
+    assert_eq!((old.product, old.enabled), (None, true));
+}
+
 #[test]
 fn a_file_of_another_kind_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,63 @@
+//! The tag service through the whole service.
+
+mod support;
+
+use jadeseal_service::clock::Clock as _;
+
+use serde_json::{Value, json};
+use support::{AES, Kms, Request, User, code, hosted::host};
+
+async fn tag(kms: &Kms, user: &User, action: &str, params: Value) -> Value {
+    let request = Request::new(user, kms.clock.now(), AES, action, &params);
+    kms.send(&request.with_header("x-tc-version", "2018-08-13")).await
+}
+
+#[tokio::test]
+async fn keys_and_data_keys_are_tagged_and_found() {
+    let kms = Kms::start().await;
+    let (user, other) = (kms.user().await, kms.user().await);
+    let cmk = kms.create(&user, "cmk").await;
+    let data = host(&kms, &user, &cmk, "data").await.0;
+    let metadata = kms.ok(&user, "DescribeKey", json!({ "KeyId": cmk })).await["KeyMetadata"].clone();
+    let creator = metadata["CreatorUin"].to_string();
+    let name = |id: &str| format!("qcs::kms:{AES}:uin/:key/creatorUin/{creator}/{id}");
+    let set = json!({ "Resource": name(&cmk), "ReplaceTags": [{ "TagKey": "env", "TagValue": "prod" }] });
+    let answer = tag(&kms, &user, "ModifyResourceTags", set.clone()).await;
+    assert!(answer.get("Error").is_none(), "{answer}");
+    let unknown = name("11111111-1111-1111-1111-111111111111");
+    let tags = json!([{ "TagKey": "env", "TagValue": "test" }]);
+    let list = json!([name(&data), unknown, "qcs::cvm:x:uin/:y"]);
+    let answer = tag(&kms, &user, "TagResources", json!({ "ResourceList": list, "Tags": tags })).await;
+    let failed: Vec<_> = answer["FailedResources"].as_array().unwrap().iter().map(|f| f["Code"].clone()).collect();
+    assert_eq!(failed, ["ResourceNotFound", "InvalidParameterValue.ResourceDescriptionError"]);
+
+    let page = kms.ok(&user, "ListDataKeyDetail", json!({ "TagFilters": [{ "TagKey": "env" }] })).await;
+    assert_eq!(page["TotalCount"], 1);
+    let first = tag(&kms, &user, "GetResources", json!({ "MaxResults": 1 })).await;
+    let more = json!({ "MaxResults": 1, "PaginationToken": first["PaginationToken"] });
+    let second = tag(&kms, &user, "GetResources", more).await;
+    assert_eq!(second["PaginationToken"], "");
+    assert_ne!(first["ResourceTagMappingList"], second["ResourceTagMappingList"]);
+    let bad = tag(&kms, &user, "GetResources", json!({ "PaginationToken": "x" })).await;
+    assert_eq!(code(&bad), "InvalidParameter");
+    let values = tag(&kms, &user, "GetTagValues", json!({ "TagKeys": ["env"] })).await;
+    let values: Vec<_> = values["Tags"].as_array().unwrap().iter().map(|t| t["TagValue"].clone()).collect();
+    assert_eq!(values, ["prod", "test"]);
+
+    let ask = json!({ "ServiceType": "kms", "ResourcePrefix": "key", "ResourceRegion": AES,
+        "ResourceIds": [format!("creatorUin/{creator}/{cmk}")], "Offset": 0, "Limit": 20 });
+    let answer = tag(&kms, &user, "DescribeResourceTagsByResourceIds", ask.clone()).await;
+    assert_eq!((&answer["TotalCount"], &answer["Tags"][0]["TagValue"]), (&json!(1), &json!("prod")));
+    assert_eq!(answer["Tags"][0]["TagKeyMd5"], "ff035a1dd7655da15295fa5fa89362a7");
+
+    // Another account neither sees nor changes them.
+    assert_eq!(tag(&kms, &other, "DescribeResourceTagsByResourceIds", ask).await["TotalCount"], 0);
+    assert_eq!(code(&tag(&kms, &other, "ModifyResourceTags", set).await), "ResourceNotFound");
+    assert_eq!(tag(&kms, &other, "GetTagKeys", json!({})).await["TagKeys"], json!([]));
+
+    let remove = json!({ "ResourceList": [name(&cmk), name(&data)], "TagKeys": ["env"] });
+    assert_eq!(tag(&kms, &user, "UnTagResources", remove).await["FailedResources"], json!([]));
+    assert_eq!(tag(&kms, &user, "GetTagKeys", json!({})).await["TagKeys"], json!([]));
+    assert_eq!(code(&tag(&kms, &user, "Encrypt", json!({})).await), "InvalidAction");
+    assert!(kms.audit().contains(r#""service":"tag","version":"2018-08-13","action":"UnTagResources""#));
+}
