@@ -18,7 +18,7 @@ const region = need("JADESEAL_REGION");
 const credential = { secretId: need("TENCENTCLOUD_SECRET_ID"), secretKey: need("TENCENTCLOUD_SECRET_KEY") };
 
 export function client(signMethod, reqMethod, more = {}) {
-  return new sdk.CommonClient(endpoint, "2019-01-18", {
+  return new sdk.CommonClient(endpoint, more.version ?? "2019-01-18", {
     credential: { ...credential, ...more.credential },
     region: more.region ?? region,
     profile: {
