@@ -61,3 +61,30 @@ async fn keys_and_data_keys_are_tagged_and_found() {
     assert_eq!(code(&tag(&kms, &user, "Encrypt", json!({})).await), "InvalidAction");
     assert!(kms.audit().contains(r#""service":"tag","version":"2018-08-13","action":"UnTagResources""#));
 }
+
+/// A key can be tagged as long as it is there, and its tags go with it.
+#[tokio::test]
+async fn tags_in_every_state_and_after_the_end() {
+    let mut kms = Kms::start().await;
+    let user = kms.user().await;
+    let key = kms.create(&user, "cmk").await;
+    let metadata = kms.ok(&user, "DescribeKey", json!({ "KeyId": key })).await["KeyMetadata"].clone();
+    let name = format!("qcs::kms:{AES}:uin/:key/{}", metadata["ResourceId"].as_str().unwrap());
+    let set = |value: &str| json!({ "Resource": name, "ReplaceTags": [{ "TagKey": "state", "TagValue": value }] });
+    for (action, more) in [
+        ("ArchiveKey", json!({})),
+        ("CancelKeyArchive", json!({})),
+        ("DisableKey", json!({})),
+        ("ScheduleKeyDeletion", json!({ "PendingWindowInDays": 7 })),
+    ] {
+        kms.ok(&user, action, support::hosted::with(&json!({ "KeyId": key }), more)).await;
+        let answer = tag(&kms, &user, "ModifyResourceTags", set(action)).await;
+        assert!(answer.get("Error").is_none(), "{action}: {answer}");
+        let seen = tag(&kms, &user, "GetTagValues", json!({ "TagKeys": ["state"] })).await;
+        assert_eq!(seen["Tags"][0]["TagValue"], action);
+    }
+    kms.pass_time(std::time::Duration::from_secs(8 * 86_400)).await;
+    assert_eq!(code(&tag(&kms, &user, "ModifyResourceTags", set("gone")).await), "ResourceNotFound");
+    assert_eq!(tag(&kms, &user, "GetTagKeys", json!({})).await["TagKeys"], json!([]));
+    assert_eq!(tag(&kms, &user, "GetResources", json!({})).await["ResourceTagMappingList"], json!([]));
+}
