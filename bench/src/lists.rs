@@ -35,7 +35,7 @@ pub struct Options {
     #[arg(long, default_value_t = 100)]
     calls: usize,
     /// Pause of each connection that makes or changes keys between two of its calls, ms
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 50)]
     pause_ms: u64,
 }
 

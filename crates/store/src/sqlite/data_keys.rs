@@ -156,7 +156,7 @@ const LISTED: Table = Table {
     tags: ["data_key_tag", "data_key"],
 };
 
-fn filter(scopes: &[Scope], query: &DataKeyQuery) -> Filter {
+fn filter(conn: &Connection, scopes: &[Scope], query: &DataKeyQuery) -> Result<Filter> {
     let mut f = Filter::new(&LISTED, scopes, query.role, query.ascending);
     f.equal("owner", query.owner.as_ref().map(|owner| owner.wire().to_owned()));
     f.codes("state", query.states.iter().map(|s| s.code()));
@@ -168,20 +168,20 @@ fn filter(scopes: &[Scope], query: &DataKeyQuery) -> Filter {
     f.equal("bytes", query.bytes.map(i64::from));
     f.equal("hsm_cluster", query.hsm_cluster.clone());
     f.search(query.search.as_deref());
-    f.tags(&query.tags);
-    f
+    f.tags(conn, scopes, &query.tags)?;
+    Ok(f)
 }
 
 pub(super) fn list(conn: &Connection, scopes: &[Scope], query: &DataKeyQuery) -> Result<Page<DataKey>> {
     let _snapshot = conn.unchecked_transaction()?;
-    let page = filter(scopes, query).page(conn, "id", [query.offset, query.limit], |r| r.get(0))?;
+    let page = filter(conn, scopes, query)?.page(conn, "id", [query.offset, query.limit], |r| r.get(0))?;
     let sql = format!("SELECT {DATA_KEY} FROM data_key d JOIN cmk c ON c.id = d.cmk WHERE d.id = ?1");
     page_rows(conn, &sql, page, rows::data_key)
 }
 
 pub(super) fn list_ids(conn: &Connection, scope: &Scope, query: &DataKeyQuery) -> Result<Page<DataKeyId>> {
     let _snapshot = conn.unchecked_transaction()?;
-    let filter = filter(std::slice::from_ref(scope), query);
+    let filter = filter(conn, std::slice::from_ref(scope), query)?;
     filter.page(conn, "data_key_id", [query.offset, query.limit], |r| rows::key_id(r, 0).map(DataKeyId))
 }
 

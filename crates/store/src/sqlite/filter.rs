@@ -2,7 +2,7 @@
 
 use super::keys::all;
 use super::rows::{self, bound, sql_id};
-use super::search;
+use super::search::{self, Rows};
 use crate::error::Result;
 use crate::model::{Page, Role, Scope};
 use rusqlite::types::Value;
@@ -131,20 +131,54 @@ impl Filter {
         self.sql.push(')');
     }
 
-    /// All of the tag keys are there, each with any of its values; no value = any. A row has a tag key once at most, so that
-    /// a join neither doubles rows nor takes them out of their order; it costs less than a subquery for each row.
-    pub(super) fn tags(&mut self, tags: &[(String, Vec<String>)]) {
-        self.is_costly |= !tags.is_empty();
-        let [table, owner] = self.table.tags;
-        let here = self.column("id");
-        for (n, (key, values)) in tags.iter().enumerate() {
-            let key = self.parameter(key.clone());
-            self.from.push_str(&format!(" CROSS JOIN {table} t{n} ON t{n}.{owner} = {here} AND t{n}.key = {key}"));
-            let values: Vec<String> = values.iter().map(|v| self.parameter(v.clone())).collect();
-            if !values.is_empty() {
-                self.from.push_str(&format!(" AND t{n}.value IN ({})", values.join(", ")));
+    /// All of the tag keys are there, each with any of its values; no value = any.
+    ///
+    /// What has them is read from the index of tags first, and the rows are then looked for in that set: a look-up of its
+    /// tags for each of 100,000 rows takes three times as long as all the rest. To be called within a transaction: tags and
+    /// rows are to be of the same moment.
+    pub(super) fn tags(&mut self, conn: &Connection, scopes: &[Scope], tags: &[(String, Vec<String>)]) -> Result<()> {
+        let mut accounts: Vec<i64> = scopes.iter().map(|s| sql_id(s.account().0)).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        let mut found: Option<Rows> = None;
+        for tag in tags {
+            let ids = self.tagged(conn, &accounts, tag)?;
+            match &mut found {
+                None => found = Some(Rows::of(&ids)),
+                Some(rows) => rows.retain(&ids),
+            }
+            if found.as_ref().is_some_and(Rows::is_empty) {
+                break;
             }
         }
+        if let Some(rows) = found {
+            self.is_costly = true;
+            let sql = format!(" AND in_rows({}, ", self.column("id"));
+            self.put(&sql, rows.into_bytes());
+            self.sql.push(')');
+        }
+        Ok(())
+    }
+
+    /// Numbers of the rows of some accounts, in whatever region, that have a tag.
+    fn tagged(&self, conn: &Connection, accounts: &[i64], (key, values): &(String, Vec<String>)) -> Result<Vec<i64>> {
+        let [table, owner] = self.table.tags;
+        let mut sql = format!("SELECT {owner} FROM {table} INDEXED BY {table}_pair WHERE account = ?1 AND key = ?2");
+        if !values.is_empty() {
+            let places: Vec<String> = (3..3 + values.len()).map(|n| format!("?{n}")).collect();
+            sql.push_str(&format!(" AND value IN ({})", places.join(", ")));
+        }
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut ids = Vec::new();
+        for account in accounts {
+            let tag = std::iter::once(key).chain(values).map(|text| Value::Text(text.clone()));
+            let parameters: Vec<Value> = std::iter::once(Value::Integer(*account)).chain(tag).collect();
+            let mut rows = statement.query(params_from_iter(parameters))?;
+            while let Some(row) = rows.next()? {
+                ids.push(row.get(0)?);
+            }
+        }
+        Ok(ids)
     }
 
     /// The column is what a query finds: it ends before its own parameter; `?account` and `?region` are those of the row.

@@ -112,7 +112,7 @@ const LISTED: Table = Table {
     tags: ["tag", "cmk"],
 };
 
-pub(super) fn filter(scopes: &[Scope], query: &KeyQuery) -> Filter {
+pub(super) fn filter(conn: &Connection, scopes: &[Scope], query: &KeyQuery) -> Result<Filter> {
     let mut f = Filter::new(&LISTED, scopes, query.role, query.ascending);
     f.equal("owner", query.owner.as_ref().map(|owner| owner.wire().to_owned()));
     f.codes("state", query.states.iter().map(|s| s.code()));
@@ -120,14 +120,14 @@ pub(super) fn filter(scopes: &[Scope], query: &KeyQuery) -> Filter {
     f.equal("origin", query.origin.map(|o| i64::from(o.code())));
     f.equal("hsm_cluster", query.hsm_cluster.clone());
     f.search(query.search.as_deref());
-    f.tags(&query.tags);
-    f
+    f.tags(conn, scopes, &query.tags)?;
+    Ok(f)
 }
 
 /// The page is found within the index; only its rows are read from the table.
 pub(super) fn list(conn: &Connection, scopes: &[Scope], query: &KeyQuery) -> Result<Page<Cmk>> {
     let _snapshot = conn.unchecked_transaction()?;
-    let page = filter(scopes, query).page(conn, "id", [query.offset, query.limit], |r| r.get(0))?;
+    let page = filter(conn, scopes, query)?.page(conn, "id", [query.offset, query.limit], |r| r.get(0))?;
     page_rows(conn, &format!("SELECT {CMK} FROM cmk c WHERE c.id = ?1"), page, rows::cmk)
 }
 
@@ -145,7 +145,7 @@ pub(super) fn page_rows<T>(
 
 pub(super) fn list_ids(conn: &Connection, scope: &Scope, query: &KeyQuery) -> Result<Page<KeyId>> {
     let _snapshot = conn.unchecked_transaction()?;
-    let filter = filter(std::slice::from_ref(scope), query);
+    let filter = filter(conn, std::slice::from_ref(scope), query)?;
     filter.page(conn, "key_id", [query.offset, query.limit], |r| rows::key_id(r, 0))
 }
 

@@ -16,7 +16,66 @@ const PLACE: usize = 32;
 /// Makes the function known to a connection.
 pub(super) fn register(conn: &Connection) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
-    Ok(conn.create_scalar_function("id_matches", 2, flags, |context| Ok(id_matches(context)))?)
+    conn.create_scalar_function("id_matches", 2, flags, |context| Ok(id_matches(context)))?;
+    Ok(conn.create_scalar_function("in_rows", 2, flags, |context| Ok(in_rows(context)))?)
+}
+
+/// A set of row numbers, as the function takes it: the smallest one (64 bits, big-endian), then a bit for each from there on.
+pub(super) struct Rows(Vec<u8>);
+
+impl Rows {
+    /// These.
+    pub(super) fn of(ids: &[i64]) -> Self {
+        let least = ids.iter().copied().min().unwrap_or(0);
+        let mut rows = Rows(least.to_be_bytes().to_vec());
+        let most = ids.iter().copied().max().and_then(|most| place_of(&rows.0, most));
+        rows.0.resize(8 + most.map_or(0, |(byte, _)| byte + 1), 0);
+        rows.set(ids);
+        rows
+    }
+
+    /// Only those that are among `ids` too.
+    pub(super) fn retain(&mut self, ids: &[i64]) {
+        let mut others = Rows(vec![0; self.0.len()]);
+        if let (Some(to), Some(from)) = (others.0.get_mut(..8), self.0.get(..8)) {
+            to.copy_from_slice(from);
+        }
+        others.set(ids);
+        for (bit, other) in self.0.iter_mut().zip(others.0).skip(8) {
+            *bit &= other;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().skip(8).all(|bits| *bits == 0)
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    fn set(&mut self, ids: &[i64]) {
+        for id in ids {
+            if let Some((byte, bit)) = place_of(&self.0, *id)
+                && let Some(bits) = self.0.get_mut(8 + byte)
+            {
+                *bits |= bit;
+            }
+        }
+    }
+}
+
+/// Byte behind the smallest number, and bit in it, of a row number; none for one that is smaller.
+fn place_of(rows: &[u8], id: i64) -> Option<(usize, u8)> {
+    let least = i64::from_be_bytes(*rows.first_chunk()?);
+    let at = usize::try_from(id.checked_sub(least)?).ok()?;
+    Some((at / 8, 1 << (at % 8)))
+}
+
+/// False for arguments that are no row number and no rows.
+fn in_rows(context: &Context<'_>) -> bool {
+    let (Ok(id), Ok(rows)) = (context.get_raw(0).as_i64(), context.get_raw(1).as_blob()) else { return false };
+    place_of(rows, id).is_some_and(|(byte, bit)| rows.get(8 + byte).is_some_and(|bits| bits & bit != 0))
 }
 
 /// False for arguments that are no id and no places.
@@ -94,6 +153,26 @@ fn place(text: &[u8], from: usize) -> Option<[u8; PLACE]> {
 mod tests {
     use super::*;
     use jadeseal_types::KeyId;
+
+    #[test]
+    fn sets_of_rows() {
+        let among = |rows: Rows| {
+            let bytes = rows.into_bytes();
+            let there = |id: &i64| {
+                place_of(&bytes, *id).is_some_and(|(byte, bit)| bytes.get(8 + byte).is_some_and(|b| b & bit != 0))
+            };
+            [-9, 0, 3, 4, 5, 11, 12, 13, 19, 20, 1_000, i64::MAX].into_iter().filter(there).collect::<Vec<i64>>()
+        };
+        assert!(Rows::of(&[]).is_empty() && among(Rows::of(&[])).is_empty());
+        assert_eq!(among(Rows::of(&[12, 4, 1_000, 4, 5])), [4, 5, 12, 1_000]);
+        let mut rows = Rows::of(&[4, 5, 12, 20]);
+        rows.retain(&[3, 5, 20, 21, 1_000]);
+        assert!(!rows.is_empty());
+        assert_eq!(among(rows), [5, 20]);
+        let mut rows = Rows::of(&[4, 5]);
+        rows.retain(&[6]);
+        assert!(rows.is_empty());
+    }
 
     #[test]
     fn a_text_is_found_exactly_where_it_is_written() {

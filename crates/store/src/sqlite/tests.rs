@@ -403,8 +403,8 @@ async fn lists_over_many_accounts_are_fast() {
     for ascending in [false, true] {
         for (number, tags) in [(1, 0), (1, 2), (3, 0), (3, 2), (50, 50)] {
             let tags = (0..tags).map(|n| (format!("k{n}"), vec!["a".into(), "b".into()])).collect();
-            let sql =
-                keys::filter(&scopes[..number], &KeyQuery { ascending, tags, ..KeyQuery::default() }).select_page("id");
+            let query = KeyQuery { ascending, tags, ..KeyQuery::default() };
+            let sql = keys::filter(&conn, &scopes[..number], &query).unwrap().select_page("id");
             let start = Instant::now();
             let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             println!("planning for {number} accounts: {:?}", start.elapsed());
