@@ -120,10 +120,15 @@ fn not_initialised(data_dir: &Path) -> StartError {
     StartError::new(&data_dir.display().to_string(), "not initialised; run `jadeseal init`")
 }
 
-/// Opens the store of a data directory.
+/// Opens the store of a data directory for a command that runs beside a service, or that changes nothing. Tables of an
+/// older version are refused: an older service may be at work on them.
 pub async fn open_store(data_dir: &Path) -> Result<Arc<dyn Store>, StartError> {
+    open_store_with(data_dir, jadeseal_store::Options { migrate: false, ..jadeseal_store::Options::default() })
+}
+
+fn open_store_with(data_dir: &Path, options: jadeseal_store::Options) -> Result<Arc<dyn Store>, StartError> {
     let path = data_dir.join(DATABASE);
-    let store = SqliteStore::open(&path, jadeseal_store::Options::default());
+    let store = SqliteStore::open(&path, options);
     Ok(Arc::new(store.map_err(|e| StartError::new(&path.display().to_string(), e))?))
 }
 
@@ -143,7 +148,8 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
     }
     let lock = DataDir::lock(&config.data_dir)?;
     let seal = seal_source(&config.root);
-    let store = open_store(&config.data_dir).await?;
+    // The lock says that nobody else serves it.
+    let store = open_store_with(&config.data_dir, jadeseal_store::Options::default())?;
     let options = Options {
         degree: if config.audit.fsync { Degree::Fsync } else { Degree::Os },
         segment_bytes: config.audit.segment_bytes,

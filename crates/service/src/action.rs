@@ -155,7 +155,9 @@ impl Entry {
             cx.name_default_key(product, self.request, &mut params).await?;
         }
         // Before the policy is asked, for it is asked about the resources of the account that is acted for.
-        if let Some(name) = Name::peek(&params).filter(|_| self.for_members) {
+        if self.for_members
+            && let Some(name) = Name::peek(&params)
+        {
             cx.act_for(name).await?;
         }
         match (self.named)(&params) {

@@ -205,7 +205,11 @@ impl Cx<'_> {
     /// As [`Cx::authorise`], on a resource as the caller wrote it: what it says of account, creator and region is
     /// checked afterwards, and must be true of the key.
     pub(crate) fn authorise_written(&self, resource: &str) -> Result<()> {
-        jadeseal_auth::authorise(self.caller, self.entry.api.service, self.entry.spec.name, resource)
+        // An empty uin is the caller's account: the policy is asked about one spelling, and shown no more than a resource
+        // can have.
+        let text: String = resource.chars().take(MAX_WRITTEN).collect();
+        let text = text.replacen(":uin/:", &format!(":uin/{}:", self.scope.account()), 1);
+        jadeseal_auth::authorise(self.caller, self.entry.api.service, self.entry.spec.name, text)
     }
 
     /// Moves into the scope of a member account, if the caller is admitted to it.
@@ -237,6 +241,16 @@ impl Cx<'_> {
     /// Names a key in the audit record.
     pub fn note(&self, id: KeyId) {
         self.draft.note(id);
+    }
+
+    /// Refuses where the quota is exhausted already; no promise where it is not.
+    pub async fn has_room(&self, of: Counted) -> Result<()> {
+        let Some(Change::RequireRoom { quota, .. }) = self.room(of) else { return Ok(()) };
+        let (used, full) = match of {
+            Counted::Keys => (self.svc.store.count_own(&self.scope).await, ErrorCode::CmkLimitExceeded),
+            Counted::DataKeys => (self.svc.store.count_data_keys(&self.scope).await, ErrorCode::DataKeyLimitExceeded),
+        };
+        if used.map_err(ApiError::internal)? < quota { Ok(()) } else { Err(full.into()) }
     }
 
     /// The condition that a commit which adds one of them begins with, where the account has a quota.
@@ -308,6 +322,9 @@ impl Cx<'_> {
         Err(ApiError::internal(format!("keys {ids:?} kept changing under a compare-and-swap")))
     }
 }
+
+/// Longest resource that is looked at, characters.
+const MAX_WRITTEN: usize = 512;
 
 /// How often a compare-and-swap is tried.
 pub(crate) const MAX_TRIES: usize = 16;

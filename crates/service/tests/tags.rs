@@ -39,7 +39,7 @@ async fn keys_and_data_keys_are_tagged_and_found() {
     assert_eq!(second["PaginationToken"], "");
     assert_ne!(first["ResourceTagMappingList"], second["ResourceTagMappingList"]);
     let bad = tag(&kms, &user, "GetResources", json!({ "PaginationToken": "x" })).await;
-    assert_eq!(code(&bad), "InvalidParameter");
+    assert_eq!(code(&bad), "InvalidParameter.PaginationTokenInvalid");
     let values = tag(&kms, &user, "GetTagValues", json!({ "TagKeys": ["env"] })).await;
     let values: Vec<_> = values["Tags"].as_array().unwrap().iter().map(|t| t["TagValue"].clone()).collect();
     assert_eq!(values, ["prod", "test"]);
@@ -87,4 +87,39 @@ async fn tags_in_every_state_and_after_the_end() {
     assert_eq!(code(&tag(&kms, &user, "ModifyResourceTags", set("gone")).await), "ResourceNotFound");
     assert_eq!(tag(&kms, &user, "GetTagKeys", json!({})).await["TagKeys"], json!([]));
     assert_eq!(tag(&kms, &user, "GetResources", json!({})).await["ResourceTagMappingList"], json!([]));
+}
+
+/// A product's key is tagged by nobody, a resource has one spelling, and a record names what was changed and no more.
+#[tokio::test]
+async fn what_may_not_be_tagged() {
+    let kms = Kms::start().await;
+    let new = kms.svc.create_account("test").await.unwrap();
+    let (account, product) = (new.account, jadeseal_types::Alias::parse("cos").unwrap());
+    let user: User = new.into();
+    let cos: User = kms.svc.accounts().grant(account, &product).await.unwrap().unwrap().into();
+    let theirs = kms.ok(&cos, "Encrypt", json!({ "Plaintext": "AA==" })).await["KeyId"].as_str().unwrap().to_owned();
+    let mine = kms.create(&user, "mine").await;
+    let name = |creator: &str, id: &str| format!("qcs::kms:{AES}:uin/:key/creatorUin/{creator}/{id}");
+    let own = account.to_string();
+    let tags = json!([{ "TagKey": "a", "TagValue": "b" }]);
+    let list = json!([name(&own, &theirs), name(&own, &mine)]);
+    let answer = tag(&kms, &user, "TagResources", json!({ "ResourceList": list, "Tags": tags })).await;
+    assert_eq!(answer["FailedResources"][0]["Code"], "UnauthorizedOperation");
+    assert_eq!(answer["FailedResources"].as_array().unwrap().len(), 1);
+    let request = answer["RequestId"].as_str().unwrap();
+    let audit = kms.audit();
+    let record = audit.lines().find(|line| line.contains(request)).unwrap();
+    assert!(record.contains(&mine) && !record.contains(&theirs), "{record}");
+    let answer = tag(&kms, &cos, "TagResources", json!({ "ResourceList": list, "Tags": tags })).await;
+    assert_eq!(code(&answer), "UnauthorizedOperation");
+    for odd in [
+        name(&format!("+{own}"), &mine),
+        name(&format!("0{own}"), &mine),
+        name(&own, &mine.to_uppercase()),
+        name(&own, &mine).replace("qcs::", "qcs:x:"),
+    ] {
+        let one = json!({ "Resource": odd, "ReplaceTags": tags });
+        let refused = code(&tag(&kms, &user, "ModifyResourceTags", one).await);
+        assert_eq!(refused, "InvalidParameterValue.ResourceDescriptionError", "{odd}");
+    }
 }

@@ -326,6 +326,8 @@ pub struct Taggable {
     pub region: Region,
     /// The principal that made it.
     pub creator: Uin,
+    /// The user or a cloud product.
+    pub owner: Owner,
     /// Its tags, by tag key.
     pub tags: Vec<Tag>,
 }

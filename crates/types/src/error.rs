@@ -51,6 +51,7 @@ error_codes! {
     InvalidParameter = "InvalidParameter", "A parameter is invalid.", "参数错误。";
     DecryptMaterialError = "InvalidParameter.DecryptMaterialError", "EncryptedKeyMaterial could not be decrypted.", "EncryptedKeyMaterial 解密失败。";
     InvalidPendingWindowInDays = "InvalidParameter.InvalidPendingWindowInDays", "PendingWindowInDays must be 7 to 30.", "PendingWindowInDays 必须为 7 到 30。";
+    PaginationTokenInvalid = "InvalidParameter.PaginationTokenInvalid", "The PaginationToken is not one that a page ended with.", "PaginationToken 不是合法的分页标识。";
     InvalidParameterValue = "InvalidParameterValue", "The value of a parameter is invalid.", "参数取值错误。";
     AliasAlreadyExists = "InvalidParameterValue.AliasAlreadyExists", "The alias already exists.", "别名已存在。";
     DataKeyNameAlreadyExists = "InvalidParameterValue.DataKeyNameAlreadyExists", "The data key name already exists.", "数据密钥名称已存在。";
@@ -68,6 +69,8 @@ error_codes! {
     InvalidType = "InvalidParameterValue.InvalidType", "The value of Type is not allowed.", "Type 参数错误。";
     MaterialNotMatch = "InvalidParameterValue.MaterialNotMatch", "The key material differs from the one first imported.", "密钥材料与首次导入的不一致。";
     TagKeysDuplicated = "InvalidParameterValue.TagKeysDuplicated", "Tags names a tag key twice.", "标签键重复。";
+    TagKeyDuplicate = "InvalidParameterValue.TagKeyDuplicate", "A tag key is named twice.", "标签键重复。";
+    TagKeyEmpty = "InvalidParameterValue.TagKeyEmpty", "A tag key is empty.", "标签键为空。";
     TagsNotExisted = "InvalidParameterValue.TagsNotExisted", "A tag does not exist.", "标签不存在。";
     InvalidRequest = "InvalidRequest", "The request body is malformed.", "请求体格式错误。";
     IpInBlacklist = "IpInBlacklist", "The source address is denied.", "来源 IP 在黑名单中。";
@@ -81,6 +84,8 @@ error_codes! {
     DeleteTagsParamError = "InvalidParameterValue.DeleteTagsParamError", "A tag key is both to be set and to be deleted.", "同一标签键不可同时设置和删除。";
     RegionInvalid = "InvalidParameterValue.RegionInvalid", "The region of the resource is not served.", "资源所在地域无效。";
     ResourceDescriptionError = "InvalidParameterValue.ResourceDescriptionError", "The resource must be qcs::kms:<region>:uin/<uin>:key/creatorUin/<uin>/<id>, of the caller's own account.", "资源六段式描述错误，须为 qcs::kms:<region>:uin/<uin>:key/creatorUin/<uin>/<id>，且属于调用者账号。";
+    ResourceNumPerRequest = "LimitExceeded.ResourceNumPerRequest", "At most 10 resources can be changed at once.", "单次最多操作 10 个资源。";
+    TagNumPerRequest = "LimitExceeded.TagNumPerRequest", "At most 50 tags can be given at once.", "单次最多 50 个标签。";
     MissingParameter = "MissingParameter", "A required parameter is missing.", "缺少必填参数。";
     NoSuchProduct = "NoSuchProduct", "The product does not exist.", "产品不存在。";
     NoSuchVersion = "NoSuchVersion", "The API version does not exist.", "接口版本不存在。";

@@ -171,6 +171,8 @@ impl Action for CreateKey {
         };
         match usage {
             KeyUsage::DecryptRsa2048 | KeyUsage::SignRsa2048 => {
+                // What the commit will refuse must not cost a key pair first. It decides all the same.
+                cx.has_room(Counted::Keys).await?;
                 cx.commit_with_rsa_pair(|pair| Ok((create(&pair.pkcs8)?, ()))).await?;
             }
             KeyUsage::EncryptDecrypt => {

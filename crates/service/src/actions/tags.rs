@@ -2,7 +2,6 @@
 
 use super::{
     Account, Empty,
-    lifecycle::{NewTag, checked_tags},
     listing::{TagFilter, tag_filters},
 };
 use crate::{
@@ -91,7 +90,7 @@ impl Resource {
     fn parse(text: &str, cx: &Cx<'_>) -> Result<Self> {
         let own = cx.scope.account().0.to_string();
         let segments: Vec<_> = text.split(':').collect();
-        let ["qcs", _, "kms", region, account, name] = segments[..] else {
+        let ["qcs", "", "kms", region, account, name] = segments[..] else {
             return Err(E::ResourceDescriptionError.into());
         };
         let uin = account.strip_prefix("uin/").filter(|uin| uin.is_empty() || *uin == own);
@@ -99,7 +98,6 @@ impl Resource {
         if cx.svc.regions.find(region).is_none() {
             return Err(E::RegionInvalid.into());
         }
-        cx.note(id);
         Ok(Resource { region: region.to_owned(), creator, id })
     }
 
@@ -112,7 +110,9 @@ impl Resource {
 /// `creatorUin/<uin>/<id>`.
 fn parse_id(text: &str) -> Option<(u64, KeyId)> {
     let (creator, id) = text.strip_prefix("creatorUin/")?.split_once('/')?;
-    Some((creator.parse().ok()?, KeyId::parse(id)?))
+    // One way to write it: policies compare the text.
+    let number = creator.parse::<u64>().ok().filter(|n| n.to_string() == creator)?;
+    Some((number, KeyId::parse(id).filter(|parsed| parsed.to_string() == id)?))
 }
 
 fn written(account: AccountId, found: &Taggable) -> String {
@@ -189,13 +189,39 @@ impl Edit {
         let found =
             cx.svc.store.taggables(&cx.scope, &[resource.id]).await.map_err(ApiError::internal)?.pop().flatten();
         let found = found.filter(|found| resource.is(found)).ok_or(E::ResourceNotFound)?;
-        if self.fits(&found.tags) { Ok(resource.id) } else { Err(E::ResourceAttachedTags.into()) }
+        // Tags decide by which lists and policies a key is found: they are its owner's to set.
+        if !found.owner.is_user() {
+            return Err(E::UnauthorizedOperation.into());
+        }
+        if !self.fits(&found.tags) {
+            return Err(E::ResourceAttachedTags.into());
+        }
+        // Only what is changed: the record of a success names nothing else.
+        cx.note(resource.id);
+        Ok(resource.id)
     }
 }
 
 fn tags_to_set(tags: Vec<TagParam>) -> Result<Vec<Tag>> {
-    let tags: Vec<_> = tags.into_iter().map(|t| NewTag { key: t.key, value: t.value }).collect();
-    checked_tags(&tags)
+    if tags.len() > limits::MAX_TAGS {
+        return Err(E::TagNumPerRequest.into());
+    }
+    distinct(tags.iter().map(|t| t.key.0.as_str()))?;
+    Ok(tags.into_iter().map(|t| Tag { key: t.key.0, value: t.value.0 }).collect())
+}
+
+/// Refuses an empty tag key, and one that is named twice.
+fn distinct<'a>(keys: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = HashSet::new();
+    for key in keys {
+        if key.is_empty() {
+            return Err(E::TagKeyEmpty.into());
+        }
+        if !seen.insert(key) {
+            return Err(E::TagKeyDuplicate.into());
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a list with none or too many.
@@ -229,7 +255,9 @@ impl Action for ModifyResourceTags {
             E::ResourceNotFound,
             E::ResourceAttachedTags,
             E::DeleteTagsParamError,
-            E::TagKeysDuplicated,
+            E::TagKeyDuplicate,
+            E::TagKeyEmpty,
+            E::TagNumPerRequest,
         ],
         doc: Doc("Sets and deletes tags of a resource.", "修改资源关联的标签。"),
     };
@@ -240,11 +268,8 @@ impl Action for ModifyResourceTags {
         let set = tags_to_set(self.replace.unwrap_or_default())?;
         let remove: Vec<_> = self.delete.unwrap_or_default().into_iter().map(|t| t.key.0).collect();
         counted("ReplaceTags", set.len() + remove.len(), 2 * limits::MAX_TAGS)?;
-        let mut seen: HashSet<_> = remove.iter().collect();
-        if seen.len() < remove.len() {
-            return Err(E::TagKeysDuplicated.into());
-        }
-        if set.iter().any(|t| !seen.insert(&t.key)) {
+        distinct(remove.iter().map(String::as_str))?;
+        if set.iter().any(|t| remove.contains(&t.key)) {
             return Err(E::DeleteTagsParamError.into());
         }
         Edit { set, remove }.apply(&[self.resource.0], cx).await?.pop().unwrap_or(Ok(()))?;
@@ -269,6 +294,9 @@ answer! {
 }
 
 async fn edit_all(edit: Edit, list: Vec<Bounded<512>>, cx: &Cx<'_>) -> Result<Failed> {
+    if list.len() > MAX_CHANGED {
+        return Err(E::ResourceNumPerRequest.into());
+    }
     counted("ResourceList", list.len(), MAX_CHANGED)?;
     let texts: Vec<_> = list.into_iter().map(|r| r.0).collect();
     let outcomes = edit.apply(&texts, cx).await?;
@@ -307,7 +335,7 @@ impl Action for TagResources {
     const SPEC: Spec = Spec {
         name: "TagResources",
         access: Access::Write,
-        errors: &[E::TagKeysDuplicated],
+        errors: &[E::TagKeyDuplicate, E::TagKeyEmpty, E::TagNumPerRequest, E::ResourceNumPerRequest],
         doc: Doc(
             "Sets tags of up to 10 resources; each succeeds or fails alone.",
             "为最多 10 个资源设置标签，各自成功或失败。",
@@ -317,7 +345,7 @@ impl Action for TagResources {
     type Response = Failed;
 
     async fn run(self, _: Resources, cx: &Cx<'_>) -> Result<Failed> {
-        counted("Tags", self.tags.len(), limits::MAX_TAGS)?;
+        counted("Tags", self.tags.len().min(1), 1)?;
         edit_all(Edit { set: tags_to_set(self.tags)?, remove: Vec::new() }, self.resources, cx).await
     }
 }
@@ -447,7 +475,7 @@ fn from_token<const N: usize>(text: Option<Bounded<4096>>) -> Result<Option<[Str
 }
 
 fn bad_token() -> ApiError {
-    ApiError::invalid("PaginationToken", "is not one that a page ended with", "不是合法的分页标识")
+    E::PaginationTokenInvalid.into()
 }
 
 /// Cuts what was read beyond a page off; the last item of the page when there is more.
@@ -487,7 +515,7 @@ impl Action for GetResources {
     const SPEC: Spec = Spec {
         name: "GetResources",
         access: Access::Read,
-        errors: &[E::ResourceDescriptionError, E::RegionInvalid],
+        errors: &[E::ResourceDescriptionError, E::RegionInvalid, E::PaginationTokenInvalid],
         doc: Doc("Resources by name or by their tags, in every region.", "按资源或标签查询所有地域的资源。"),
     };
     type On = Account;
@@ -515,6 +543,7 @@ impl Action for GetResources {
             counted("ResourceList", named.len(), MAX_NAMED)?;
             for Bounded(text) in named {
                 let wanted = Resource::parse(&text, cx)?;
+                cx.note(wanted.id);
                 let one = cx.svc.store.taggables(&cx.scope, &[wanted.id]).await.map_err(ApiError::internal)?;
                 found.extend(one.into_iter().flatten().filter(|f| wanted.is(f)));
             }

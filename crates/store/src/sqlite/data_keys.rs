@@ -118,12 +118,12 @@ pub(super) fn tags(conn: &Connection, scope: &Scope, id: DataKeyId) -> Result<Ve
 }
 
 pub(super) fn count_own(conn: &Connection, scope: &Scope) -> Result<u64> {
-    LISTED.count_own(conn, scope, DataKeyState::PendingDelete.code())
+    LISTED.count_own(conn, scope)
 }
 
 /// True when the scope has fewer than `quota` data keys that count against it.
 pub(super) fn fewer_own(conn: &Connection, scope: &Scope, quota: u64) -> Result<bool> {
-    LISTED.fewer_own(conn, scope, DataKeyState::PendingDelete.code(), quota)
+    LISTED.fewer_own(conn, scope, quota)
 }
 
 pub(super) fn count_of(conn: &Connection, scope: &Scope, cmk: KeyId, at_most: u64) -> Result<u64> {

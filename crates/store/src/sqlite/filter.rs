@@ -26,28 +26,25 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// How many rows of a scope are the account's own, without those of one state.
-    pub(super) fn count_own(&self, conn: &Connection, scope: &Scope, left_out: u8) -> Result<u64> {
-        let (name, [index, _]) = (self.name, self.indexes);
-        let sql = format!(
-            "SELECT count(*) FROM {name} INDEXED BY {index} \
-             WHERE account = ?1 AND region = ?2 AND product = 0 AND state <> ?3"
-        );
-        let values = params![sql_id(scope.account().0), scope.region().as_str(), left_out];
-        Ok(conn.prepare_cached(&sql)?.query_row(values, |r| rows::count(r, 0))?)
+    /// How many rows of a scope count against a quota: the account's own, but those in PendingDelete. The conditions repeat
+    /// those of the index word for word.
+    pub(super) fn count_own(&self, conn: &Connection, scope: &Scope) -> Result<u64> {
+        self.count_counted(conn, scope, u64::MAX)
     }
 
-    /// True when [`Table::count_own`] would be less than `quota`. It stops at the quota: the cost is bounded by it and by
-    /// the rows that are left out.
-    pub(super) fn fewer_own(&self, conn: &Connection, scope: &Scope, left_out: u8, quota: u64) -> Result<bool> {
-        let (name, [index, _]) = (self.name, self.indexes);
+    /// True when [`Table::count_own`] would be less than `quota`. The cost is bounded by the quota.
+    pub(super) fn fewer_own(&self, conn: &Connection, scope: &Scope, quota: u64) -> Result<bool> {
+        Ok(self.count_counted(conn, scope, quota)? < quota)
+    }
+
+    fn count_counted(&self, conn: &Connection, scope: &Scope, at_most: u64) -> Result<u64> {
+        let name = self.name;
         let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM {name} INDEXED BY {index} \
-             WHERE account = ?1 AND region = ?2 AND product = 0 AND state <> ?3 LIMIT ?4)"
+            "SELECT count(*) FROM (SELECT 1 FROM {name} INDEXED BY {name}_counted \
+             WHERE account = ?1 AND region = ?2 AND product = 0 AND state <> 3 LIMIT ?3)"
         );
-        let values = params![sql_id(scope.account().0), scope.region().as_str(), left_out, bound(quota)];
-        let count = conn.prepare_cached(&sql)?.query_row(values, |r| rows::count(r, 0))?;
-        Ok(count < quota)
+        let values = params![sql_id(scope.account().0), scope.region().as_str(), bound(at_most)];
+        Ok(conn.prepare_cached(&sql)?.query_row(values, |r| rows::count(r, 0))?)
     }
 }
 

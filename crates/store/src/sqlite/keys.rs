@@ -94,12 +94,12 @@ pub(super) fn tags(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<Ve
 }
 
 pub(super) fn count_own(conn: &Connection, scope: &Scope) -> Result<u64> {
-    LISTED.count_own(conn, scope, KeyState::PendingDelete.code())
+    LISTED.count_own(conn, scope)
 }
 
 /// True when the scope has fewer than `quota` keys that count against it.
 pub(super) fn fewer_own(conn: &Connection, scope: &Scope, quota: u64) -> Result<bool> {
-    LISTED.fewer_own(conn, scope, KeyState::PendingDelete.code(), quota)
+    LISTED.fewer_own(conn, scope, quota)
 }
 
 /// Keys as lists see them.

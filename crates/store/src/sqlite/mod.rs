@@ -40,11 +40,14 @@ pub struct Options {
     pub batch: usize,
     /// How long to wait for another process that is writing.
     pub busy_timeout: Duration,
+    /// Whether tables of an older version are brought forward. Not while a program that knows them alone may be at work: it
+    /// would go on without what the newer ones keep besides.
+    pub migrate: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { readers: 2, queue: 4096, batch: 256, busy_timeout: Duration::from_secs(10) }
+        Options { readers: 2, queue: 4096, batch: 256, busy_timeout: Duration::from_secs(10), migrate: true }
     }
 }
 
@@ -69,7 +72,7 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
         let busy = options.busy_timeout;
-        let conn = schema::open_writer(path, busy)?;
+        let conn = schema::open_writer(path, busy, options.migrate)?;
         let (writes, queue) = sync_channel(options.queue.max(1));
         let (reads, read_queue) = sync_channel(options.queue.max(1));
         let read_queue = Arc::new(Mutex::new(read_queue));

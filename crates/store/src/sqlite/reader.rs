@@ -45,7 +45,7 @@ mod tests {
     fn the_index_is_read_and_no_row() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
-        let conn = super::super::schema::open_writer(&path, IDLE).unwrap();
+        let conn = super::super::schema::open_writer(&path, IDLE, true).unwrap();
         conn.query_row(WARM, [], |_| Ok(())).unwrap();
         let plan = format!("EXPLAIN QUERY PLAN {WARM}");
         let mut plan = conn.prepare(&plan).unwrap();

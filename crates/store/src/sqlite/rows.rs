@@ -148,6 +148,10 @@ pub(super) fn import_params(r: &Row<'_>, key_id: KeyId) -> rusqlite::Result<Impo
     })
 }
 
+pub(super) fn owner(r: &Row<'_>, at: usize) -> rusqlite::Result<Owner> {
+    parsed(r, at, Owner::from_wire)
+}
+
 pub(super) fn key_id(r: &Row<'_>, at: usize) -> rusqlite::Result<KeyId> {
     Ok(KeyId::from_bytes(r.get(at)?))
 }

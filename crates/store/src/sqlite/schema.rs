@@ -14,7 +14,7 @@ const STATEMENTS: usize = 128;
 const CACHE_KIB: i64 = 16 * 1024;
 
 /// Opens the connection that writes; makes the file (mode 0600) and the tables where they are missing.
-pub(super) fn open_writer(path: &Path, busy: Duration) -> Result<Connection> {
+pub(super) fn open_writer(path: &Path, busy: Duration, may_migrate: bool) -> Result<Connection> {
     make_private(path).map_err(|e| StoreError::Unavailable(format!("{}: {e}", path.display())))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
@@ -31,7 +31,7 @@ pub(super) fn open_writer(path: &Path, busy: Duration) -> Result<Connection> {
     // older copies of the pages, is the writer's business.
     conn.pragma_update(None, "secure_delete", true)?;
     tune(&conn)?;
-    migrate(&conn)?;
+    migrate(&conn, may_migrate)?;
     Ok(conn)
 }
 
@@ -68,9 +68,19 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 /// Brings the tables to [`VERSION`]; refuses those of a newer program. Two processes may do this at once.
-fn migrate(conn: &Connection) -> Result<()> {
-    if current_version(conn)? == Some(VERSION) {
+fn migrate(conn: &Connection, may_migrate: bool) -> Result<()> {
+    let found = current_version(conn)?;
+    if found == Some(VERSION) {
         return Ok(());
+    }
+    if let Some(older) = found.filter(|found| *found < VERSION) {
+        if !may_migrate {
+            return Err(StoreError::Unavailable(format!(
+                "the store has schema version {older}, older than this program's {VERSION}: `jadeseal serve` brings it forward, \
+                 once no older program serves it any more"
+            )));
+        }
+        tracing::warn!(from = older, to = VERSION, "bringing the store's tables forward; this may take a minute");
     }
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let done = (|| {
@@ -242,11 +252,14 @@ CREATE INDEX data_key_tag_pair ON data_key_tag (account, key, value, owner);
 CREATE INDEX data_key_tag_owner ON data_key_tag (account, owner);
 ";
 
-/// Version 4: access keys of cloud products, consent to bindings (those from before are none), and a count of changes to
+/// Version 4: access keys of cloud products, indexes of what counts against a quota (what waits for its deletion would
+/// have to be skipped row by row in the others), consent to bindings (those from before are none), and a count of changes to
 /// access keys.
 const PRODUCTS: &str = "
 ALTER TABLE access_key ADD COLUMN product TEXT;
 ALTER TABLE binding ADD COLUMN consent INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX cmk_counted ON cmk (account, region) WHERE product = 0 AND state <> 3;
+CREATE INDEX data_key_counted ON data_key (account, region) WHERE product = 0 AND state <> 3;
 CREATE INDEX access_key_account ON access_key (account);
 CREATE TABLE access_key_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL) STRICT;
 INSERT INTO access_key_epoch (id, epoch) VALUES (1, 0);

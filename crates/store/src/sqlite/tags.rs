@@ -53,17 +53,17 @@ impl Apply<'_> {
 
 fn taggable(conn: &Connection, scope: &Scope, id: KeyId) -> Result<Option<Taggable>> {
     for Kind { table, id: column, tags, row } in &KINDS {
-        let sql = format!("SELECT id, region, creator FROM {table} WHERE {column} = ?1 AND account = ?2");
+        let sql = format!("SELECT id, region, creator, owner FROM {table} WHERE {column} = ?1 AND account = ?2");
         let found = conn
             .prepare_cached(&sql)?
             .query_row(params![id.as_bytes(), sql_id(scope.account().0)], |r| {
-                Ok((r.get::<_, i64>(0)?, rows::region(r, 1)?, Uin(rows::id(r, 2)?)))
+                Ok((r.get::<_, i64>(0)?, rows::region(r, 1)?, Uin(rows::id(r, 2)?), rows::owner(r, 3)?))
             })
             .optional()?;
-        if let Some((number, region, creator)) = found {
+        if let Some((number, region, creator, owner)) = found {
             let sql = format!("SELECT key, value FROM {tags} WHERE {row} = ?1 ORDER BY key");
             let tags = all(conn, &sql, [number], |r| Ok(Tag { key: r.get(0)?, value: r.get(1)? }))?;
-            return Ok(Some(Taggable { id, region, creator, tags }));
+            return Ok(Some(Taggable { id, region, creator, owner, tags }));
         }
     }
     Ok(None)

@@ -86,6 +86,8 @@ async fn every_older_schema_is_brought_forward() {
         conn.execute("INSERT INTO schema_version (id, version) VALUES (1, ?1)", [older]).unwrap();
         conn.execute("INSERT INTO meta (key, value) VALUES ('k', x'07')", []).unwrap();
         drop(conn);
+        let beside = SqliteStore::open(&path, Options { migrate: false, ..Options::default() });
+        assert!(matches!(beside, Err(StoreError::Unavailable(why)) if why.contains("older")), "from version {older}");
         let store = SqliteStore::open(&path, Options::default()).unwrap();
         assert_eq!(store.schema_version().await.unwrap(), schema::VERSION);
         assert_eq!(store.meta_get("k").await.unwrap(), Some(vec![7]), "from version {older}");

@@ -160,7 +160,7 @@ impl Writer {
         if self.conn.is_autocommit() || (self.exec("ROLLBACK").is_ok() && self.conn.is_autocommit()) {
             return;
         }
-        match super::schema::open_writer(&self.path, self.busy) {
+        match super::schema::open_writer(&self.path, self.busy, false) {
             Ok(conn) => self.conn = conn,
             Err(e) => tracing::error!(error = %e, "the store cannot be opened again yet"),
         }
