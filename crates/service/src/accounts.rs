@@ -24,6 +24,13 @@ pub struct NewAccessKey {
     pub secret_key: SecretBytes,
 }
 
+impl NewAccessKey {
+    /// The secret half as text.
+    pub fn secret_text(&self) -> &str {
+        std::str::from_utf8(self.secret_key.expose()).unwrap_or_default()
+    }
+}
+
 /// Letters and digits of access keys.
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /// Longest name of an account, characters.

@@ -73,31 +73,26 @@ pub enum Named {
 impl Named {
     /// The ids under a parameter that holds one id or a list of them.
     pub fn keys_in(params: &Params<'_>, name: &str) -> Named {
-        let one = |v: &Value<'_>| match v {
-            Value::Str(s) => KeyId::parse(s),
-            _ => None,
-        };
-        Named::Keys(match params.get(name) {
-            Some(Value::List(items)) => items.iter().filter_map(one).collect(),
-            Some(value) => one(value).into_iter().collect(),
-            None => Vec::new(),
-        })
+        Named::Keys(texts_in(params, name).filter_map(KeyId::parse).collect())
+    }
+
+    /// The texts under a parameter that holds one resource or a list of them.
+    pub fn resources_in(params: &Params<'_>, name: &str) -> Named {
+        Named::Resources(texts_in(params, name).map(str::to_owned).collect())
     }
 }
 
-impl Named {
-    /// The texts under a parameter that holds one resource or a list of them.
-    pub fn resources_in(params: &Params<'_>, name: &str) -> Named {
-        let one = |v: &Value<'_>| match v {
-            Value::Str(s) => Some(s.to_string()),
-            _ => None,
-        };
-        Named::Resources(match params.get(name) {
-            Some(Value::List(items)) => items.iter().filter_map(one).collect(),
-            Some(value) => one(value).into_iter().collect(),
-            None => Vec::new(),
-        })
-    }
+/// The texts under a parameter that holds one or a list of them.
+fn texts_in<'a>(params: &'a Params<'_>, name: &str) -> impl Iterator<Item = &'a str> {
+    let values = match params.get(name) {
+        Some(Value::List(items)) => items.as_slice(),
+        Some(value) => std::slice::from_ref(value),
+        None => &[],
+    };
+    values.iter().filter_map(|value| match value {
+        Value::Str(text) => Some(text.as_ref()),
+        _ => None,
+    })
 }
 
 /// One action of the API. The request is the implementing type itself.

@@ -246,11 +246,11 @@ impl Cx<'_> {
     /// Refuses where the quota is exhausted already; no promise where it is not.
     pub async fn has_room(&self, of: Counted) -> Result<()> {
         let Some(Change::RequireRoom { quota, .. }) = self.room(of) else { return Ok(()) };
-        let (used, full) = match of {
-            Counted::Keys => (self.svc.store.count_own(&self.scope).await, ErrorCode::CmkLimitExceeded),
-            Counted::DataKeys => (self.svc.store.count_data_keys(&self.scope).await, ErrorCode::DataKeyLimitExceeded),
+        let used = match of {
+            Counted::Keys => self.svc.store.count_own(&self.scope).await,
+            Counted::DataKeys => self.svc.store.count_data_keys(&self.scope).await,
         };
-        if used.map_err(ApiError::internal)? < quota { Ok(()) } else { Err(full.into()) }
+        if used.map_err(ApiError::internal)? < quota { Ok(()) } else { Err(exhausted(of).into()) }
     }
 
     /// The condition that a commit which adds one of them begins with, where the account has a quota.
@@ -325,6 +325,14 @@ impl Cx<'_> {
 
 /// Longest resource that is looked at, characters.
 const MAX_WRITTEN: usize = 512;
+
+/// The refusal where a quota is exhausted.
+fn exhausted(of: Counted) -> ErrorCode {
+    match of {
+        Counted::Keys => ErrorCode::CmkLimitExceeded,
+        Counted::DataKeys => ErrorCode::DataKeyLimitExceeded,
+    }
+}
 
 /// How often a compare-and-swap is tried.
 pub(crate) const MAX_TRIES: usize = 16;
@@ -405,10 +413,7 @@ async fn commit_now(
         Err(StoreError::Conflict) => return Err(CommitError::Conflict),
         Err(StoreError::AliasTaken) => return Err(CommitError::Api(ErrorCode::AliasAlreadyExists.into())),
         Err(StoreError::NameTaken) => return Err(CommitError::Api(ErrorCode::DataKeyNameAlreadyExists.into())),
-        Err(StoreError::NoRoom(Counted::Keys)) => return Err(CommitError::Api(ErrorCode::CmkLimitExceeded.into())),
-        Err(StoreError::NoRoom(Counted::DataKeys)) => {
-            return Err(CommitError::Api(ErrorCode::DataKeyLimitExceeded.into()));
-        }
+        Err(StoreError::NoRoom(of)) => return Err(CommitError::Api(exhausted(of).into())),
         Err(StoreError::TooManyTags) => return Err(CommitError::Api(ErrorCode::ResourceAttachedTags.into())),
         Err(StoreError::NotFound) if of_tags => return Err(CommitError::Api(ErrorCode::ResourceNotFound.into())),
         Err(StoreError::NotFound) if of_data_keys => return Err(CommitError::Api(ErrorCode::DataKeyNotFound.into())),

@@ -4,7 +4,7 @@
 
 use crate::{
     Route, Service,
-    action::{Entry, Members},
+    action::{Entry, KMS, Members},
     credentials::Known,
     cx::{Cx, Draft, Facts},
     entries,
@@ -116,9 +116,9 @@ impl Service {
             Some(name) => self.regions.find(name).ok_or(ErrorCode::UnsupportedRegion)?,
         };
         // The tag service changes keys of every region, whichever the request names.
-        let strict = match entry.api.service {
-            "kms" => region.profile.is_strict(),
-            _ => self.regions.iter().any(|r| r.profile.is_strict()),
+        let strict = match *entry.api == KMS {
+            true => region.profile.is_strict(),
+            false => self.regions.iter().any(|r| r.profile.is_strict()),
         };
         if strict && decoded.presented.is_sha1() {
             return Err(ApiError::with_text(

@@ -1,6 +1,6 @@
 //! `jadeseal account`.
 
-use super::{harden, runtime};
+use super::{harden, plain, runtime};
 use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_server::{
@@ -92,16 +92,15 @@ fn create(args: Create) -> Result<()> {
             Err(e) => Err(e),
         };
         let closed = store.close().await;
-        let key = made.map_err(|e| anyhow::anyhow!("{}", e.internal_cause().unwrap_or(&e.to_string()).to_owned()));
         // Printed before anything else can fail: it is not to be had again.
-        print(&key.context("cannot make the account")?, args.output);
+        print(&made.map_err(plain).context("cannot make the account")?, args.output);
         closed.context("cannot close the store")
     })
 }
 
 /// Prints a new account with its access key.
 pub fn print(key: &NewAccessKey, output: Output) {
-    let secret = std::str::from_utf8(key.secret_key.expose()).unwrap_or_default();
+    let secret = key.secret_text();
     match output {
         Output::Json => {
             let line = serde_json::json!({

@@ -17,6 +17,11 @@ use tokio::{
     sync::watch,
 };
 
+/// An error of the service in the operator's words: its cause, where it has one.
+fn plain(e: jadeseal_types::ApiError) -> anyhow::Error {
+    anyhow::Error::msg(e.internal_cause().map_or_else(|| e.to_string(), str::to_owned))
+}
+
 fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }

@@ -1,6 +1,6 @@
 //! `jadeseal product`.
 
-use super::{account::Place, harden, runtime};
+use super::{account::Place, harden, plain, runtime};
 use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_server::{config::Config, wiring};
@@ -94,7 +94,7 @@ async fn grant(accounts: &Accounts, products: &Products, product: &str, account:
         "product": product.as_str(),
         "account": account.0,
         "secret_id": key.secret_id.as_str(),
-        "secret_key": std::str::from_utf8(key.secret_key.expose()).unwrap_or_default(),
+        "secret_key": key.secret_text(),
     })])
 }
 
@@ -133,8 +133,4 @@ fn table(line: &Value) -> String {
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
     let pairs = line.as_object().into_iter().flatten().map(|(name, value)| format!("{name} {}", text(value)));
     pairs.collect::<Vec<_>>().join("  ")
-}
-
-fn plain(e: jadeseal_types::ApiError) -> anyhow::Error {
-    anyhow::anyhow!("{}", e.internal_cause().unwrap_or("the operation failed"))
 }

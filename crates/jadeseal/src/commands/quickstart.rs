@@ -62,21 +62,17 @@ pub fn run(args: Args) -> Result<()> {
     })
 }
 
-fn secret_text(key: &NewAccessKey) -> &str {
-    std::str::from_utf8(key.secret_key.expose()).unwrap_or_default()
-}
-
 fn print_json(endpoint: &str, region: &str, key: &NewAccessKey, products: &[(&str, NewAccessKey)]) -> Result<()> {
     let mut line = serde_json::json!({
         "endpoint": endpoint,
         "region": region,
         "secret_id": key.secret_id.as_str(),
-        "secret_key": secret_text(key),
+        "secret_key": key.secret_text(),
         "owner_uin": key.account.0,
         "app_id": key.app_id.0,
     });
     if !products.is_empty() {
-        let of = |(name, key): &(&str, NewAccessKey)| serde_json::json!({ "product": name, "secret_id": key.secret_id.as_str(), "secret_key": secret_text(key) });
+        let of = |(name, key): &(&str, NewAccessKey)| serde_json::json!({ "product": name, "secret_id": key.secret_id.as_str(), "secret_key": key.secret_text() });
         line["products"] = products.iter().map(of).collect();
     }
     let mut out = std::io::stdout().lock();
@@ -94,7 +90,7 @@ fn print_table(
 ) -> Result<()> {
     let id = key.secret_id.as_str();
     let host = endpoint.trim_start_matches("http://");
-    let secret = if new { secret_text(key) } else { "(printed at the first start; `-o json` prints it again)" };
+    let secret = if new { key.secret_text() } else { "(printed at the first start; `-o json` prints it again)" };
     let shown = if new { secret } else { "..." };
     let mut out = std::io::stdout().lock();
     writeln!(

@@ -1,6 +1,6 @@
 //! `jadeseal rekey`.
 
-use super::{harden, runtime};
+use super::{harden, plain, runtime};
 use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_server::{
@@ -53,8 +53,7 @@ pub fn run(args: Args) -> Result<()> {
         let from = wiring::seal_source(&root);
         let report = jadeseal_service::rekey::rekey(store.as_ref(), &from, to.as_ref(), suite).await;
         let closed = store.close().await;
-        let report = report.map_err(|e| anyhow::anyhow!("{}", e.internal_cause().unwrap_or("unknown")));
-        let report = report.context("rekey stopped; run it again to go on")?;
+        let report = report.map_err(plain).context("rekey stopped; run it again to go on")?;
         closed.context("cannot close the store")?;
         match args.output {
             Output::Json => println!(

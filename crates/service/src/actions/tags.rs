@@ -87,16 +87,16 @@ struct Resource {
 }
 
 impl Resource {
-    fn parse(text: &str, cx: &Cx<'_>) -> Result<Self> {
+    fn parse(text: &str, cx: &Cx<'_>) -> Result<Self, E> {
         let own = cx.scope.account().0.to_string();
         let segments: Vec<_> = text.split(':').collect();
         let ["qcs", "", "kms", region, account, name] = segments[..] else {
-            return Err(E::ResourceDescriptionError.into());
+            return Err(E::ResourceDescriptionError);
         };
         let uin = account.strip_prefix("uin/").filter(|uin| uin.is_empty() || *uin == own);
         let (creator, id) = uin.and(name.strip_prefix("key/")).and_then(parse_id).ok_or(E::ResourceDescriptionError)?;
         if cx.svc.regions.find(region).is_none() {
-            return Err(E::RegionInvalid.into());
+            return Err(E::RegionInvalid);
         }
         Ok(Resource { region: region.to_owned(), creator, id })
     }
@@ -154,27 +154,32 @@ impl Edit {
 
     /// Changes every resource that can be changed, in one transaction; the outcome of each, in their order.
     async fn apply(&self, texts: &[String], cx: &Cx<'_>) -> Result<Vec<Result<()>>> {
+        let resources: Vec<_> = texts.iter().map(|text| Resource::parse(text, cx)).collect();
         for _ in 0..MAX_TRIES {
+            let named: Vec<KeyId> = resources.iter().flatten().map(|resource| resource.id).collect();
+            let mut found = cx.svc.store.taggables(&cx.scope, &named).await.map_err(ApiError::internal)?.into_iter();
             let mut outcomes = Vec::with_capacity(texts.len());
-            let mut changes = Vec::new();
-            let mut ids = HashSet::new();
-            for text in texts {
-                outcomes.push(match self.check(text, cx).await {
-                    Ok(id) => {
-                        if ids.insert(id) {
-                            let (set, remove) = (self.set.clone(), self.remove.clone());
-                            changes.push(Change::ModifyTags { id, set, remove, limit: limits::MAX_TAGS });
+            let mut ids = Vec::new();
+            for resource in &resources {
+                outcomes.push(match resource {
+                    Ok(resource) => self.check(resource, found.next().flatten()).map(|()| {
+                        if !ids.contains(&resource.id) {
+                            ids.push(resource.id);
                         }
-                        Ok(())
-                    }
-                    Err(e) if e.code() == E::InternalError => return Err(e),
-                    Err(e) => Err(e),
+                    }),
+                    Err(code) => Err((*code).into()),
                 });
             }
-            if changes.is_empty() {
+            if ids.is_empty() {
                 return Ok(outcomes);
             }
-            match cx.commit(changes).await {
+            let change = |id| {
+                // The record of a success names what is changed and nothing else.
+                cx.note(id);
+                let (set, remove) = (self.set.clone(), self.remove.clone());
+                Change::ModifyTags { id, set, remove, limit: limits::MAX_TAGS }
+            };
+            match cx.commit(ids.into_iter().map(change).collect()).await {
                 Ok(_) => return Ok(outcomes),
                 // A key or its tags have changed in between: look again.
                 Err(CommitError::Api(e)) if matches!(e.code(), E::ResourceNotFound | E::ResourceAttachedTags) => {}
@@ -184,21 +189,14 @@ impl Edit {
         Err(ApiError::internal("tags kept changing"))
     }
 
-    async fn check(&self, text: &str, cx: &Cx<'_>) -> Result<KeyId> {
-        let resource = Resource::parse(text, cx)?;
-        let found =
-            cx.svc.store.taggables(&cx.scope, &[resource.id]).await.map_err(ApiError::internal)?.pop().flatten();
+    /// Refuses what there is not, what is not the user's, and what would have too many tags.
+    fn check(&self, resource: &Resource, found: Option<Taggable>) -> Result<()> {
         let found = found.filter(|found| resource.is(found)).ok_or(E::ResourceNotFound)?;
         // Tags decide by which lists and policies a key is found: they are its owner's to set.
         if !found.owner.is_user() {
             return Err(E::UnauthorizedOperation.into());
         }
-        if !self.fits(&found.tags) {
-            return Err(E::ResourceAttachedTags.into());
-        }
-        // Only what is changed: the record of a success names nothing else.
-        cx.note(resource.id);
-        Ok(resource.id)
+        if self.fits(&found.tags) { Ok(()) } else { Err(E::ResourceAttachedTags.into()) }
     }
 }
 
@@ -345,8 +343,9 @@ impl Action for TagResources {
     type Response = Failed;
 
     async fn run(self, _: Resources, cx: &Cx<'_>) -> Result<Failed> {
-        counted("Tags", self.tags.len().min(1), 1)?;
-        edit_all(Edit { set: tags_to_set(self.tags)?, remove: Vec::new() }, self.resources, cx).await
+        let set = tags_to_set(self.tags)?;
+        counted("Tags", set.len(), limits::MAX_TAGS)?;
+        edit_all(Edit { set, remove: Vec::new() }, self.resources, cx).await
     }
 }
 
@@ -421,15 +420,14 @@ impl Action for DescribeResourceTagsByResourceIds {
         let (offset, limit) = (self.offset.unwrap_or(0), at_most(self.limit, "Limit", 20, limits::MAX_PAGE)?);
         let mut all = Vec::new();
         if self.service.0 == "kms" && self.prefix.0 == "key" {
-            for Bounded(text) in self.ids {
-                let (creator, id) = match parse_id(&text) {
-                    Some((creator, id)) => (Some(creator), id),
-                    None => match KeyId::parse(&text) {
-                        Some(id) => (None, id),
-                        None => continue,
-                    },
-                };
-                let found = cx.svc.store.taggables(&cx.scope, &[id]).await.map_err(ApiError::internal)?.pop().flatten();
+            let named = self.ids.into_iter().filter_map(|Bounded(text)| match parse_id(&text) {
+                Some((creator, id)) => Some((text, Some(creator), id)),
+                None => KeyId::parse(&text).map(|id| (text, None, id)),
+            });
+            let named: Vec<_> = named.collect();
+            let ids: Vec<KeyId> = named.iter().map(|(.., id)| *id).collect();
+            let found = cx.svc.store.taggables(&cx.scope, &ids).await.map_err(ApiError::internal)?;
+            for ((text, creator, _), found) in named.into_iter().zip(found) {
                 let found =
                     found.filter(|f| f.region.as_str() == self.region.0 && creator.is_none_or(|c| c == f.creator.0));
                 all.extend(found.into_iter().flat_map(|f| f.tags).map(|tag| TagResource {
@@ -471,11 +469,7 @@ fn token(parts: &[&str]) -> Result<String> {
 fn from_token<const N: usize>(text: Option<Bounded<4096>>) -> Result<Option<[String; N]>> {
     let Some(Bounded(text)) = text.filter(|t| !t.0.is_empty()) else { return Ok(None) };
     let parts = URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice::<Vec<String>>(&json).ok());
-    parts.and_then(|p| p.try_into().ok()).map(Some).ok_or_else(bad_token)
-}
-
-fn bad_token() -> ApiError {
-    E::PaginationTokenInvalid.into()
+    parts.and_then(|p| p.try_into().ok()).map(Some).ok_or(E::PaginationTokenInvalid.into())
 }
 
 /// Cuts what was read beyond a page off; the last item of the page when there is more.
@@ -525,7 +519,8 @@ impl Action for GetResources {
         let max = at_most(self.max, "MaxResults", 50, limits::MAX_PAGE)?;
         let named = self.resources.unwrap_or_default();
         let filters = tag_filters(self.filters)?;
-        let after = from_token::<1>(self.token)?.map(|[id]| KeyId::parse(&id).ok_or_else(bad_token)).transpose()?;
+        let after =
+            from_token::<1>(self.token)?.map(|[id]| KeyId::parse(&id).ok_or(E::PaginationTokenInvalid)).transpose()?;
         let (mut found, mut next) = (Vec::new(), String::new());
         if named.is_empty() {
             found = cx.svc.store.tagged(&cx.scope, &filters, after, max + 1).await.map_err(ApiError::internal)?;
@@ -541,12 +536,11 @@ impl Action for GetResources {
                 ));
             }
             counted("ResourceList", named.len(), MAX_NAMED)?;
-            for Bounded(text) in named {
-                let wanted = Resource::parse(&text, cx)?;
-                cx.note(wanted.id);
-                let one = cx.svc.store.taggables(&cx.scope, &[wanted.id]).await.map_err(ApiError::internal)?;
-                found.extend(one.into_iter().flatten().filter(|f| wanted.is(f)));
-            }
+            let wanted = named.iter().map(|Bounded(text)| Resource::parse(text, cx).inspect(|r| cx.note(r.id)));
+            let wanted = wanted.collect::<Result<Vec<_>, E>>()?;
+            let ids: Vec<KeyId> = wanted.iter().map(|resource| resource.id).collect();
+            let rows = cx.svc.store.taggables(&cx.scope, &ids).await.map_err(ApiError::internal)?;
+            found.extend(wanted.iter().zip(rows).filter_map(|(wanted, row)| row.filter(|row| wanted.is(row))));
         }
         let served = found.into_iter().filter(|f| cx.svc.regions.find(f.region.as_str()).is_some());
         let resources = served.map(|f| ResourceTagMapping {

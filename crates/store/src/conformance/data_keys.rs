@@ -449,26 +449,9 @@ pub async fn room_in_a_quota(store: S) {
 /// Exactly as many get in as there is room for.
 pub async fn racing_for_the_last_room(store: S) {
     let here = with_cmks(&store).await;
-    let tasks: Vec<_> = (0..32)
-        .map(|n| {
-            let (store, here) = (store.clone(), here.clone());
-            tokio::spawn(async move {
-                let (key, material) = (data_key(&here, n, 900), data_key_material(n));
-                let changes = vec![
-                    Change::RequireRoom { of: Counted::DataKeys, quota: 5 },
-                    Change::CreateDataKey { key, material, tags: Vec::new() },
-                ];
-                store.commit(&here, Commit { changes, outbox: None }).await.map(drop)
-            })
-        })
-        .collect();
-    let mut made = 0;
-    for task in tasks {
-        match task.await.unwrap() {
-            Ok(()) => made += 1,
-            Err(e) => assert_eq!(e, StoreError::NoRoom(Counted::DataKeys)),
-        }
-    }
+    let create =
+        |n| Change::CreateDataKey { key: data_key(&here, n, 900), material: data_key_material(n), tags: Vec::new() };
+    let made = race(&store, &here, Counted::DataKeys, create).await;
     assert_eq!((made, store.count_data_keys(&here).await.unwrap()), (5, 5));
 }
 

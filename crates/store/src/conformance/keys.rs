@@ -428,24 +428,7 @@ pub async fn room_in_a_quota(store: S) {
 /// Exactly as many get in as there is room for.
 pub async fn racing_for_the_last_room(store: S) {
     let here = home();
-    let tasks: Vec<_> = (0..32)
-        .map(|n| {
-            let (store, here) = (store.clone(), here.clone());
-            tokio::spawn(async move {
-                let changes = vec![
-                    Change::RequireRoom { of: Counted::Keys, quota: 5 },
-                    Change::CreateKey { cmk: key(&here, n), version: None, tags: Vec::new() },
-                ];
-                store.commit(&here, Commit { changes, outbox: None }).await.map(drop)
-            })
-        })
-        .collect();
-    let mut made = 0;
-    for task in tasks {
-        match task.await.unwrap() {
-            Ok(()) => made += 1,
-            Err(e) => assert_eq!(e, StoreError::NoRoom(Counted::Keys)),
-        }
-    }
+    let create = |n| Change::CreateKey { cmk: key(&home(), n), version: None, tags: Vec::new() };
+    let made = race(&store, &here, Counted::Keys, create).await;
     assert_eq!((made, store.count_own(&here).await.unwrap()), (5, 5));
 }

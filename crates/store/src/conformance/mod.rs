@@ -139,6 +139,29 @@ pub fn data_key_material(n: u32) -> DataKeyMaterial {
     DataKeyMaterial { data_key_id: DataKeyId(id(n)), domain_version: 1, wrapped: vec![n as u8; 60] }
 }
 
+/// Commits 32 changes at once, each behind a quota of five; how many got in. The others found no room.
+pub async fn race(
+    store: &std::sync::Arc<dyn Store>,
+    scope: &Scope,
+    of: Counted,
+    create: impl Fn(u32) -> Change,
+) -> usize {
+    let commits: Vec<_> = (0..32).map(|n| vec![Change::RequireRoom { of, quota: 5 }, create(n)]).collect();
+    let commit = |changes| {
+        let (store, scope) = (store.clone(), scope.clone());
+        tokio::spawn(async move { store.commit(&scope, Commit { changes, outbox: None }).await.map(drop) })
+    };
+    let tasks: Vec<_> = commits.into_iter().map(commit).collect();
+    let mut made = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(()) => made += 1,
+            Err(e) => assert_eq!(e, crate::error::StoreError::NoRoom(of)),
+        }
+    }
+    made
+}
+
 /// Creates data keys and returns the rows as stored.
 pub async fn create_data_keys(
     store: &dyn Store,

@@ -58,9 +58,7 @@ pub(super) struct Filter {
     ascending: bool,
     /// Whether it takes more than a look at numbers in the index to judge a row.
     is_costly: bool,
-    /// `FROM …`, with the tags.
-    from: String,
-    /// ` WHERE …`.
+    /// `FROM … WHERE …`.
     sql: String,
     values: Vec<Value>,
 }
@@ -69,11 +67,11 @@ impl Filter {
     /// The rows of some scopes.
     pub(super) fn new(table: &'static Table, scopes: &[Scope], role: Role, ascending: bool) -> Self {
         let (index, name, row) = (table.indexes[usize::from(ascending)], table.name, table.row);
-        let from = format!("FROM {name} {row} INDEXED BY {index}");
-        let sql = format!(" WHERE {row}.account = ?account AND {row}.region = ?region");
+        let sql =
+            format!("FROM {name} {row} INDEXED BY {index} WHERE {row}.account = ?account AND {row}.region = ?region");
         let values = |s: &Scope| [sql_id(s.account().0).into(), s.region().as_str().to_owned().into()];
         let values = scopes.iter().flat_map(values).collect();
-        let mut f = Filter { table, scopes: scopes.len(), ascending, is_costly: false, from, sql, values };
+        let mut f = Filter { table, scopes: scopes.len(), ascending, is_costly: false, sql, values };
         // Written out, not a parameter: two statements, each with a plan of its own.
         let role = match role {
             Role::Own => "product = 0",
@@ -208,7 +206,7 @@ impl Filter {
     fn each(&self) -> impl Iterator<Item = String> {
         (0..self.scopes).map(|n| {
             let named = |name: &str, at: usize, sql: &str| sql.replace(name, &format!("?{}", 2 * n + at));
-            format!("{}{}", self.from, named("?region", 2, &named("?account", 1, &self.sql)))
+            named("?region", 2, &named("?account", 1, &self.sql))
         })
     }
 
