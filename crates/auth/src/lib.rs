@@ -12,6 +12,7 @@ mod form;
 pub mod fuzz;
 pub mod organisations;
 pub mod params;
+pub mod policy;
 pub mod replay;
 pub mod request;
 pub mod signature;

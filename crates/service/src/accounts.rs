@@ -191,6 +191,7 @@ fn new_access_key(
         account: account.account,
         uin: Uin(account.account.0),
         product: product.cloned(),
+        description: String::new(),
         wrapped_secret: domain.seal(&place, secret_key.expose()).map_err(ApiError::internal)?,
         domain_version: domain.version(),
         enabled: true,

@@ -2,8 +2,8 @@
 
 use jadeseal_auth::{Caller, Member};
 use jadeseal_types::{
-    AccountId, Alias, AppId, DataKeyId, DataKeyState, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId,
-    Suite, Uin,
+    AccountId, Alias, AppId, DataKeyId, DataKeyState, GroupId, KeyId, KeyState, KeyUsage, Origin, Owner, PolicyId,
+    Region, RoleId, SecretId, Suite, Uin,
 };
 use std::fmt;
 
@@ -268,6 +268,8 @@ pub struct AccessKeyRow {
     /// The cloud product that signs with it, acting for the account; none for the account's own principals. Never
     /// changes.
     pub product: Option<Alias>,
+    /// Free text.
+    pub description: String,
     /// The wrapped SecretKey.
     pub wrapped_secret: Vec<u8>,
     /// Version of the account's domain key that wraps it.
@@ -280,6 +282,195 @@ pub struct AccessKeyRow {
     pub last_used: u64,
     /// Counts the changes of the row, from 1; `last_used` does not count.
     pub revision: u64,
+}
+
+/// A sub-user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRow {
+    /// Its number, different from that of every other user and account. Never changes.
+    pub uin: Uin,
+    /// Unique in the account. Never changes.
+    pub name: String,
+    /// Free text.
+    pub remark: String,
+    /// Whether it may use a console.
+    pub console_login: bool,
+    /// Free text.
+    pub phone: String,
+    /// Free text.
+    pub country_code: String,
+    /// Free text.
+    pub email: String,
+    /// When it was created. Never changes.
+    pub create_time: u64,
+}
+
+/// A group of users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRow {
+    /// Its number, unique in the whole store. Never changes.
+    pub id: GroupId,
+    /// Unique in the account.
+    pub name: String,
+    /// Free text.
+    pub remark: String,
+    /// When it was created. Never changes.
+    pub create_time: u64,
+}
+
+/// A user in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The group.
+    pub group: GroupId,
+    /// The user.
+    pub uin: Uin,
+    /// Since when.
+    pub create_time: u64,
+}
+
+/// A policy that an account has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyRow {
+    /// Its number, unique in the whole store. Never changes.
+    pub id: PolicyId,
+    /// Unique in the account.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// The text in the policy language.
+    pub document: String,
+    /// When it was created. Never changes.
+    pub create_time: u64,
+    /// When it was last changed.
+    pub update_time: u64,
+}
+
+/// What a policy is attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attached {
+    /// A user.
+    User(Uin),
+    /// A group: its users have the policy.
+    Group(GroupId),
+    /// A role.
+    Role(RoleId),
+}
+
+/// A policy at a user, group or role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The policy: one of the account, or a preset, of which the store knows nothing.
+    pub policy: PolicyId,
+    /// Where.
+    pub to: Attached,
+    /// Since when.
+    pub create_time: u64,
+}
+
+/// A role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleRow {
+    /// Its number, unique in the whole store. Never changes.
+    pub id: RoleId,
+    /// Unique in the account. Never changes.
+    pub name: String,
+    /// Free text.
+    pub description: String,
+    /// Who may take it: a text in the policy language.
+    pub document: String,
+    /// Whether a console may take it.
+    pub console_login: bool,
+    /// Longest life of a session, seconds.
+    pub session_duration: u64,
+    /// Its tags, by tag key.
+    pub tags: Vec<Tag>,
+    /// When it was created. Never changes.
+    pub create_time: u64,
+    /// When it was last changed.
+    pub update_time: u64,
+}
+
+/// All principals of an account with what they may do, at one moment. Small by its limits, so it is read whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identities {
+    /// The account.
+    pub account: AccountRow,
+    /// Counts the changes of anything in here but `last_used` of access keys, from 1. What compare-and-swap compares.
+    pub revision: u64,
+    /// By creation time, then number.
+    pub users: Vec<UserRow>,
+    /// By creation time, then number.
+    pub groups: Vec<GroupRow>,
+    /// By group, then user.
+    pub members: Vec<Membership>,
+    /// By creation time, then number.
+    pub policies: Vec<PolicyRow>,
+    /// By time, then policy.
+    pub attachments: Vec<Attachment>,
+    /// By creation time, then number.
+    pub roles: Vec<RoleRow>,
+    /// By creation time, then SecretId: of the account itself, its users, and cloud products.
+    pub access_keys: Vec<AccessKeyRow>,
+}
+
+/// One change among the principals of an account. What is named must be of the account, else `NotFound`; a name or number
+/// that is taken is `Conflict`.
+#[derive(Clone, Debug)]
+pub enum IdentityChange {
+    /// A new user.
+    AddUser(UserRow),
+    /// A user as it should be.
+    UpdateUser(UserRow),
+    /// A user with its access keys, memberships and attachments.
+    DropUser(Uin),
+    /// A new group.
+    AddGroup(GroupRow),
+    /// A group as it should be.
+    UpdateGroup(GroupRow),
+    /// A group with its memberships and attachments.
+    DropGroup(GroupId),
+    /// A user joins a group; `Conflict` when it is there.
+    AddMember(Membership),
+    /// A user leaves a group.
+    DropMember {
+        /// The group.
+        group: GroupId,
+        /// The user.
+        uin: Uin,
+    },
+    /// A new policy.
+    AddPolicy(PolicyRow),
+    /// A policy as it should be.
+    UpdatePolicy(PolicyRow),
+    /// A policy with its attachments.
+    DropPolicy(PolicyId),
+    /// A policy, of the account or preset, is attached; `Conflict` when it is. The target must exist.
+    Attach(Attachment),
+    /// And detached.
+    Detach {
+        /// The policy.
+        policy: PolicyId,
+        /// From what.
+        from: Attached,
+    },
+    /// A new role with its tags.
+    AddRole(RoleRow),
+    /// A role as it should be, with its tags.
+    UpdateRole(RoleRow),
+    /// A role with its attachments.
+    DropRole(RoleId),
+    /// A new access key of the account itself or one of its users, stored with revision 1.
+    AddAccessKey(AccessKeyRow),
+    /// Switches an access key on or off. One of a cloud product is `NotFound`.
+    SetAccessKey {
+        /// Which.
+        secret_id: SecretId,
+        /// Whether it may be used.
+        enabled: bool,
+    },
+    /// Removes an access key. One of a cloud product is `NotFound`.
+    DropAccessKey(SecretId),
 }
 
 /// The live pair of import token and wrapping key of a key: at most one per key.
@@ -573,6 +764,14 @@ pub enum Change {
         /// How many there may be.
         quota: u64,
     },
+    /// Changes the principals of the scope's account, if `revision` is still that of [`Identities`] (else `Conflict`), and
+    /// counts it up. The region of the scope does not matter.
+    Identities {
+        /// The revision that was read.
+        revision: u64,
+        /// In this order.
+        changes: Vec<IdentityChange>,
+    },
     /// Changes nothing: the commit happens only if the key's row is still that one, else `Conflict`.
     RequireKey {
         /// The key.
@@ -601,7 +800,7 @@ impl Change {
             | Change::CreateDataKey { .. }
             | Change::UpdateDataKey { .. }
             | Change::DestroyDataKey { .. } => None,
-            Change::RequireRoom { .. } | Change::RequireKey { .. } => None,
+            Change::RequireRoom { .. } | Change::RequireKey { .. } | Change::Identities { .. } => None,
         }
     }
 
@@ -612,6 +811,9 @@ impl Change {
             // Replacing a wrapping key destroys the one before.
             Change::DropVersions(_) | Change::DestroyKey { .. } | Change::DropImport(_) | Change::PutImport(_) => true,
             Change::DestroyDataKey { .. } => true,
+            Change::Identities { changes, .. } => changes
+                .iter()
+                .any(|c| matches!(c, IdentityChange::DropUser(_) | IdentityChange::DropAccessKey(_))),
             Change::CreateKey { .. }
             | Change::UpdateKey { .. }
             | Change::AddVersion(_)

@@ -162,9 +162,13 @@ pub trait Store: Send + Sync + 'static {
     /// The access keys of an account, by SecretId.
     async fn access_keys(&self, account: AccountId) -> Result<Vec<AccessKeyRow>>;
 
-    /// Counts the calls of [`Store::put_access_key`] that changed something: whoever keeps access keys in memory
-    /// looks here whether they are still what they were.
-    async fn access_keys_epoch(&self) -> Result<u64>;
+    /// All principals of an account, at one moment.
+    async fn identities(&self, account: AccountId) -> Result<Option<Identities>>;
+
+    /// The accounts whose principals or access keys have been changed ([`Change::Identities`],
+    /// [`Store::put_access_key`]) since a moment that an earlier call told, and the present moment: whoever keeps them in
+    /// memory looks here whether they are still what they were. Moments grow; the first is 0.
+    async fn identities_changed(&self, since: u64) -> Result<(u64, Vec<AccountId>)>;
 
     /// Stores an access key, with revision + 1. Revision 0 makes a new one (`Conflict` when it exists,
     /// `NotFound` when the account does not), any other must be the row's (`Conflict`; `NotFound` when there is

@@ -116,6 +116,18 @@ number_id!(
     /// The second number of a main account.
     AppId
 );
+number_id!(
+    /// A policy: a preset or one of an account.
+    PolicyId
+);
+number_id!(
+    /// A group of users.
+    GroupId
+);
+number_id!(
+    /// A role. A session of it acts under this number as its Uin.
+    RoleId
+);
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident) => {

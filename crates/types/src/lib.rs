@@ -12,7 +12,7 @@ pub mod state;
 pub mod text;
 
 pub use error::{ApiError, ErrorCode};
-pub use ids::{AccountId, Alias, AppId, DataKeyId, KeyId, Region, SecretId, Uin};
+pub use ids::{AccountId, Alias, AppId, DataKeyId, GroupId, KeyId, PolicyId, Region, RoleId, SecretId, Uin};
 pub use secret::{SecretArray, SecretBytes};
 pub use state::{DataKeyState, KeyState, KeyUsage, Origin, Owner, Suite};
 pub use text::{Lang, Text};

@@ -52,3 +52,21 @@ pub const DAY: u64 = 86_400;
 pub const MAX_MEMBERS: usize = 1000;
 /// Member accounts that one list names.
 pub const MAX_LISTED_MEMBERS: usize = 50;
+/// Policy document, characters.
+pub const MAX_POLICY_CHARS: usize = 6144;
+/// Sub-users of an account.
+pub const MAX_USERS: usize = 1000;
+/// Groups of an account.
+pub const MAX_GROUPS: usize = 300;
+/// Users of a group.
+pub const MAX_GROUP_USERS: usize = 1000;
+/// Groups of a user.
+pub const MAX_USER_GROUPS: usize = 10;
+/// Policies that an account has made.
+pub const MAX_POLICIES: usize = 500;
+/// Roles of an account.
+pub const MAX_ROLES: usize = 500;
+/// Policies attached to one user, group or role.
+pub const MAX_ATTACHED_POLICIES: usize = 50;
+/// Access keys of one user.
+pub const MAX_ACCESS_KEYS: usize = 2;

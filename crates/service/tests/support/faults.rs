@@ -130,7 +130,8 @@ pass_on! {
     fn create_account(account: AccountRow, domain: DomainRow, access_keys: Vec<AccessKeyRow>) -> ();
     fn access_key(secret_id: &SecretId) -> Option<AccessKeyRow>;
     fn access_keys(account: AccountId) -> Vec<AccessKeyRow>;
-    fn access_keys_epoch() -> u64;
+    fn identities(account: AccountId) -> Option<Identities>;
+    fn identities_changed(since: u64) -> (u64, Vec<AccountId>);
     fn put_access_key(row: AccessKeyRow) -> ();
     fn touch_access_keys(used: &[(SecretId, u64)]) -> ();
     fn domains(account: AccountId) -> Vec<DomainRow>;

@@ -201,6 +201,7 @@ pub fn access_key(account: u64, name: &str) -> AccessKeyRow {
         account: AccountId(account),
         product: None,
         uin: Uin(account),
+        description: String::new(),
         wrapped_secret: vec![3; 40],
         domain_version: 1,
         enabled: true,

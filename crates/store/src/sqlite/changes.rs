@@ -114,6 +114,9 @@ impl Apply<'_> {
                     return Err(StoreError::NoRoom(*of));
                 }
             }
+            Change::Identities { revision, changes } => {
+                super::identities::change(self.conn, self.scope.account(), *revision, changes)?;
+            }
             Change::RequireKey { key_id, revision } => {
                 let row = super::keys::key(self.conn, self.scope, *key_id)?.ok_or(StoreError::NotFound)?;
                 if row.revision != *revision {

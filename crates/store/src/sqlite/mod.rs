@@ -4,6 +4,7 @@
 mod changes;
 mod data_keys;
 mod filter;
+mod identities;
 mod keys;
 mod reader;
 mod rows;
@@ -342,8 +343,12 @@ impl Store for SqliteStore {
         self.read(move |c| system::access_keys(c, account)).await
     }
 
-    async fn access_keys_epoch(&self) -> Result<u64> {
-        self.read(system::access_keys_epoch).await
+    async fn identities(&self, account: AccountId) -> Result<Option<Identities>> {
+        self.read(move |c| identities::identities(c, account)).await
+    }
+
+    async fn identities_changed(&self, since: u64) -> Result<(u64, Vec<AccountId>)> {
+        self.read(move |c| identities::changed(c, since)).await
     }
 
     async fn put_access_key(&self, row: AccessKeyRow) -> Result<()> {

@@ -122,6 +122,7 @@ pub(super) fn access_key(r: &Row<'_>) -> rusqlite::Result<AccessKeyRow> {
         secret_id: parsed(r, 0, SecretId::parse)?,
         account: AccountId(id(r, 1)?),
         uin: Uin(id(r, 2)?),
+        description: String::new(),
         wrapped_secret: r.get(3)?,
         domain_version: r.get(4)?,
         enabled: r.get(5)?,
