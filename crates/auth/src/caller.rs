@@ -1,8 +1,11 @@
 //! Who is asking, and whether he may.
 
-use crate::signature::{SigningSecret, Verified};
+use crate::{
+    policy::{ActionId, By, Conditions, Decision, PolicySet, Resource},
+    signature::{SigningSecret, Verified},
+};
 use jadeseal_types::{AccountId, Alias, ApiError, AppId, ErrorCode, SecretId, Uin};
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 /// The kinds of principals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +16,10 @@ pub enum Principal {
     User,
     /// A cloud product that acts for it.
     Product,
+    /// A session of a role.
+    Role,
+    /// A session that a user or the main account made for somebody whom it knows by a name.
+    Federated,
 }
 
 impl Principal {
@@ -22,83 +29,227 @@ impl Principal {
             Principal::Root => "root",
             Principal::User => "user",
             Principal::Product => "product",
+            Principal::Role => "role",
+            Principal::Federated => "federated",
         }
     }
 }
 
-/// What is known of an access key.
+/// What makes a credential temporary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The name that whoever asked for the session gave it.
+    pub name: String,
+    /// True for a session of a role, false for a federated one.
+    pub of_role: bool,
+    /// Name of the role, for one of a role.
+    pub role_name: String,
+    /// The access key that it goes back to: it ends with it.
+    pub origin: Origin,
+    /// The roles that led to it, the newest last; the role of the session itself among them. It ends with each of them.
+    pub roles: Vec<(AccountId, u64)>,
+    /// When it ends, Unix seconds.
+    pub expires: u64,
+}
+
+/// A permanent access key as the beginning of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its account.
+    pub account: AccountId,
+    /// Its principal.
+    pub uin: Uin,
+    /// Its public half.
+    pub secret_id: SecretId,
+}
+
+/// What is known of an access key that may be used.
 pub struct Credential {
     /// The main account that it belongs to.
     pub account: AccountId,
     /// Its second number.
     pub app_id: AppId,
-    /// The principal; equal to the account's number for the main account itself.
+    /// The principal: equal to the account's number for the main account itself, for a session of a role the number of the
+    /// role.
     pub uin: Uin,
     /// The cloud product that signs with it, acting for the account.
     pub product: Option<Alias>,
+    /// What makes it temporary.
+    pub session: Option<Session>,
     /// The public half.
     pub secret_id: SecretId,
-    /// False while it is switched off.
-    pub enabled: bool,
     /// The secret half.
     pub secret: SigningSecret,
+    /// What its principal may do.
+    pub authority: Authority,
+}
+
+/// What a principal may do: all of what its kind or its policies allow, as far as a session policy does not narrow it.
+#[derive(Debug)]
+pub struct Authority {
+    base: Base,
+    within: Option<PolicySet>,
+}
+
+#[derive(Debug)]
+enum Base {
+    Everything,
+    Product,
+    Policies(PolicySet),
+    Nothing,
+}
+
+impl Authority {
+    /// That of the main account.
+    pub fn everything() -> Self {
+        Authority { base: Base::Everything, within: None }
+    }
+
+    /// That of a cloud product: [`PRODUCT_ACTIONS`]. On which keys, the service says.
+    pub fn of_product() -> Self {
+        Authority { base: Base::Product, within: None }
+    }
+
+    /// That of a principal with policies.
+    pub fn of_policies(set: PolicySet) -> Self {
+        Authority { base: Base::Policies(set), within: None }
+    }
+
+    /// None at all: that of a principal whose policies cannot be read, since the one that denies may be among them.
+    pub fn nothing() -> Self {
+        Authority { base: Base::Nothing, within: None }
+    }
+
+    /// No more than a session policy allows, too.
+    pub fn within(self, session: PolicySet) -> Self {
+        Authority { within: Some(session), ..self }
+    }
+
+    /// True when everything is allowed, whatever a request is about: nothing needs to be found out for a decision.
+    pub fn is_unlimited(&self) -> bool {
+        matches!((&self.base, &self.within), (Base::Everything, None))
+    }
+
+    /// Decides about an action, which is given by its number and by the names of its service and itself.
+    pub fn decide(
+        &self,
+        action: ActionId,
+        (service, name): (&str, &str),
+        resource: &Resource<'_>,
+        conditions: &Conditions<'_>,
+    ) -> Outcome {
+        let base = match &self.base {
+            Base::Everything => Outcome::Allowed(None),
+            Base::Product if service == "kms" && PRODUCT_ACTIONS.binary_search(&name).is_ok() => Outcome::Allowed(None),
+            Base::Product | Base::Nothing => Outcome::NotAllowed(Layer::Principal),
+            Base::Policies(set) => Outcome::of(set.evaluate(action, resource, conditions), Layer::Principal),
+        };
+        let Some(within) = &self.within else { return base };
+        let session = Outcome::of(within.evaluate(action, resource, conditions), Layer::Session);
+        // Whichever says no says it for both; what depends is asked again.
+        match (base, session) {
+            (no @ Outcome::Denied(_), _) | (_, no @ Outcome::Denied(_)) => no,
+            (no @ Outcome::NotAllowed(_), _) | (_, no @ Outcome::NotAllowed(_)) => no,
+            (Outcome::Depends, _) | (_, Outcome::Depends) => Outcome::Depends,
+            (Outcome::Allowed(_), yes @ Outcome::Allowed(_)) => yes,
+        }
+    }
+}
+
+/// Which policies did not allow something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Those of the principal.
+    Principal,
+    /// That of the session.
+    Session,
+}
+
+/// What [`Authority::decide`] finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Allowed, by a statement or because of what the principal is.
+    Allowed(Option<By>),
+    /// Nothing allows it.
+    NotAllowed(Layer),
+    /// A statement denies it.
+    Denied(By),
+    /// See [`Decision::Depends`].
+    Depends,
+}
+
+impl Outcome {
+    fn of(decision: Decision, layer: Layer) -> Self {
+        match decision {
+            Decision::Allowed(by) => Outcome::Allowed(Some(by)),
+            Decision::NotAllowed => Outcome::NotAllowed(layer),
+            Decision::Denied(by) => Outcome::Denied(by),
+            Decision::Depends => Outcome::Depends,
+        }
+    }
+}
+
+/// For people who ask why.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Allowed(None) => f.write_str("allowed: the principal needs no policy for it"),
+            Outcome::Allowed(Some(by)) => write!(f, "allowed by statement {} of policy {}", by.statement, by.policy),
+            Outcome::NotAllowed(Layer::Principal) => f.write_str("no policy of the principal allows it"),
+            Outcome::NotAllowed(Layer::Session) => f.write_str("the session policy does not allow it"),
+            Outcome::Denied(by) => write!(f, "denied by statement {} of policy {}", by.statement, by.policy),
+            Outcome::Depends => f.write_str("it depends on the key's creator and tags"),
+        }
+    }
 }
 
 /// An authenticated principal. Only this crate makes one.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Caller {
-    account: AccountId,
-    app_id: AppId,
-    uin: Uin,
+    credential: Arc<Credential>,
     principal: Principal,
-    product: Option<Alias>,
-    secret_id: Option<SecretId>,
     source: Option<IpAddr>,
 }
 
 impl Caller {
-    /// The principal behind a verified request. `AuthFailure.SecretIdNotFound` when the access key is
-    /// switched off; `InternalError` when the request was verified with another access key's secret.
+    /// The principal behind a verified request. `InternalError` when the request was verified with another access key's
+    /// secret.
     pub fn authenticated(
         verified: &Verified,
-        credential: &Credential,
+        credential: &Arc<Credential>,
         source: Option<IpAddr>,
     ) -> Result<Self, ApiError> {
         if verified.secret != credential.secret.id() {
             return Err(ApiError::internal("a signature was paired with an access key that did not make it"));
         }
-        if !credential.enabled {
-            return Err(ErrorCode::SecretIdNotFound.into());
-        }
-        let principal = match &credential.product {
-            Some(_) => Principal::Product,
-            None if credential.uin.0 == credential.account.0 => Principal::Root,
-            None => Principal::User,
+        let principal = match (&credential.product, &credential.session) {
+            (Some(_), None) => Principal::Product,
+            (None, Some(session)) if session.of_role => Principal::Role,
+            (None, Some(_)) => Principal::Federated,
+            (None, None) if credential.uin.0 == credential.account.0 => Principal::Root,
+            (None, None) => Principal::User,
+            (Some(_), Some(_)) => return Err(ApiError::internal("a cloud product has no sessions")),
         };
-        Ok(Caller {
-            account: credential.account,
-            app_id: credential.app_id,
-            uin: credential.uin,
-            principal,
-            product: credential.product.clone(),
-            secret_id: Some(credential.secret_id.clone()),
-            source,
-        })
+        if credential.authority.is_unlimited() && principal != Principal::Root {
+            // A federated session always has a policy of its own.
+            return Err(ApiError::internal("only the main account needs no policy"));
+        }
+        Ok(Caller { credential: credential.clone(), principal, source })
     }
 
     /// The tenant.
     pub fn account(&self) -> AccountId {
-        self.account
+        self.credential.account
     }
 
     /// The tenant's second number.
     pub fn app_id(&self) -> AppId {
-        self.app_id
+        self.credential.app_id
     }
 
     /// The principal's number.
     pub fn uin(&self) -> Uin {
-        self.uin
+        self.credential.uin
     }
 
     /// Its kind.
@@ -108,12 +259,22 @@ impl Caller {
 
     /// The cloud product that acts for the account, where it is one.
     pub fn product(&self) -> Option<&Alias> {
-        self.product.as_ref()
+        self.credential.product.as_ref()
     }
 
-    /// The access key used, if any.
-    pub fn secret_id(&self) -> Option<&SecretId> {
-        self.secret_id.as_ref()
+    /// The session, for a temporary access key.
+    pub fn session(&self) -> Option<&Session> {
+        self.credential.session.as_ref()
+    }
+
+    /// The access key used.
+    pub fn secret_id(&self) -> &SecretId {
+        &self.credential.secret_id
+    }
+
+    /// What he may do.
+    pub fn authority(&self) -> &Authority {
+        &self.credential.authority
     }
 
     /// Address of the peer, if there is one.
@@ -180,21 +341,17 @@ pub const PRODUCT_ACTIONS: &[&str] = &[
     "VerifyByAsymmetricKey",
 ];
 
-/// Asks whether a caller may call an action of a service (such as `Encrypt` of `kms`) on a six-segment resource or `*`. Denied by
-/// default: the main account passes; a cloud product may what its service role allows; a sub-user has no policy yet
-/// and gets `UnauthorizedOperation`. The resource is written out only then.
-pub fn authorise(caller: &Caller, service: &str, action: &str, resource: impl fmt::Display) -> Result<(), ApiError> {
-    match caller.principal {
-        Principal::Root => Ok(()),
-        Principal::Product if service == "kms" && PRODUCT_ACTIONS.binary_search(&action).is_ok() => Ok(()),
-        Principal::Product | Principal::User => Err(ApiError::with_text(
-            ErrorCode::UnauthorizedOperation,
-            format!(
-                "You are not authorised to perform this operation; check your CAM policies. [({service}:{action})\n{resource}]"
-            ),
-            format!("您没有执行该操作的权限，请检查 CAM 策略。[({service}:{action})\n{resource}]"),
-        )),
-    }
+/// The refusal of a call of an action of a service on a resource, where one can be told. `why` goes behind it.
+pub fn refusal(service: &str, action: &str, resource: Option<&str>, why: Option<&Outcome>) -> ApiError {
+    let on = resource.map(|r| format!("\n{r}")).unwrap_or_default();
+    let why = why.map(|w| format!(" {w}.")).unwrap_or_default();
+    ApiError::with_text(
+        ErrorCode::UnauthorizedOperation,
+        format!(
+            "You are not authorised to perform this operation; check your CAM policies. [({service}:{action}){on}]{why}"
+        ),
+        format!("您没有执行该操作的权限，请检查 CAM 策略。[({service}:{action}){on}]{why}"),
+    )
 }
 
 #[cfg(test)]
@@ -202,15 +359,16 @@ pub(crate) mod tests {
     use super::*;
     use jadeseal_types::{Lang, SecretBytes};
 
-    fn credential(uin: u64, enabled: bool) -> Credential {
+    fn credential(uin: u64, authority: Authority) -> Credential {
         Credential {
             account: AccountId(100),
             app_id: AppId(125),
             uin: Uin(uin),
             product: None,
+            session: None,
             secret_id: SecretId::parse("AKIDx").unwrap(),
-            enabled,
             secret: SigningSecret::new(SecretBytes::copy_from(b"k")),
+            authority,
         }
     }
 
@@ -219,61 +377,71 @@ pub(crate) mod tests {
         Verified { target_is_signed: true, payload_is_signed: true, signature: [0; 32], timestamp: 0, secret }
     }
 
+    fn caller(credential: Credential, source: Option<IpAddr>) -> Result<Caller, ApiError> {
+        Caller::authenticated(&verified(&credential), &Arc::new(credential), source)
+    }
+
     /// The main user of an account.
     pub(crate) fn root(account: u64) -> Caller {
-        let key = Credential { account: AccountId(account), ..credential(account, true) };
-        Caller::authenticated(&verified(&key), &key, None).unwrap()
+        let key = Credential { account: AccountId(account), ..credential(account, Authority::everything()) };
+        caller(key, None).unwrap()
     }
 
-    /// Fails the test when it is written out.
-    struct Untouched;
+    const NOWHERE: Conditions<'_> = Conditions { source: None, now: 0, request_tags: &[], external_id: None };
 
-    impl fmt::Display for Untouched {
-        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-            panic!("an allowed call needs no resource text")
-        }
+    fn asked(caller: &Caller, service: &str, action: &str) -> Outcome {
+        caller.authority().decide(ActionId(0), (service, action), &Resource::Everything, &NOWHERE)
     }
 
     #[test]
-    fn root_passes_without_writing_the_resource() {
-        let root = credential(100, true);
-        let caller = Caller::authenticated(&verified(&root), &root, None).unwrap();
-        assert_eq!(caller.principal(), Principal::Root);
-        authorise(&caller, "kms", "Encrypt", Untouched).unwrap();
+    fn the_main_account_may_everything() {
+        let root = root(100);
+        assert_eq!(root.principal(), Principal::Root);
+        assert!(root.authority().is_unlimited());
+        assert_eq!(asked(&root, "kms", "Encrypt"), Outcome::Allowed(None));
     }
 
     #[test]
-    fn a_sub_user_is_denied_and_told_what() {
-        let user = credential(101, true);
+    fn whose_policies_cannot_be_read_may_nothing() {
         let source = Some(IpAddr::from([192, 0, 2, 1]));
-        let caller = Caller::authenticated(&verified(&user), &user, source).unwrap();
-        assert_eq!((caller.principal(), caller.uin(), caller.source()), (Principal::User, Uin(101), source));
-        let e = authorise(&caller, "kms", "Encrypt", "qcs::kms:ap-x:uin/100:key/creatorUin/101/id").unwrap_err();
+        let user = caller(credential(101, Authority::nothing()), source).unwrap();
+        assert_eq!((user.principal(), user.uin(), user.source()), (Principal::User, Uin(101), source));
+        assert_eq!(asked(&user, "kms", "Encrypt"), Outcome::NotAllowed(Layer::Principal));
+    }
+
+    #[test]
+    fn only_the_main_account_needs_no_policy() {
+        let e = caller(credential(101, Authority::everything()), None).err().unwrap();
+        assert_eq!(e.code(), ErrorCode::InternalError);
+    }
+
+    #[test]
+    fn a_refusal_names_action_and_resource() {
+        let e = refusal("kms", "Encrypt", Some("qcs::kms:ap-x:uin/100:key/creatorUin/101/id"), None);
         assert_eq!(e.code(), ErrorCode::UnauthorizedOperation);
         for lang in [Lang::En, Lang::Zh] {
             let m = e.message(lang);
-            assert!(m.contains("(kms:Encrypt)\nqcs::kms:ap-x:uin/100:key/creatorUin/101/id"), "{m}");
+            assert!(m.ends_with("(kms:Encrypt)\nqcs::kms:ap-x:uin/100:key/creatorUin/101/id]"), "{m}");
         }
     }
 
     #[test]
     fn a_product_may_what_its_role_allows() {
         assert!(PRODUCT_ACTIONS.is_sorted(), "it is searched by halves");
-        let product = Credential { product: Alias::parse("cos"), ..credential(100, true) };
-        let caller = Caller::authenticated(&verified(&product), &product, None).unwrap();
+        let product = Credential { product: Alias::parse("cos"), ..credential(100, Authority::of_product()) };
+        let caller = caller(product, None).unwrap();
         assert_eq!((caller.principal(), caller.product()), (Principal::Product, Alias::parse("cos").as_ref()));
-        authorise(&caller, "kms", "Encrypt", Untouched).unwrap();
+        assert_eq!(asked(&caller, "kms", "Encrypt"), Outcome::Allowed(None));
         for action in ["ImportKeyMaterial", "GetParametersForImport", "TagResources", "CreateAccessKey", "AAA", "zzz"] {
-            assert_eq!(authorise(&caller, "kms", action, "*").unwrap_err().code(), ErrorCode::UnauthorizedOperation);
+            assert_eq!(asked(&caller, "kms", action), Outcome::NotAllowed(Layer::Principal));
         }
-        assert!(authorise(&caller, "cam", "Encrypt", "*").is_err(), "of the KMS alone");
+        assert_eq!(asked(&caller, "cam", "Encrypt"), Outcome::NotAllowed(Layer::Principal), "of the KMS alone");
     }
 
     #[test]
-    fn a_signature_makes_a_caller_only_of_its_own_enabled_key() {
-        let (a, b, off) = (credential(100, true), credential(100, true), credential(100, false));
-        let code = |v: &Credential, c: &Credential| Caller::authenticated(&verified(v), c, None).unwrap_err().code();
-        assert_eq!(code(&a, &b), ErrorCode::InternalError);
-        assert_eq!(code(&off, &off), ErrorCode::SecretIdNotFound);
+    fn a_signature_makes_a_caller_only_of_its_own_key() {
+        let (a, b) = (credential(100, Authority::everything()), credential(100, Authority::everything()));
+        let e = Caller::authenticated(&verified(&a), &Arc::new(b), None).err().unwrap();
+        assert_eq!(e.code(), ErrorCode::InternalError);
     }
 }

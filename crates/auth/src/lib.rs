@@ -15,11 +15,12 @@ pub mod params;
 pub mod policy;
 pub mod replay;
 pub mod request;
+pub mod session;
 pub mod signature;
 mod tc3;
 mod v1;
 
-pub use caller::{Caller, Credential, PRODUCT_ACTIONS, Principal, authorise};
+pub use caller::{Authority, Caller, Credential, Layer, Origin, Outcome, PRODUCT_ACTIONS, Principal, Session, refusal};
 pub use form::{MAX_PAIRS, Pair, parse_form, unflatten};
 pub use organisations::{Member, Misconfigured, Organisation, Organisations};
 pub use params::{MAX_DEPTH, MAX_VALUES, Params, Value, parse_json};

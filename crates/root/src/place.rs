@@ -20,6 +20,8 @@ pub enum Purpose {
     DataKey = 6,
     /// A key pair made ahead of time, which belongs to no account yet.
     PooledKey = 7,
+    /// What a session token says.
+    SessionToken = 8,
 }
 
 /// The place of one secret. Every field is authenticated with the wrapped bytes, so the secret
