@@ -1,4 +1,4 @@
-//! The record of one request, and its canonical bytes (formats v1 and v2, `docs/audit-format.md`).
+//! The record of one request, and its canonical bytes (formats v1 to v3, `docs/audit-format.md`).
 
 use jadeseal_types::{AccountId, ErrorCode, KeyId, SecretId, Uin};
 use std::net::IpAddr;
@@ -8,8 +8,12 @@ use std::net::IpAddr;
 pub enum Principal {
     /// The main account itself.
     Root,
-    /// A sub-user or a role.
+    /// A sub-user.
     User,
+    /// A session of a role.
+    Role,
+    /// A session that a user or the main account made for somebody.
+    Federated,
     /// A cloud product that acts for the account.
     Product,
     /// A background job of the KMS.
@@ -51,6 +55,9 @@ pub struct Record<'a> {
     /// The access key that signed. Only an id that exists: an unknown one may be a secret key that
     /// was pasted into the wrong field.
     pub secret_id: Option<&'a SecretId>,
+    /// Name of the caller's session, at most 128 characters are kept. With one, or with subjects, the record is one of
+    /// version 3.
+    pub session: Option<&'a str>,
     /// The peer's address; none for background jobs.
     pub source: Option<IpAddr>,
     /// The client's own description, at most 128 characters are kept.
@@ -65,6 +72,9 @@ pub struct Record<'a> {
     pub region: &'a str,
     /// The keys that the request was about, at most 128 are kept (the API allows 100).
     pub resources: &'a [KeyId],
+    /// Principals and policies that the request was about, such as `uin/100000000002` or `policyid/1000007`, at most 64 are
+    /// kept.
+    pub subjects: &'a [String],
     /// The kind of access.
     pub access: Access,
     /// The error code of the answer; none when the request succeeded.
@@ -79,13 +89,26 @@ const MAX_SHORT_NAME: usize = 32;
 const MAX_RESOURCES: usize = 128;
 /// Most member accounts in one record.
 const MAX_TARGETS: usize = 64;
+/// Most principals and policies in one record, and the longest name of one, characters.
+const MAX_SUBJECTS: usize = 64;
+const MAX_SUBJECT: usize = 160;
+/// Longest name of a session, characters.
+const MAX_SESSION: usize = 128;
 
 impl Record<'_> {
     /// Appends the canonical bytes: one JSON object, fixed member order, no white space, printable
     /// ASCII only, no line end.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(512 + 39 * self.resources.len().min(MAX_RESOURCES) + 23 * self.targets.len().min(MAX_TARGETS));
-        member(out, if self.targets.is_empty() { BEGIN_V1 } else { BEGIN_V2 });
+        let of_version_3 = self.session.is_some() || !self.subjects.is_empty();
+        member(
+            out,
+            match (of_version_3, self.targets.is_empty()) {
+                (true, _) => BEGIN_V3,
+                (false, false) => BEGIN_V2,
+                (false, true) => BEGIN_V1,
+            },
+        );
         push_time(out, self.time_micros);
         member(out, b"\",\"request_id\":\"");
         push_name(out, self.request_id, MAX_NAME);
@@ -97,7 +120,7 @@ impl Record<'_> {
         if let Some(uin) = self.uin {
             push_number(out, uin.0);
         }
-        if !self.targets.is_empty() {
+        if of_version_3 || !self.targets.is_empty() {
             member(out, b"\",\"targets\":[");
             for (i, account) in self.targets.iter().take(MAX_TARGETS).enumerate() {
                 member(out, if i == 0 { b"\"" } else { b",\"" });
@@ -112,6 +135,10 @@ impl Record<'_> {
         member(out, b"\",\"secret_id\":\"");
         if let Some(id) = self.secret_id {
             member(out, id.as_str().as_bytes());
+        }
+        if of_version_3 {
+            member(out, b"\",\"session\":\"");
+            push_text(out, self.session.unwrap_or_default(), MAX_SESSION);
         }
         member(out, b"\",\"source\":\"");
         if let Some(source) = self.source {
@@ -135,6 +162,14 @@ impl Record<'_> {
             member(out, &text);
             out.push(b'"');
         }
+        if of_version_3 {
+            member(out, b"],\"subjects\":[");
+            for (i, subject) in self.subjects.iter().take(MAX_SUBJECTS).enumerate() {
+                member(out, if i == 0 { b"\"" } else { b",\"" });
+                push_text(out, subject, MAX_SUBJECT);
+                out.push(b'"');
+            }
+        }
         member(out, b"],\"access\":\"");
         member(out, self.access.wire());
         member(out, b"\",\"code\":\"");
@@ -150,6 +185,8 @@ impl Principal {
         match self {
             Principal::Root => b"root",
             Principal::User => b"user",
+            Principal::Role => b"role",
+            Principal::Federated => b"federated",
             Principal::Product => b"product",
             Principal::Service => b"service",
             Principal::Anonymous => b"anonymous",
@@ -167,9 +204,10 @@ impl Access {
     }
 }
 
-/// What records of the two versions begin with.
+/// What records of each version begin with.
 const BEGIN_V1: &[u8] = b"{\"v\":1,\"time\":\"";
 const BEGIN_V2: &[u8] = b"{\"v\":2,\"time\":\"";
+const BEGIN_V3: &[u8] = b"{\"v\":3,\"time\":\"";
 
 /// The request id inside a record's canonical bytes, or `None` for other bytes.
 pub(crate) fn request_id_of(json: &[u8]) -> Option<&str> {
@@ -298,6 +336,7 @@ mod tests {
             targets: &[],
             principal: Principal::User,
             secret_id: Some(id),
+            session: None,
             source: Some("10.1.2.3".parse().unwrap()),
             user_agent: "SDK_PYTHON_3.0.1",
             service: "kms",
@@ -305,6 +344,7 @@ mod tests {
             action: "Encrypt",
             region: "ap-guangzhou",
             resources: keys,
+            subjects: &[],
             access: Access::Use,
             code: None,
         }
@@ -365,6 +405,27 @@ mod tests {
         let line = encoded(&Record { targets: &many, ..record });
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["targets"].as_array().unwrap().len(), MAX_TARGETS);
+    }
+
+    #[test]
+    fn sessions_and_subjects_make_a_record_of_version_3() {
+        let id = SecretId::parse("AKIDexample").unwrap();
+        let plain = encoded(&sample(&[], &id));
+        let subjects = ["uin/100000000002".to_owned(), "roleName/a\"b".to_owned()];
+        let record =
+            Record { session: Some("ci"), principal: Principal::Role, subjects: &subjects, ..sample(&[], &id) };
+        let expected = plain
+            .replace(r#"{"v":1,"#, r#"{"v":3,"#)
+            .replace(r#""principal":"user""#, r#""targets":[],"principal":"role""#)
+            .replace(r#""source""#, r#""session":"ci","source""#)
+            .replace(r#""resources":[],"#, r#""resources":[],"subjects":["uin/100000000002","roleName/a\"b"],"#);
+        assert_eq!(encoded(&record), expected);
+        let subjects = vec!["\n".repeat(1000); 1000];
+        let line = encoded(&Record { session: Some(&"é".repeat(1000)), subjects: &subjects, ..sample(&[], &id) });
+        assert!(line.is_ascii() && line.len() < crate::MAX_RECORD_BYTES, "{}", line.len());
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["subjects"].as_array().unwrap().len(), MAX_SUBJECTS);
+        assert_eq!(request_id_of(line.as_bytes()), request_id_of(plain.as_bytes()));
     }
 
     #[test]
@@ -453,6 +514,8 @@ mod tests {
             targets: _,
             principal: _,
             secret_id,
+            // Cut and cleaned as all text: what a caller named his session, and the names of principals.
+            session: _,
             source: _,
             user_agent: _,
             service: _,
@@ -460,6 +523,7 @@ mod tests {
             action: _,
             region: _,
             resources,
+            subjects: _,
             access: _,
             code,
         } = sample(&[], &id);

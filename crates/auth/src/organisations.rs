@@ -112,6 +112,11 @@ impl Organisations {
     pub fn members_of(&self, caller: &Caller) -> &[AccountId] {
         self.administered(caller).and_then(|here| self.members.get(*here)).map_or(&[], Vec::as_slice)
     }
+
+    /// As [`Organisations::members_of`], of an account: which policies of it can be about.
+    pub fn members_of_account(&self, account: AccountId) -> &[AccountId] {
+        self.of_admin.get(&account).and_then(|here| self.members.get(*here)).map_or(&[], Vec::as_slice)
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::{
     clock::{Clock, SystemClock},
     products::Products,
     rekey::suite_of,
-    vault::{Vault, access_key_place, records},
+    vault::{Vault, access_key_holder, access_key_place, records},
 };
 use jadeseal_root::{DomainKey, SealSource};
 use jadeseal_store::{AccessKeyRow, AccountRow, Store, StoreError};
@@ -72,7 +72,7 @@ impl Accounts {
             let app_id = AppId(random_number(1_250_000_000, 149_999_999)?);
             let (domain, row) = self.vault.new_domain(account)?;
             let account = AccountRow { account, app_id, name: name.to_owned(), create_time: now };
-            let (new, key) = new_access_key(&domain, &account, None, now)?;
+            let (new, key) = new_access_key(&domain, &account, Uin(account.account.0), None, now)?;
             match self.store.create_account(account, row, vec![key]).await {
                 Ok(()) => return Ok(new),
                 // Either the number is taken or the root key was replaced in between.
@@ -97,7 +97,7 @@ impl Accounts {
     pub async fn grant(&self, account: AccountId, product: &Alias) -> Result<Option<NewAccessKey>> {
         let Some(row) = self.store.account(account).await.map_err(ApiError::internal)? else { return Ok(None) };
         let domain = self.vault.newest(account).await?;
-        let (new, key) = new_access_key(&domain, &row, Some(product), self.clock.now())?;
+        let (new, key) = new_access_key(&domain, &row, Uin(account.0), Some(product), self.clock.now())?;
         self.store.put_access_key(key).await.map_err(ApiError::internal)?;
         Ok(Some(new))
     }
@@ -106,7 +106,8 @@ impl Accounts {
         let Some(row) = self.store.access_key(&secret_id).await.map_err(ApiError::internal)? else { return Ok(None) };
         let Some(account) = self.store.account(row.account).await.map_err(ApiError::internal)? else { return Ok(None) };
         let domain = self.vault.domain(row.account, row.domain_version).await?;
-        let place = access_key_place(row.account, secret_id.as_str(), row.product.as_ref());
+        let holder = access_key_holder(row.account, row.uin, row.product.as_ref());
+        let place = access_key_place(row.account, secret_id.as_str(), &holder);
         let secret_key = domain.open(&place, &row.wrapped_secret).map_err(ApiError::internal)?;
         Ok(Some(NewAccessKey { account: row.account, app_id: account.app_id, secret_id, secret_key }))
     }
@@ -176,20 +177,23 @@ pub async fn revoke(store: &dyn Store, secret_id: &SecretId) -> Result<bool> {
     Err(ApiError::internal("the access key kept changing"))
 }
 
-fn new_access_key(
+/// Makes an access key of one of an account's principals or, with `product`, of a cloud product.
+pub(crate) fn new_access_key(
     domain: &DomainKey,
     account: &AccountRow,
+    uin: Uin,
     product: Option<&Alias>,
     now: u64,
 ) -> Result<(NewAccessKey, AccessKeyRow)> {
     let secret_id = SecretId::parse(&format!("AKID{}", random_text(32)?))
         .ok_or_else(|| ApiError::internal("generated a malformed SecretId"))?;
     let secret_key = SecretBytes::new(random_text(32)?.into_bytes());
-    let place = access_key_place(account.account, secret_id.as_str(), product);
+    let holder = access_key_holder(account.account, uin, product);
+    let place = access_key_place(account.account, secret_id.as_str(), &holder);
     let row = AccessKeyRow {
         secret_id: secret_id.clone(),
         account: account.account,
-        uin: Uin(account.account.0),
+        uin,
         product: product.cloned(),
         description: String::new(),
         wrapped_secret: domain.seal(&place, secret_key.expose()).map_err(ApiError::internal)?,
@@ -202,7 +206,7 @@ fn new_access_key(
     Ok((NewAccessKey { account: account.account, app_id: account.app_id, secret_id, secret_key }, row))
 }
 
-fn random_number(from: u64, count: u64) -> Result<u64> {
+pub(crate) fn random_number(from: u64, count: u64) -> Result<u64> {
     let mut bytes = [0u8; 8];
     jadeseal_crypto::random::fill(&mut bytes).map_err(ApiError::internal)?;
     // Account numbers are public; the bias of the remainder does not matter.
@@ -210,7 +214,7 @@ fn random_number(from: u64, count: u64) -> Result<u64> {
 }
 
 /// Uniform letters and digits, by rejection.
-fn random_text(len: usize) -> Result<String> {
+pub(crate) fn random_text(len: usize) -> Result<String> {
     let mut out = String::with_capacity(len);
     while out.len() < len {
         let block = jadeseal_crypto::random::secret(64).map_err(ApiError::internal)?;

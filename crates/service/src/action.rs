@@ -1,6 +1,7 @@
 //! What an action is, and the table of all of them.
 
 use crate::{
+    authorise::Asked,
     cx::Cx,
     organisations::{Acting, Name, PARAMETER},
     schema::{Doc, Field, Request, Response},
@@ -29,6 +30,12 @@ pub static KMS: Api = Api { service: "kms", version: crate::KMS_VERSION };
 /// Tags. Its actions are about the keys that are here.
 pub static TAG: Api = Api { service: "tag", version: "2018-08-13" };
 
+/// Principals and their policies.
+pub static CAM: Api = Api { service: "cam", version: "2019-01-16" };
+
+/// Sessions. It shares its version with tags.
+pub static STS: Api = Api { service: "sts", version: "2018-08-13" };
+
 /// The fixed facts of an action.
 #[derive(Debug)]
 pub struct Spec {
@@ -46,6 +53,9 @@ pub struct Spec {
 pub trait Target<A>: Sized + Send {
     /// True when the action is authorised on keys rather than on `*`.
     const ON_KEYS: bool;
+
+    /// What the last segment of the resources begins with that the action is authorised on; none for `*` alone.
+    const RESOURCES: &'static [&'static str] = if Self::ON_KEYS { &["key/"] } else { &[] };
 
     /// Resources named in the request, for the policy, before any of them is known to exist. Reads raw
     /// parameters, because the policy is asked before they are checked.
@@ -68,6 +78,31 @@ pub enum Named {
     Keys(Vec<KeyId>),
     /// On six-segment resources as the caller wrote them.
     Resources(Vec<String>),
+    /// On principals and policies of the caller's account.
+    Identities(Vec<Identity>),
+    /// No policy is asked: the action tells the caller about himself.
+    Nothing,
+}
+
+/// A principal or a policy as a request names it. What is ill-typed or absent names none that there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// The caller himself.
+    Caller,
+    /// A user, or the main account, by Uin.
+    User(u64),
+    /// A user by name.
+    UserNamed(String),
+    /// A group.
+    Group(u64),
+    /// A policy.
+    Policy(u64),
+    /// A role by id.
+    Role(u64),
+    /// A role by name.
+    RoleNamed(String),
+    /// A role of any account, by its six segments.
+    RoleArn(String),
 }
 
 impl Named {
@@ -122,6 +157,8 @@ pub struct Entry {
     pub response: &'static [Field],
     /// True when it is authorised on keys rather than on `*`.
     pub on_keys: bool,
+    /// See [`Target::RESOURCES`].
+    pub resources: &'static [&'static str],
     /// True when it may act for a member account.
     pub for_members: bool,
     run: for<'a> fn(Params<'a>, &'a Cx<'a>) -> Boxed<'a>,
@@ -137,6 +174,7 @@ impl Entry {
             request: A::FIELDS,
             response: <A::Response as Response>::FIELDS,
             on_keys: <A::On as Target<A>>::ON_KEYS,
+            resources: <A::On as Target<A>>::RESOURCES,
             for_members: has_member(A::FIELDS),
             run: |params, cx| Box::pin(run::<A>(params, cx)),
             named: <A::On as Target<A>>::named,
@@ -155,25 +193,38 @@ impl Entry {
         {
             cx.act_for(name).await?;
         }
+        cx.note_request_tags(&params);
         match (self.named)(&params) {
-            Named::Everything => cx.authorise(None)?,
+            Named::Nothing => {}
+            Named::Everything => cx.authorise(Asked::Everything).await?,
             Named::Resources(texts) => {
                 for text in &texts {
-                    cx.authorise_written(text)?;
+                    cx.authorise(Asked::Written(text)).await?;
                 }
                 if texts.is_empty() {
-                    cx.authorise(None)?;
+                    cx.authorise(Asked::Everything).await?;
+                }
+            }
+            Named::Identities(identities) => {
+                for identity in &identities {
+                    cx.authorise(Asked::Identity(identity)).await?;
+                }
+                if identities.is_empty() {
+                    cx.authorise(Asked::Everything).await?;
                 }
             }
             Named::Keys(ids) => {
                 for id in &ids {
                     cx.note(*id);
-                    cx.authorise(Some(*id))?;
+                    cx.authorise(Asked::Key(*id)).await?;
                 }
                 if ids.is_empty() {
-                    cx.authorise(None)?;
+                    cx.authorise(Asked::Everything).await?;
                 }
             }
+        }
+        if cx.dry_run {
+            return Err(ErrorCode::DryRunOperation.into());
         }
         (self.run)(params, &cx).await
     }

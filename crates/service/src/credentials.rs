@@ -1,41 +1,38 @@
-//! The cache of access keys.
+//! The cache of access keys, permanent and temporary.
 
 use crate::{
+    principals::{Account, Principals},
     products::Products,
     quotas::Quotas,
     rates::Rates,
-    vault::{Vault, access_key_place},
+    sessions,
+    vault::{Vault, access_key_holder, access_key_place},
 };
 use hashbrown::HashMap;
-use jadeseal_auth::{Credential, SigningSecret};
-use jadeseal_store::Store;
-use jadeseal_types::{AccountId, ApiError, SecretId, error::Result};
+use jadeseal_auth::{Authority, Credential, SigningSecret};
+use jadeseal_store::{AccessKeyRow, Store};
+use jadeseal_types::{AccountId, ApiError, ErrorCode, SecretId, error::Result};
 use parking_lot::{Mutex, RwLock};
-use std::{
-    sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
-use tokio::sync::Semaphore;
 
-/// Look-ups of unknown SecretIds that may be in the database at once: a flood of them must not hold
-/// up the readers that known callers need.
-const MISSES_AT_ONCE: usize = 16;
 /// Seconds between two writes of one key's last use.
 const SAVE_PERIOD: u64 = 60;
-/// How long after a change to a product's access key that another process made it may still be taken for what it was.
-pub const FRESH: Duration = Duration::from_millis(500);
-/// Times that an access key is read anew because another has been changed meanwhile.
-const MAX_TRIES: usize = 8;
-/// Cached access keys.
+/// Cached access keys, and as many sessions.
 const CAPACITY: usize = 100_000;
 
 /// A cached access key with the time it was last used.
 pub struct Known {
     /// What signatures are checked against.
-    pub credential: Credential,
+    pub credential: Arc<Credential>,
     /// The account's limits, the same for all its access keys; none where nothing is limited.
     pub rates: Option<Arc<Rates>>,
+    /// What it was made of: believed as long as all of it is.
+    accounts: Vec<Arc<Account>>,
+    /// The token that goes with a temporary one.
+    token: Option<String>,
     last_used: AtomicU64,
     saved: AtomicU64,
 }
@@ -47,27 +44,27 @@ impl Known {
             self.last_used.store(now, Ordering::Relaxed);
         }
     }
+
+    fn is_current(&self) -> bool {
+        self.accounts.iter().all(|account| account.is_current())
+    }
+
+    fn unsaved(&self) -> Option<u64> {
+        let (used, saved) = (self.last_used.load(Ordering::Relaxed), self.saved.load(Ordering::Relaxed));
+        (self.token.is_none() && used != saved).then_some(used)
+    }
 }
 
-/// What a look into the store found.
-enum Read {
-    Is(Option<Arc<Known>>),
-    /// Something was changed meanwhile.
-    Outdated,
-}
+type Map = RwLock<HashMap<SecretId, Arc<Known>>>;
 
 /// Access keys by SecretId.
 pub struct Credentials {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
-    known: RwLock<HashMap<SecretId, Arc<Known>>>,
-    misses: Semaphore,
+    principals: Arc<Principals>,
+    known: Map,
+    sessions: Map,
     products: Products,
-    /// [`Store::access_keys_epoch`] of the time when the cache was last emptied. A row that was read before is not kept.
-    epoch: AtomicU64,
-    /// When the epoch was last looked at, milliseconds since `opened`, taken before the look.
-    looked: AtomicU64,
-    opened: Instant,
     /// Uses of access keys that were cached, not saved yet.
     left: Mutex<Vec<(SecretId, u64)>>,
     quotas: Arc<Quotas>,
@@ -77,16 +74,20 @@ pub struct Credentials {
 
 impl Credentials {
     /// An empty cache.
-    pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, products: Products, quotas: Arc<Quotas>) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        vault: Arc<Vault>,
+        principals: Arc<Principals>,
+        products: Products,
+        quotas: Arc<Quotas>,
+    ) -> Self {
         Credentials {
             store,
             vault,
+            principals,
             known: RwLock::default(),
-            misses: Semaphore::new(MISSES_AT_ONCE),
+            sessions: RwLock::default(),
             products,
-            epoch: AtomicU64::new(u64::MAX),
-            looked: AtomicU64::new(0),
-            opened: Instant::now(),
             left: Mutex::default(),
             quotas,
             rates: RwLock::default(),
@@ -108,99 +109,136 @@ impl Credentials {
         &self.products
     }
 
-    /// Empties the cache when an access key has been changed since it was last emptied.
-    pub async fn refresh(&self) -> Result<()> {
-        let before = self.millis();
-        let epoch = self.store.access_keys_epoch().await.map_err(ApiError::internal)?;
-        if epoch != self.epoch.load(Ordering::Acquire) {
-            let mut map = self.known.write();
-            self.epoch.store(epoch, Ordering::Release);
-            let uses = map.drain().filter_map(|(id, known)| {
-                let used = known.last_used.load(Ordering::Relaxed);
-                (used != known.saved.load(Ordering::Relaxed)).then_some((id, used))
-            });
-            self.left.lock().extend(uses);
-        }
-        self.looked.fetch_max(before, Ordering::AcqRel);
-        Ok(())
-    }
-
-    fn millis(&self) -> u64 {
-        // Never 0, which is never.
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
-    }
-
-    /// Whether the epoch has been looked at so lately that a product's cached access key may be taken.
-    fn is_fresh(&self) -> bool {
-        let looked = self.looked.load(Ordering::Acquire);
-        looked != 0 && u128::from(self.millis().saturating_sub(looked)) < FRESH.as_millis()
-    }
-
-    /// The access key with this SecretId, if it exists; enabled or not. That of a product which is not configured (any
-    /// more) does not.
+    /// The permanent access key with this SecretId, if there is one that may be used. That of a product which is not
+    /// configured (any more) is none.
+    ///
+    /// One that does not exist and one that is switched off take the same way, with one look into the store: neither its time
+    /// nor the answer tells them apart.
     pub async fn find(&self, secret_id: &str) -> Result<Option<Arc<Known>>> {
         let cached = self.known.read().get(secret_id).cloned();
-        match cached {
+        if let Some(known) = cached.filter(|known| known.is_current()) {
             // A product's can be taken back by another process: it is not believed for longer than was promised, however
             // busy the store is.
-            Some(known) if known.credential.product.is_none() || self.is_fresh() => return Ok(Some(known)),
-            Some(_) => {
-                self.refresh().await?;
-                if let Some(known) = self.known.read().get(secret_id) {
-                    return Ok(Some(known.clone()));
-                }
+            if known.credential.product.is_none() || self.principals.is_fresh() {
+                return Ok(Some(known));
             }
-            None => {}
+            self.principals.refresh().await?;
+            if known.is_current() {
+                return Ok(Some(known));
+            }
         }
         let Some(id) = SecretId::parse(secret_id) else { return Ok(None) };
-        for _ in 0..MAX_TRIES {
-            match self.read(&id).await? {
-                Read::Is(found) => return Ok(found),
-                Read::Outdated => {}
-            }
+        let _turn = self.principals.turn().await?;
+        let row = self.store.access_key(&id).await.map_err(ApiError::internal)?;
+        let Some(row) = row.filter(|row| row.enabled) else { return Ok(None) };
+        // What counts is the account as it was at one moment; the row only said which.
+        let Some(account) = self.principals.of(row.account).await? else { return Ok(None) };
+        let row = account.identities.access_keys.iter().find(|row| row.secret_id == id && row.enabled);
+        match row.and_then(|row| self.authority(&account, row).map(|authority| (row, authority))) {
+            None => Ok(None),
+            Some((row, authority)) => self.open(&account, row, authority).await.map(Some),
         }
-        Err(ApiError::internal("access keys kept changing"))
     }
 
-    async fn read(&self, id: &SecretId) -> Result<Read> {
-        let _permit = self.misses.acquire().await.map_err(ApiError::internal)?;
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let Some(row) = self.store.access_key(id).await.map_err(ApiError::internal)? else {
-            return Ok(Read::Is(None));
-        };
-        if row.product.as_ref().is_some_and(|product| self.products.find(product.as_str()).is_none()) {
-            return Ok(Read::Is(None));
+    /// What the principal of an access key may do; none if there is no such principal.
+    fn authority(&self, account: &Account, row: &AccessKeyRow) -> Option<Authority> {
+        match &row.product {
+            Some(product) => self.products.find(product.as_str()).map(|_| Authority::of_product()),
+            None if row.uin.0 == row.account.0 => Some(Authority::everything()),
+            None if account.identities.users.iter().any(|u| u.uin == row.uin) => {
+                Some(self.principals.authority_of_user(account, row.uin))
+            }
+            None => None,
         }
-        let account = self.store.account(row.account).await.map_err(ApiError::internal)?;
-        let account = account.ok_or_else(|| ApiError::internal(format!("access key {id} has no account")))?;
+    }
+
+    async fn open(&self, account: &Arc<Account>, row: &AccessKeyRow, authority: Authority) -> Result<Arc<Known>> {
         let domain = self.vault.domain(row.account, row.domain_version).await?;
+        let holder = access_key_holder(row.account, row.uin, row.product.as_ref());
         let secret = domain
-            .open(&access_key_place(row.account, id.as_str(), row.product.as_ref()), &row.wrapped_secret)
+            .open(&access_key_place(row.account, row.secret_id.as_str(), &holder), &row.wrapped_secret)
             .map_err(ApiError::internal)?;
-        let known = Arc::new(Known {
-            credential: Credential {
+        let known = Known {
+            credential: Arc::new(Credential {
                 account: row.account,
-                app_id: account.app_id,
+                app_id: account.identities.account.app_id,
                 uin: row.uin,
-                product: row.product,
-                secret_id: id.clone(),
-                enabled: row.enabled,
+                product: row.product.clone(),
+                session: None,
+                secret_id: row.secret_id.clone(),
                 secret: SigningSecret::new(secret),
-            },
+                authority,
+            }),
             rates: self.rates_of(row.account),
+            accounts: vec![account.clone()],
+            token: None,
             last_used: AtomicU64::new(row.last_used),
             saved: AtomicU64::new(row.last_used),
-        });
-        let mut map = self.known.write();
-        if self.epoch.load(Ordering::Acquire) != epoch {
-            // It may be what was there before a change of which the cache has been told.
-            return Ok(Read::Outdated);
+        };
+        Ok(self.keep(&self.known, known))
+    }
+
+    fn keep(&self, map: &Map, known: Known) -> Arc<Known> {
+        let id = known.credential.secret_id.clone();
+        let mut map = map.write();
+        let displaced = match map.get(&id) {
+            // Somebody else has opened the same: its signing keys are kept once.
+            Some(other) if other.is_current() && other.token == known.token => return other.clone(),
+            Some(_) => map.remove(&id),
+            None if map.len() >= CAPACITY => {
+                let victim = map.keys().next().cloned();
+                victim.and_then(|id| map.remove(&id))
+            }
+            None => None,
+        };
+        if let Some((old, used)) = displaced.and_then(|old| old.unsaved().map(|used| (old, used))) {
+            self.left.lock().push((old.credential.secret_id.clone(), used));
         }
-        if map.len() >= CAPACITY {
-            let victim = map.keys().next().cloned();
-            victim.and_then(|id| map.remove(&id));
+        let known = Arc::new(known);
+        map.insert(id, known.clone());
+        known
+    }
+
+    /// The temporary access key that goes with a token, if the session has neither ended nor lost what it goes back to; else
+    /// `AuthFailure.TokenFailure`.
+    pub async fn find_session(&self, secret_id: &str, token: &str, now: u64) -> Result<Arc<Known>> {
+        let in_time =
+            |known: &Arc<Known>| known.credential.session.as_ref().is_some_and(|session| now < session.expires);
+        let cached = self.sessions.read().get(secret_id).cloned();
+        // The token is no secret by itself: it needs the key that the signature is checked with.
+        if let Some(known) = cached.filter(|known| known.token.as_deref() == Some(token) && known.is_current()) {
+            return if in_time(&known) { Ok(known) } else { Err(ErrorCode::TokenFailure.into()) };
         }
-        Ok(Read::Is(Some(map.entry(id.clone()).or_insert(known).clone())))
+        let id = SecretId::parse(secret_id).ok_or(ErrorCode::TokenFailure)?;
+        let _turn = self.principals.turn().await?;
+        let claims = sessions::open(&self.vault, &id, token).await?.ok_or(ErrorCode::TokenFailure)?;
+        if now >= claims.session.expires {
+            return Err(ErrorCode::TokenFailure.into());
+        }
+        let alive = sessions::alive(&self.principals, &claims).await?.ok_or(ErrorCode::TokenFailure)?;
+        let known = Known {
+            rates: self.rates_of(claims.account),
+            credential: Arc::new(Credential {
+                account: claims.account,
+                app_id: alive.app_id,
+                uin: claims.uin,
+                product: None,
+                session: Some(claims.session),
+                secret_id: id,
+                secret: SigningSecret::new(claims.secret_key),
+                authority: alive.authority,
+            }),
+            accounts: alive.accounts,
+            token: Some(token.to_owned()),
+            last_used: AtomicU64::new(0),
+            saved: AtomicU64::new(0),
+        };
+        Ok(self.keep(&self.sessions, known))
+    }
+
+    /// When an access key was last used, if that is later than the store knows.
+    pub fn last_used(&self, secret_id: &SecretId) -> u64 {
+        self.known.read().get(secret_id).map_or(0, |known| known.last_used.load(Ordering::Relaxed))
     }
 
     /// Access keys whose last use has moved by a minute or more since it was saved.
@@ -208,8 +246,8 @@ impl Credentials {
         let mut uses = std::mem::take(&mut *self.left.lock());
         let map = self.known.read();
         uses.extend(map.iter().filter_map(|(id, known)| {
-            let (used, saved) = (known.last_used.load(Ordering::Relaxed), known.saved.load(Ordering::Relaxed));
-            if used == saved || now < saved + SAVE_PERIOD {
+            let used = known.unsaved()?;
+            if now < known.saved.load(Ordering::Relaxed) + SAVE_PERIOD {
                 return None;
             }
             known.saved.store(used, Ordering::Relaxed);

@@ -10,13 +10,14 @@ use crate::{
     region::RegionConf,
 };
 use jadeseal_audit::{Access, Principal, Record};
-use jadeseal_auth::Caller;
-use jadeseal_store::{AccountRow, Change, Cmk, Commit, Committed, Counted, Scope, StoreError};
+use jadeseal_auth::{Caller, policy::ActionId};
+use jadeseal_store::{
+    AccountRow, Change, Cmk, Commit, Committed, Counted, Identities, IdentityChange, Scope, StoreError,
+};
 use jadeseal_types::{AccountId, ApiError, ErrorCode, KeyId, Lang, SecretId, Uin, error::Result};
 use parking_lot::Mutex;
 use std::{
     borrow::Cow,
-    fmt,
     net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -40,6 +41,12 @@ pub struct Cx<'a> {
     pub lang: Lang,
     /// The action that runs.
     pub(crate) entry: &'static Entry,
+    /// Its number among those that policies can name.
+    pub(crate) action: ActionId,
+    /// Tags that the request carries, as `key&value`.
+    pub(crate) request_tags: Vec<String>,
+    /// Only the question is asked whether the caller may do it.
+    pub(crate) dry_run: bool,
     pub(crate) draft: &'a Draft,
 }
 
@@ -47,11 +54,16 @@ pub struct Cx<'a> {
 pub(crate) struct Draft {
     facts: Facts,
     resources: Mutex<Vec<KeyId>>,
+    /// Principals and policies that the request is about, by the end of their six segments.
+    subjects: Mutex<Vec<String>>,
     /// Member accounts that are acted for.
     targets: OnceLock<Vec<AccountId>>,
     /// Shared with the task that commits, which may outlive the request.
     phase: Arc<Mutex<Phase>>,
 }
+
+/// Principals and policies that one record names.
+const MAX_SUBJECTS: usize = 64;
 
 /// Who owes the record of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +87,8 @@ pub(crate) struct Facts {
     pub uin: Option<Uin>,
     pub principal: Principal,
     pub secret_id: Option<SecretId>,
+    /// Name of the caller's session, if he has one.
+    pub session: Option<String>,
     pub source: Option<IpAddr>,
     pub user_agent: String,
     pub service: &'static str,
@@ -94,6 +108,7 @@ impl Facts {
             uin: None,
             principal: Principal::Anonymous,
             secret_id: None,
+            session: None,
             source: None,
             user_agent: String::new(),
             // What names no product that is served is the business of the one that all of this is for.
@@ -108,7 +123,13 @@ impl Facts {
 
 impl Draft {
     pub fn new(facts: Facts) -> Self {
-        Draft { facts, resources: Mutex::default(), targets: OnceLock::new(), phase: Arc::default() }
+        Draft {
+            facts,
+            resources: Mutex::default(),
+            subjects: Mutex::default(),
+            targets: OnceLock::new(),
+            phase: Arc::default(),
+        }
     }
 
     pub fn facts_mut(&mut self) -> &mut Facts {
@@ -140,6 +161,13 @@ impl Draft {
         }
     }
 
+    pub fn note_subject(&self, subject: String) {
+        let mut subjects = self.subjects.lock();
+        if subjects.len() < MAX_SUBJECTS && !subjects.contains(&subject) {
+            subjects.push(subject);
+        }
+    }
+
     /// Hands the record over to a commit.
     pub fn records(&self) -> Recorded {
         *self.phase.lock() = Phase::Committing;
@@ -154,6 +182,7 @@ impl Draft {
     pub fn encode(&self, code: Option<ErrorCode>) -> Vec<u8> {
         let f = &self.facts;
         let resources = self.resources.lock();
+        let subjects = self.subjects.lock();
         let mut out = Vec::new();
         Record {
             time_micros: f.time_micros,
@@ -163,6 +192,7 @@ impl Draft {
             targets: self.targets.get().map_or(&[], Vec::as_slice),
             principal: f.principal,
             secret_id: f.secret_id.as_ref(),
+            session: f.session.as_deref(),
             source: f.source,
             user_agent: &f.user_agent,
             service: f.service,
@@ -170,6 +200,7 @@ impl Draft {
             action: &f.action,
             region: &f.region,
             resources: &resources,
+            subjects: &subjects,
             access: f.access,
             code,
         }
@@ -178,40 +209,7 @@ impl Draft {
     }
 }
 
-/// The six-segment resource of a CAM policy. The policy is asked before the key is looked for, so the creator in it is the
-/// caller; who made the key is not known yet.
-struct Resource<'a>(&'a Cx<'a>, Option<KeyId>);
-
-impl fmt::Display for Resource<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Resource(cx, key) = self;
-        match key {
-            None => f.write_str("*"),
-            Some(id) => {
-                let (region, account, uin) = (cx.scope.region(), cx.scope.account(), cx.caller.uin());
-                write!(f, "qcs::kms:{region}:uin/{account}:key/creatorUin/{uin}/{id}")
-            }
-        }
-    }
-}
-
 impl Cx<'_> {
-    /// Asks the policy; default deny.
-    pub(crate) fn authorise(&self, key: Option<KeyId>) -> Result<()> {
-        let (service, action) = (self.entry.api.service, self.entry.spec.name);
-        jadeseal_auth::authorise(self.caller, service, action, Resource(self, key))
-    }
-
-    /// As [`Cx::authorise`], on a resource as the caller wrote it: what it says of account, creator and region is
-    /// checked afterwards, and must be true of the key.
-    pub(crate) fn authorise_written(&self, resource: &str) -> Result<()> {
-        // An empty uin is the caller's account: the policy is asked about one spelling, and shown no more than a resource
-        // can have.
-        let text: String = resource.chars().take(MAX_WRITTEN).collect();
-        let text = text.replacen(":uin/:", &format!(":uin/{}:", self.scope.account()), 1);
-        jadeseal_auth::authorise(self.caller, self.entry.api.service, self.entry.spec.name, text)
-    }
-
     /// Moves into the scope of a member account, if the caller is admitted to it.
     pub(crate) async fn act_for(&mut self, name: Name) -> Result<()> {
         let Some(admitted) = self.svc.directory.admit(self.caller, name).await? else {
@@ -243,6 +241,11 @@ impl Cx<'_> {
         self.draft.note(id);
     }
 
+    /// Names a principal or policy in the audit record, as `uin/100000000002` or `policyid/1000007`.
+    pub fn note_subject(&self, subject: String) {
+        self.draft.note_subject(subject);
+    }
+
     /// Refuses where the quota is exhausted already; no promise where it is not.
     pub async fn has_room(&self, of: Counted) -> Result<()> {
         let Some(Change::RequireRoom { quota, .. }) = self.room(of) else { return Ok(()) };
@@ -269,6 +272,28 @@ impl Cx<'_> {
     /// Commits something that belongs to a failing request, whose record is written with its error.
     pub async fn commit_unrecorded(&self, changes: Vec<Change>) -> Result<Committed, CommitError> {
         commit(self.svc, self.scope.clone(), changes, None).await
+    }
+
+    /// Reads the principals of the caller's account, lets `step` make changes of them, commits these by compare-and-swap in one
+    /// transaction, and starts over when somebody else was faster or a number that `step` made up is taken. No changes mean
+    /// that nothing is to be committed.
+    pub async fn change_identities<T: Send>(
+        &self,
+        mut step: impl FnMut(&Identities) -> Result<(Vec<IdentityChange>, T)> + Send,
+    ) -> Result<T> {
+        for _ in 0..MAX_TRIES {
+            let account = self.account().await?;
+            let (changes, value) = step(&account.identities)?;
+            if changes.is_empty() {
+                return Ok(value);
+            }
+            match self.commit(vec![Change::Identities { revision: account.identities.revision, changes }]).await {
+                Ok(_) => return Ok(value),
+                Err(CommitError::Conflict) => self.svc.principals.changed(self.caller.account()),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Err(ApiError::internal("the principals kept changing under a compare-and-swap"))
     }
 
     /// One step of one key's life cycle.
@@ -322,9 +347,6 @@ impl Cx<'_> {
         Err(ApiError::internal(format!("keys {ids:?} kept changing under a compare-and-swap")))
     }
 }
-
-/// Longest resource that is looked at, characters.
-const MAX_WRITTEN: usize = 512;
 
 /// The refusal where a quota is exhausted.
 fn exhausted(of: Counted) -> ErrorCode {
@@ -406,7 +428,15 @@ async fn commit_now(
         .collect();
     let of_data_keys =
         changes.iter().any(|c| matches!(c, Change::UpdateDataKey { .. } | Change::DestroyDataKey { .. }));
-    let of_tags = changes.iter().any(|c| matches!(c, Change::ModifyTags { .. }));
+    let tagged: Vec<KeyId> = changes
+        .iter()
+        .filter_map(|c| match c {
+            Change::ModifyTags { id, .. } => Some(*id),
+            _ => None,
+        })
+        .collect();
+    let of_tags = !tagged.is_empty();
+    let of_identities = changes.iter().any(|c| matches!(c, Change::Identities { .. }));
     let named: Vec<KeyId> = changes.iter().filter_map(Change::key_id).collect();
     let committed = match svc.store.commit(scope, Commit { changes, outbox: record.map(<[u8]>::to_vec) }).await {
         Ok(committed) => committed,
@@ -415,16 +445,26 @@ async fn commit_now(
         Err(StoreError::NameTaken) => return Err(CommitError::Api(ErrorCode::DataKeyNameAlreadyExists.into())),
         Err(StoreError::NoRoom(of)) => return Err(CommitError::Api(exhausted(of).into())),
         Err(StoreError::TooManyTags) => return Err(CommitError::Api(ErrorCode::ResourceAttachedTags.into())),
+        // Whoever wants to change principals has seen that they are there.
+        Err(StoreError::NotFound) if of_identities => return Err(CommitError::Conflict),
         Err(StoreError::NotFound) if of_tags => return Err(CommitError::Api(ErrorCode::ResourceNotFound.into())),
         Err(StoreError::NotFound) if of_data_keys => return Err(CommitError::Api(ErrorCode::DataKeyNotFound.into())),
         Err(StoreError::NotFound) => return Err(CommitError::Api(ErrorCode::CmkNotFound.into())),
         Err(e) => {
             // It may have happened all the same, where only the store's answer was lost: look again.
             named.iter().for_each(|id| svc.keys.forget(*id));
+            tagged.iter().for_each(|id| svc.keys.retagged(*id));
+            if of_identities {
+                svc.principals.changed(scope.account());
+            }
             return Err(CommitError::Api(ApiError::internal(e)));
         }
     };
     svc.keys.apply(&committed.keys, &destroyed);
+    tagged.iter().for_each(|id| svc.keys.retagged(*id));
+    if of_identities {
+        svc.principals.changed(scope.account());
+    }
     if let (Some(id), Some(record)) = (committed.outbox_id, record) {
         svc.journal.change_committed(id, record);
     }

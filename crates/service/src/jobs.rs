@@ -19,7 +19,7 @@ use tokio::sync::watch;
 const BATCH: u64 = 200;
 /// Time between two passes.
 const PERIOD: Duration = Duration::from_secs(1);
-pub use crate::credentials::FRESH as ACCESS_KEY_PERIOD;
+pub use crate::principals::FRESH as ACCESS_KEY_PERIOD;
 
 /// A wall clock that runs ahead of the monotonic one by more than this has been set, not run.
 const JUMP: Duration = Duration::from_secs(300);
@@ -66,14 +66,14 @@ impl ClockWatch {
 
 /// Runs the jobs until `stop` turns true.
 pub async fn run(svc: Arc<Service>, settle: Duration, stop: watch::Receiver<bool>) {
-    tokio::join!(passes(&svc, settle, stop.clone()), watch_access_keys(&svc, stop));
+    tokio::join!(passes(&svc, settle, stop.clone()), watch_principals(&svc, stop));
 }
 
 /// Beside the passes, of which one may take long.
-async fn watch_access_keys(svc: &Service, mut stop: watch::Receiver<bool>) {
+async fn watch_principals(svc: &Service, mut stop: watch::Receiver<bool>) {
     loop {
-        if let Err(e) = svc.refresh_access_keys().await {
-            tracing::error!(cause = e.internal_cause().unwrap_or(""), "access keys could not be looked after: {e}");
+        if let Err(e) = svc.refresh_principals().await {
+            tracing::error!(cause = e.internal_cause().unwrap_or(""), "principals could not be looked after: {e}");
         }
         tokio::select! {
             () = tokio::time::sleep(ACCESS_KEY_PERIOD / 2) => {}

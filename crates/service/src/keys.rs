@@ -10,7 +10,7 @@
 use crate::{vault::Vault, workers::Workers};
 use hashbrown::HashMap;
 use jadeseal_crypto::{BlobKey, PrivateKey};
-use jadeseal_store::{Cmk, Scope, Store};
+use jadeseal_store::{Cmk, Scope, Store, Tag};
 use jadeseal_types::{Alias, ApiError, KeyId, KeyUsage, error::Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::{
@@ -29,6 +29,9 @@ pub struct KeyEntry {
     /// Products that have asked, and whether a resource of theirs is bound to the key. A binding changes the row, and so
     /// replaces the entry.
     bound: Mutex<Vec<(Alias, bool)>>,
+    /// The tags, as policies see them, once somebody has asked. They do not stand in the row, so a change of them replaces
+    /// the entry by itself ([`Keys::retagged`]).
+    tags: Mutex<Option<Arc<[String]>>>,
     /// True once the row has been changed or dropped, or the entry is not in the cache, where it would be told: what
     /// was decided by it must be decided anew.
     replaced: AtomicBool,
@@ -45,7 +48,13 @@ pub enum Opened {
 
 impl KeyEntry {
     fn new(row: Cmk) -> Self {
-        KeyEntry { row, opened: Mutex::default(), bound: Mutex::default(), replaced: AtomicBool::new(false) }
+        KeyEntry {
+            row,
+            opened: Mutex::default(),
+            bound: Mutex::default(),
+            tags: Mutex::default(),
+            replaced: AtomicBool::new(false),
+        }
     }
 
     /// True when the entry is not the key's any more. To be asked immediately before a use that had to wait.
@@ -56,6 +65,11 @@ impl KeyEntry {
     fn opened(&self, version: u32) -> Option<Opened> {
         self.opened.lock().iter().find(|(v, _)| *v == version).map(|(_, key)| key.clone())
     }
+}
+
+/// A tag as policies see it.
+pub fn pair(tag: &Tag) -> String {
+    format!("{}&{}", tag.key, tag.value)
 }
 
 #[derive(Default)]
@@ -131,6 +145,30 @@ impl Keys {
             all.push((product.clone(), bound));
         }
         Ok(bound)
+    }
+
+    /// The tags of a key, as `key&value`.
+    pub async fn tags(&self, scope: &Scope, entry: &KeyEntry) -> Result<Arc<[String]>> {
+        if let Some(known) = &*entry.tags.lock() {
+            return Ok(known.clone());
+        }
+        let tags = self.store.tags(scope, entry.row.key_id).await.map_err(ApiError::internal)?;
+        let tags: Arc<[String]> = tags.iter().map(pair).collect();
+        // If they have changed since, the entry has been replaced, and serves none but the requests that were under way.
+        *entry.tags.lock() = Some(tags.clone());
+        Ok(tags)
+    }
+
+    /// The tags of a key or data key have changed. Called before the caller of the change gets its answer.
+    pub fn retagged(&self, id: KeyId) {
+        let shard = self.shard(id);
+        let mut entries = shard.entries.write();
+        shard.changes.fetch_add(1, Ordering::AcqRel);
+        let Some(old) = entries.get(&id) else { return };
+        let entry = KeyEntry::new(old.row.clone());
+        *entry.opened.lock() = old.opened.lock().clone();
+        old.replaced.store(true, Ordering::Release);
+        entries.insert(id, Arc::new(entry));
     }
 
     /// Forgets a key after a lost compare-and-swap, where the cache may be behind.

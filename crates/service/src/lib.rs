@@ -6,6 +6,7 @@
 pub mod accounts;
 mod action;
 mod actions;
+mod authorise;
 pub mod clock;
 mod credentials;
 mod cx;
@@ -20,12 +21,15 @@ mod metrics;
 mod organisations;
 mod pipeline;
 pub mod pool;
+mod presets;
+mod principals;
 pub mod products;
 pub mod quotas;
 mod rates;
 pub mod region;
 pub mod rekey;
 mod schema;
+mod sessions;
 mod values;
 mod vault;
 mod workers;
@@ -49,6 +53,7 @@ use keys::Keys;
 use metrics::Metrics;
 use organisations::Directory;
 use pool::RsaPool;
+use principals::Principals;
 use products::{DefaultKeys, Products};
 use quotas::Quotas;
 use region::Regions;
@@ -118,6 +123,7 @@ pub struct Service {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) keys: Keys,
+    pub(crate) principals: Arc<Principals>,
     pub(crate) credentials: Credentials,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) regions: Regions,
@@ -143,6 +149,7 @@ impl Service {
         let Parts { store, seal, log, regions, products, organisations, clock, limits, quotas, rsa_pool_file, create } =
             parts;
         let quotas = Arc::new(quotas);
+        let principals = Arc::new(Principals::new(store.clone(), &regions, organisations.clone()));
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
         let journal = Journal::open(log, store.clone()).await?;
         let mut seed = [0u8; 8];
@@ -160,7 +167,8 @@ impl Service {
             routes.map(|(index, entry)| ((entry.api.version, entry.spec.name), Route { entry, index })).collect();
         Ok(Arc::new(Service {
             keys: Keys::new(store.clone(), vault.clone(), workers.clone(), limits.cached_keys),
-            credentials: Credentials::new(store.clone(), vault.clone(), products, quotas.clone()),
+            credentials: Credentials::new(store.clone(), vault.clone(), principals.clone(), products, quotas.clone()),
+            principals,
             product_keys: DefaultKeys::default(),
             directory: Directory::new(organisations, store.clone()),
             quotas,
@@ -192,9 +200,9 @@ impl Service {
         self.keys.warm().await
     }
 
-    /// Forgets cached access keys when any has been changed, here or by another process on the same store.
-    pub async fn refresh_access_keys(&self) -> Result<()> {
-        self.credentials.refresh().await
+    /// Forgets principals and access keys that another process on the same store has changed.
+    pub async fn refresh_principals(&self) -> Result<()> {
+        self.principals.refresh().await
     }
 
     /// True when store and audit log take work.

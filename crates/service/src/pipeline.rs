@@ -11,7 +11,9 @@ use crate::{
     organisations::Acting,
 };
 use jadeseal_audit::Principal;
-use jadeseal_auth::{Caller, Decoded, RequestParts, Verified, check_time, decode_routed, verify, verify_dummy};
+use jadeseal_auth::{
+    Caller, Decoded, RequestParts, Verified, check_time, decode_routed, policy::ActionId, verify, verify_dummy,
+};
 use jadeseal_store::Scope;
 use jadeseal_types::{ApiError, ErrorCode, Lang, error::Result};
 use std::{
@@ -101,12 +103,15 @@ impl Service {
             let facts = pending.draft.facts_mut();
             facts.account = Some(caller.account());
             facts.uin = Some(caller.uin());
-            facts.secret_id = caller.secret_id().cloned();
+            facts.secret_id = Some(caller.secret_id().clone());
             facts.principal = match caller.principal() {
                 jadeseal_auth::Principal::Root => Principal::Root,
                 jadeseal_auth::Principal::User => Principal::User,
                 jadeseal_auth::Principal::Product => Principal::Product,
+                jadeseal_auth::Principal::Role => Principal::Role,
+                jadeseal_auth::Principal::Federated => Principal::Federated,
             };
+            facts.session = caller.session().map(|session| session.name.clone());
         }
         if let Some(rates) = &known.rates {
             rates.admit(index, entry.spec.name, self.clock.monotonic())?;
@@ -146,6 +151,9 @@ impl Service {
             region,
             now,
             entry,
+            action: ActionId(u16::try_from(index).map_err(ApiError::internal)?),
+            request_tags: Vec::new(),
+            dry_run: decoded.common.dry_run,
             lang: decoded.common.language,
             draft: &pending.draft,
         };
@@ -165,7 +173,8 @@ impl Service {
         })
     }
 
-    /// SecretId, timestamp, signature, token: in this order.
+    /// SecretId, timestamp, signature, token: in this order. Of a temporary access key the token comes first, for the secret
+    /// is in it.
     async fn authenticate(
         &self,
         parts: &RequestParts<'_>,
@@ -173,18 +182,30 @@ impl Service {
         now: u64,
         source: Option<IpAddr>,
     ) -> Result<(Caller, Arc<Known>, Verified)> {
-        let known = self.credentials.find(decoded.presented.secret_id()).await?;
-        let Some(known) = known.filter(|k| k.credential.enabled) else {
-            // The same work as for a known SecretId, so that time does not tell them apart.
-            verify_dummy(parts, decoded);
-            return Err(ErrorCode::SecretIdNotFound.into());
+        let secret_id = decoded.presented.secret_id();
+        let token = decoded.common.token.as_deref().filter(|token| !token.is_empty());
+        let permanent = self.credentials.find(secret_id).await?;
+        let known = match (permanent, token) {
+            (Some(known), None) => Ok(known),
+            (None, Some(token)) => self.credentials.find_session(secret_id, token, now).await,
+            (None, None) => Err(ErrorCode::SecretIdNotFound.into()),
+            // Tokens belong to temporary access keys; this one is permanent.
+            (Some(known), Some(_)) => {
+                check_time(&decoded.presented, now)?;
+                verify(parts, decoded, &known.credential.secret)?;
+                return Err(ErrorCode::TokenFailure.into());
+            }
+        };
+        let known = match known {
+            Ok(known) => known,
+            Err(refused) => {
+                // The same work as for a known SecretId, so that time does not tell them apart.
+                verify_dummy(parts, decoded);
+                return Err(refused);
+            }
         };
         check_time(&decoded.presented, now)?;
         let verified = verify(parts, decoded, &known.credential.secret)?;
-        if decoded.common.token.as_deref().is_some_and(|t| !t.is_empty()) {
-            // Session tokens belong to temporary access keys; this one is permanent.
-            return Err(ErrorCode::TokenFailure.into());
-        }
         known.touch(now);
         let caller = Caller::authenticated(&verified, &known.credential, source)?;
         Ok((caller, known, verified))

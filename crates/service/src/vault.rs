@@ -4,9 +4,9 @@
 
 use jadeseal_root::{DomainKey, DomainRecord, Keyring, Place, Purpose, RootRecord, Seal, SealSource};
 use jadeseal_store::{Cmk, DataKeyMaterial, DomainRow, KeyVersion, RootRow, Store, StoreError};
-use jadeseal_types::{AccountId, Alias, ApiError, DataKeyId, KeyId, SecretBytes, Suite, error::Result};
+use jadeseal_types::{AccountId, Alias, ApiError, DataKeyId, KeyId, SecretBytes, Suite, Uin, error::Result};
 use parking_lot::RwLock;
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 /// Opens and keeps the domain key of each account.
 pub struct Vault {
@@ -80,21 +80,24 @@ impl Vault {
 
     /// One version of an account's domain key.
     pub async fn domain(&self, account: AccountId, version: u32) -> Result<Arc<DomainKey>> {
+        let found = self.find_domain(account, version).await?;
+        found.ok_or_else(|| ApiError::internal(format!("domain key {account}/{version} is missing")))
+    }
+
+    /// One version of an account's domain key, if there is one.
+    pub async fn find_domain(&self, account: AccountId, version: u32) -> Result<Option<Arc<DomainKey>>> {
         if let Some(key) = self.domains.read().get(&(account, version)) {
-            return Ok(key.clone());
+            return Ok(Some(key.clone()));
         }
         let rows = self.store.domains(account).await.map_err(ApiError::internal)?;
-        let row = rows
-            .iter()
-            .find(|r| r.version == version)
-            .ok_or_else(|| ApiError::internal(format!("domain key {account}/{version} is missing")))?;
+        let Some(row) = rows.iter().find(|r| r.version == version) else { return Ok(None) };
         if !self.keyring.versions().contains(&row.root_version) {
             self.refresh().await?;
         }
         let record = domain_record(row);
         let key = Arc::new(self.keyring.open_domain(&record).map_err(ApiError::internal)?);
         self.domains.write().insert((account, version), key.clone());
-        Ok(key)
+        Ok(Some(key))
     }
 
     /// Learns root key versions that `jadeseal rekey` has added since. One caller does it, the others wait for him: a
@@ -189,18 +192,32 @@ fn data_key_place<'a>(cmk: &'a Cmk, id: &'a DataKeyId) -> Place<'a> {
     Place { purpose: Purpose::DataKey, key_id: id.0.as_bytes(), ..material_place(cmk, 0) }
 }
 
-/// Where the SecretKey of an access key is bound to. That of a cloud product names the product where a CMK has its
-/// region, so that a row whose product was taken out does not open as a user's.
-pub fn access_key_place<'a>(account: AccountId, secret_id: &'a str, product: Option<&'a Alias>) -> Place<'a> {
+/// Whose an access key is, as its secret's place says it where a CMK has its region: nothing for the main account, `cos` for
+/// a cloud product, `uin/100000000002` for a user. So a row that was made another's does not open.
+pub fn access_key_holder(account: AccountId, uin: Uin, product: Option<&Alias>) -> Cow<'_, str> {
+    match product {
+        Some(product) => product.as_str().into(),
+        None if uin.0 == account.0 => "".into(),
+        None => format!("uin/{uin}").into(),
+    }
+}
+
+/// Where the SecretKey of an access key is bound to, by its [`access_key_holder`].
+pub fn access_key_place<'a>(account: AccountId, secret_id: &'a str, holder: &'a str) -> Place<'a> {
     Place {
         purpose: Purpose::AccessKey,
         account,
-        region: product.map_or("", Alias::as_str),
+        region: holder,
         key_id: secret_id.as_bytes(),
         version: 0,
         usage: 0,
         suite: 0,
     }
+}
+
+/// Where what a session token says is bound to: to the temporary access key that it goes with.
+pub fn session_place(account: AccountId, secret_id: &str) -> Place<'_> {
+    Place { purpose: Purpose::SessionToken, ..access_key_place(account, secret_id, "") }
 }
 
 /// The one slot that a root key version has so far.

@@ -811,9 +811,9 @@ impl Change {
             // Replacing a wrapping key destroys the one before.
             Change::DropVersions(_) | Change::DestroyKey { .. } | Change::DropImport(_) | Change::PutImport(_) => true,
             Change::DestroyDataKey { .. } => true,
-            Change::Identities { changes, .. } => changes
-                .iter()
-                .any(|c| matches!(c, IdentityChange::DropUser(_) | IdentityChange::DropAccessKey(_))),
+            Change::Identities { changes, .. } => {
+                changes.iter().any(|c| matches!(c, IdentityChange::DropUser(_) | IdentityChange::DropAccessKey(_)))
+            }
             Change::CreateKey { .. }
             | Change::UpdateKey { .. }
             | Change::AddVersion(_)

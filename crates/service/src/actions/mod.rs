@@ -1,6 +1,7 @@
 //! The actions, one file per family, and what they run on.
 
 pub(crate) mod asymmetric;
+pub(crate) mod cam;
 pub(crate) mod crypto;
 pub(crate) mod datakey_import;
 pub(crate) mod datakeys;
@@ -16,7 +17,7 @@ pub(crate) mod rotation;
 pub(crate) mod tags;
 
 use crate::{
-    action::{Entry, Named, Target},
+    action::{Entry, Identity, Named, Target},
     cx::Cx,
     keys::KeyEntry,
     lifecycle::{Use, allow},
@@ -64,6 +65,45 @@ impl<A: Sync> Target<A> for Account {
 
     async fn load(_: &A, _: &Cx<'_>) -> Result<Self> {
         Ok(Account)
+    }
+}
+
+/// An action that is authorised on principals and policies.
+pub struct Principals;
+
+/// A request that names principals or policies.
+pub trait OnIdentities {
+    /// See [`Target::RESOURCES`].
+    const RESOURCES: &'static [&'static str];
+    /// What it names, read from raw parameters.
+    fn identities(params: &Params<'_>) -> Vec<Identity>;
+}
+
+impl<A: OnIdentities + Sync> Target<A> for Principals {
+    const ON_KEYS: bool = false;
+    const RESOURCES: &'static [&'static str] = A::RESOURCES;
+
+    fn named(params: &Params<'_>) -> Named {
+        Named::Identities(A::identities(params))
+    }
+
+    async fn load(_: &A, _: &Cx<'_>) -> Result<Self> {
+        Ok(Principals)
+    }
+}
+
+/// An action that tells the caller about himself, for which no policy is asked.
+pub struct Himself;
+
+impl<A: Sync> Target<A> for Himself {
+    const ON_KEYS: bool = false;
+
+    fn named(_: &Params<'_>) -> Named {
+        Named::Nothing
+    }
+
+    async fn load(_: &A, _: &Cx<'_>) -> Result<Self> {
+        Ok(Himself)
     }
 }
 

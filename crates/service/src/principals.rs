@@ -1,0 +1,242 @@
+//! The principals of accounts and what they may do, kept in memory.
+//!
+//! All of an account is read at one moment and forgotten whole when any of it changes, before whoever changed it gets his
+//! answer. What was made of it (access keys, sessions) holds the account's entry and is believed only as long as that is.
+
+use crate::{presets, presets::VOCABULARY, region::Regions};
+use hashbrown::HashMap;
+use jadeseal_auth::{
+    Authority, Organisations,
+    policy::{Binding, Checks, Invalid, Policy, PolicySet},
+};
+use jadeseal_store::{Attached, Identities, Store};
+use jadeseal_types::{AccountId, ApiError, PolicyId, Region, RoleId, Uin, error::Result};
+use parking_lot::{Mutex, RwLock};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::Semaphore;
+
+/// How long after a change that another process made what was known before may still be believed.
+pub const FRESH: Duration = Duration::from_millis(500);
+/// Look-ups that may be in the database at once: a flood of unknown names must not hold up the readers that known callers need.
+const MISSES_AT_ONCE: usize = 16;
+/// Times that something is read anew because it was being changed.
+const MAX_TRIES: usize = 8;
+/// Accounts that are kept.
+const CAPACITY: usize = 10_000;
+/// Changes are counted by account in so many places.
+const SHARDS: usize = 64;
+/// Name of the policy that a session brings along.
+const SESSION_POLICY: &str = "session policy";
+
+/// An account as it was at some moment.
+pub struct Account {
+    /// Its principals and policies.
+    pub identities: Identities,
+    stale: AtomicBool,
+    /// Policies that have been read; none for one that cannot be.
+    policies: Mutex<HashMap<PolicyId, Option<Arc<Policy>>>>,
+}
+
+impl Account {
+    /// False once anything of the account has changed.
+    pub fn is_current(&self) -> bool {
+        !self.stale.load(Ordering::Acquire)
+    }
+
+    /// A principal's number and that of the account, for policies.
+    fn binding(&self, uin: Uin) -> Binding {
+        let row = &self.identities.account;
+        Binding { uin, account: row.account, app_id: row.app_id }
+    }
+}
+
+/// The accounts by number.
+pub struct Principals {
+    store: Arc<dyn Store>,
+    regions: Vec<Region>,
+    organisations: Organisations,
+    accounts: RwLock<HashMap<AccountId, Arc<Account>>>,
+    /// Counts the changes: what was read before a change must not be kept after it.
+    changes: Vec<AtomicU64>,
+    /// Moment of the store up to which changes by other processes are known.
+    moment: AtomicU64,
+    /// When that was last looked at, milliseconds since `opened`, taken before the look.
+    looked: AtomicU64,
+    opened: Instant,
+    misses: Semaphore,
+}
+
+impl Principals {
+    /// None yet.
+    pub fn new(store: Arc<dyn Store>, regions: &Regions, organisations: Organisations) -> Self {
+        Principals {
+            store,
+            regions: regions.iter().map(|r| r.name.clone()).collect(),
+            organisations,
+            accounts: RwLock::default(),
+            changes: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
+            moment: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
+            opened: Instant::now(),
+            misses: Semaphore::new(MISSES_AT_ONCE),
+        }
+    }
+
+    /// A turn at looking for something in the database that may well not be there.
+    pub async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>> {
+        self.misses.acquire().await.map_err(ApiError::internal)
+    }
+
+    fn count(&self, account: AccountId) -> &AtomicU64 {
+        &self.changes[(account.0 % SHARDS as u64) as usize]
+    }
+
+    /// An account; none if there is no such.
+    pub async fn of(&self, account: AccountId) -> Result<Option<Arc<Account>>> {
+        if let Some(known) = self.accounts.read().get(&account)
+            && known.is_current()
+        {
+            return Ok(Some(known.clone()));
+        }
+        for _ in 0..MAX_TRIES {
+            let before = self.count(account).load(Ordering::Acquire);
+            let Some(identities) = self.store.identities(account).await.map_err(ApiError::internal)? else {
+                return Ok(None);
+            };
+            let mut accounts = self.accounts.write();
+            if self.count(account).load(Ordering::Acquire) != before {
+                continue;
+            }
+            // Somebody else may have read the same: one entry is told of a change, so there is one.
+            if let Some(known) = accounts.get(&account).filter(|known| known.is_current()) {
+                return Ok(Some(known.clone()));
+            }
+            if accounts.len() >= CAPACITY
+                && let Some(victim) = accounts.keys().next().copied()
+            {
+                accounts.remove(&victim).inspect(|old| old.stale.store(true, Ordering::Release));
+            }
+            let fresh = Account { identities, stale: AtomicBool::new(false), policies: Mutex::default() };
+            let fresh = Arc::new(fresh);
+            accounts.insert(account, fresh.clone());
+            return Ok(Some(fresh));
+        }
+        Err(ApiError::internal(format!("account {account} kept changing")))
+    }
+
+    /// Anything of an account has changed. When this has returned, nothing is done by what was known before.
+    pub fn changed(&self, account: AccountId) {
+        let mut accounts = self.accounts.write();
+        self.count(account).fetch_add(1, Ordering::AcqRel);
+        accounts.remove(&account).inspect(|old| old.stale.store(true, Ordering::Release));
+    }
+
+    /// Learns of changes that other processes on the same store have made.
+    pub async fn refresh(&self) -> Result<()> {
+        let before = self.millis();
+        let since = self.moment.load(Ordering::Acquire);
+        let (moment, changed) = self.store.identities_changed(since).await.map_err(ApiError::internal)?;
+        changed.into_iter().for_each(|account| self.changed(account));
+        self.moment.fetch_max(moment, Ordering::AcqRel);
+        self.looked.fetch_max(before, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn millis(&self) -> u64 {
+        // Never 0, which is never.
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Whether changes by other processes have been looked for so lately that what they may have taken back can be believed.
+    pub fn is_fresh(&self) -> bool {
+        let looked = self.looked.load(Ordering::Acquire);
+        looked != 0 && u128::from(self.millis().saturating_sub(looked)) < FRESH.as_millis()
+    }
+
+    /// What policies of an account are checked against; `strict` when they are being written.
+    pub fn checks(&self, account: AccountId, strict: bool) -> Checks<'_> {
+        let members = self.organisations.members_of_account(account);
+        Checks { vocabulary: &VOCABULARY, account, members, regions: &self.regions, strict }
+    }
+
+    fn policy(&self, account: &Account, id: PolicyId) -> Option<Arc<Policy>> {
+        if let Some(known) = account.policies.lock().get(&id) {
+            return known.clone();
+        }
+        let number = account.identities.account.account;
+        let document = document(&account.identities, id)?;
+        let policy = match Policy::parse(document, &self.checks(number, false)) {
+            Ok(policy) => Some(Arc::new(policy)),
+            Err(Invalid { place, en, .. }) => {
+                tracing::error!(account = %number, policy = id.0, place, "a stored policy cannot be read: {en}");
+                None
+            }
+        };
+        account.policies.lock().insert(id, policy.clone());
+        policy
+    }
+
+    /// What a user may do by the policies of himself and his groups. Nothing at all when one of them cannot be read: it may be
+    /// the one that denies.
+    pub fn authority_of_user(&self, account: &Account, uin: Uin) -> Authority {
+        let all = &account.identities;
+        let groups: Vec<_> = all.members.iter().filter(|m| m.uin == uin).map(|m| m.group).collect();
+        let has = |to: &Attached| match to {
+            Attached::User(user) => *user == uin,
+            Attached::Group(group) => groups.contains(group),
+            Attached::Role(_) => false,
+        };
+        self.authority(account, uin, has)
+    }
+
+    /// What a session of a role may do.
+    pub fn authority_of_role(&self, account: &Account, role: RoleId) -> Authority {
+        self.authority(account, Uin(role.0), |to| *to == Attached::Role(role))
+    }
+
+    fn authority(&self, account: &Account, uin: Uin, has: impl Fn(&Attached) -> bool) -> Authority {
+        let mut ids: Vec<PolicyId> = Vec::new();
+        for attachment in account.identities.attachments.iter().filter(|a| has(&a.to)) {
+            if !ids.contains(&attachment.policy) {
+                ids.push(attachment.policy);
+            }
+        }
+        let mut policies = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(policy) = self.policy(account, id) else { return Authority::nothing() };
+            policies.push((name(&account.identities, id), policy));
+        }
+        let set = PolicySet::new(account.binding(uin), policies.iter().map(|(name, policy)| (*name, policy.as_ref())));
+        Authority::of_policies(set)
+    }
+
+    /// Narrows what a principal may do by the policy that his session brought along.
+    pub fn narrowed(&self, authority: Authority, account: &Account, uin: Uin, document: &str) -> Authority {
+        match Policy::parse(document, &self.checks(account.identities.account.account, false)) {
+            Ok(policy) => authority.within(PolicySet::new(account.binding(uin), [(SESSION_POLICY, &policy)])),
+            Err(_) => Authority::nothing(),
+        }
+    }
+}
+
+/// Text of a policy that an account has or that everyone has.
+pub fn document(identities: &Identities, id: PolicyId) -> Option<&str> {
+    match presets::preset(id) {
+        Some(preset) => Some(preset.document),
+        None => identities.policies.iter().find(|p| p.id == id).map(|p| p.document.as_str()),
+    }
+}
+
+/// Name of a policy that an account has or that everyone has.
+pub fn name(identities: &Identities, id: PolicyId) -> &str {
+    match presets::preset(id) {
+        Some(preset) => preset.name,
+        None => identities.policies.iter().find(|p| p.id == id).map_or("", |p| p.name.as_str()),
+    }
+}
