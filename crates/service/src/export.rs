@@ -1,7 +1,7 @@
 //! The action table as JSON: the source of the console's forms, the docs and the conformance check.
 
 use crate::{
-    action::{Access, Api, KMS, TAG},
+    action::{Access, Api, KMS, STS, TAG},
     entries,
     schema::{Field, Object, Type},
 };
@@ -15,8 +15,11 @@ pub struct Export {
 }
 
 /// The tables of all products.
-pub static EXPORTS: &[Export] =
-    &[Export { file: "actions.json", api: &KMS }, Export { file: "tag-actions.json", api: &TAG }];
+pub static EXPORTS: &[Export] = &[
+    Export { file: "actions.json", api: &KMS },
+    Export { file: "tag-actions.json", api: &TAG },
+    Export { file: "sts-actions.json", api: &STS },
+];
 
 impl Export {
     /// The table as it must stand in the file.

@@ -142,6 +142,12 @@ impl Principals {
         let before = self.millis();
         let since = self.moment.load(Ordering::Acquire);
         let (moment, changed) = self.store.identities_changed(since).await.map_err(ApiError::internal)?;
+        if moment < since {
+            // The store is an older one than before: a copy that was put back.
+            let known: Vec<AccountId> = self.accounts.read().keys().copied().collect();
+            known.into_iter().for_each(|account| self.changed(account));
+            self.moment.store(moment, Ordering::Release);
+        }
         changed.into_iter().for_each(|account| self.changed(account));
         self.moment.fetch_max(moment, Ordering::AcqRel);
         self.looked.fetch_max(before, Ordering::AcqRel);

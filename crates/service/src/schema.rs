@@ -213,6 +213,7 @@ to_wire! {
     jadeseal_types::KeyUsage => Type::String;
     jadeseal_types::Alias => Type::String;
     jadeseal_types::Region => Type::String;
+    jadeseal_types::SecretId => Type::String;
 }
 
 impl<T: ToWire> ToWire for Option<T> {

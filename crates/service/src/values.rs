@@ -268,6 +268,20 @@ impl ToWire for SecretBase64 {
     const TYPE: Type = Type::String;
 }
 
+/// Secret text in an answer, as it is. It has nothing that JSON would escape.
+pub struct SecretText(pub SecretBytes);
+
+impl serde::Serialize for SecretText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = std::str::from_utf8(self.0.expose()).map_err(|_| serde::ser::Error::custom("not text"))?;
+        serializer.serialize_str(text)
+    }
+}
+
+impl ToWire for SecretText {
+    const TYPE: Type = Type::String;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

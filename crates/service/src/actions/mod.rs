@@ -14,6 +14,7 @@ pub(crate) mod postquantum;
 pub(crate) mod recipient;
 pub(crate) mod resources;
 pub(crate) mod rotation;
+pub(crate) mod sts;
 pub(crate) mod tags;
 
 use crate::{
@@ -42,6 +43,7 @@ pub static FAMILIES: &[&[Entry]] = &[
     resources::FAMILY,
     info::FAMILY,
     tags::FAMILY,
+    sts::FAMILY,
 ];
 
 object! {

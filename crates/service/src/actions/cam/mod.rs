@@ -68,7 +68,9 @@ fn text(params: &Params<'_>, name: &str) -> String {
 /// A name: 1 to `max` of letters, digits and `+=,.@_-`.
 fn is_name(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len())
-        && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'=' | b',' | b'.' | b'@' | b'_' | b'-'))
+        && text
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'=' | b',' | b'.' | b'@' | b'_' | b'-'))
 }
 
 impl Cx<'_> {
