@@ -876,8 +876,8 @@ debug_by_length!(KeyVersion { key_id, version, create_time, domain_version } { w
 debug_by_length!(DataKeyMaterial { data_key_id, domain_version } { wrapped });
 debug_by_length!(DomainRow { account, version, root_version, revision } { wrapped });
 debug_by_length!(RootRow { version, slot, seal_kind, state, create_time } { params, wrapped });
-debug_by_length!(AccessKeyRow { secret_id, account, uin, product, domain_version, enabled, create_time, last_used, revision }
-    { wrapped_secret });
+debug_by_length!(AccessKeyRow { secret_id, account, uin, product, description, domain_version, enabled, create_time, last_used,
+    revision } { wrapped_secret });
 debug_by_length!(ImportParams { key_id, algorithm, domain_version, expires, failures } { token_digest, wrapped_private });
 
 #[cfg(test)]

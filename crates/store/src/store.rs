@@ -147,8 +147,8 @@ pub trait Store: Send + Sync + 'static {
     async fn account(&self, account: AccountId) -> Result<Option<AccountRow>>;
 
     /// A new account with its domain key and access keys (each stored with revision 1). `Conflict` when one of
-    /// them exists, belongs to another account, or when `domain.root_version` is not the current root key: the
-    /// caller then wraps anew.
+    /// them exists, belongs to another account, or the account's number is a user's, or when `domain.root_version` is
+    /// not the current root key: the caller then wraps anew.
     async fn create_account(
         &self,
         account: AccountRow,
@@ -162,7 +162,7 @@ pub trait Store: Send + Sync + 'static {
     /// The access keys of an account, by SecretId.
     async fn access_keys(&self, account: AccountId) -> Result<Vec<AccessKeyRow>>;
 
-    /// All principals of an account, at one moment.
+    /// All principals of an account, at one moment. None when there is no such account.
     async fn identities(&self, account: AccountId) -> Result<Option<Identities>>;
 
     /// The accounts whose principals or access keys have been changed ([`Change::Identities`],

@@ -2,6 +2,7 @@
 //! empty store.
 
 pub mod data_keys;
+pub mod identities;
 pub mod keys;
 pub mod lists;
 pub mod system;
@@ -36,6 +37,11 @@ macro_rules! store_conformance {
             several_scopes, room_in_a_quota, racing_for_the_last_room, those_of_a_cmk);
         $crate::store_conformance!(@mount $factory, tags:
             set_and_removed, bounded, accounts_do_not_see_each_other, pages_and_filters, keys_and_values_in_pages);
+        $crate::store_conformance!(@mount $factory, identities:
+            empty_account, round_trip_in_order, users, groups, members, policies, attachments, roles, access_keys,
+            dropped_with_what_belongs_to_them, numbers_and_names_are_unique, users_and_accounts_share_numbers,
+            accounts_do_not_see_each_other, large_numbers, compare_and_swap, racing_writers, changes_are_all_or_nothing,
+            moments_grow, audit_record, region_does_not_matter);
         $crate::store_conformance!(@mount $factory, system:
             accounts_and_access_keys, access_key_revisions, touching_never_moves_back, roots_and_slots,
             account_under_old_root_is_refused, rewrapping, more_domains, drop_root_is_refused, account_races_rekey,

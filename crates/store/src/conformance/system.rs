@@ -46,17 +46,20 @@ pub async fn access_key_revisions(store: S) {
     store.create_account(account(1), domain(1, 1), vec![]).await.unwrap();
     store.create_account(account(2), domain(2, 1), vec![]).await.unwrap();
     let row = AccessKeyRow { product: Alias::parse("cos"), ..access_key(1, "AKID") };
-    let before = store.access_keys_epoch().await.unwrap();
+    let (before, _) = store.identities_changed(0).await.unwrap();
     store.put_access_key(row.clone()).await.unwrap();
-    let made = store.access_keys_epoch().await.unwrap();
+    let (made, changed) = store.identities_changed(before).await.unwrap();
     assert!(made > before);
+    assert_eq!(changed, [AccountId(1)]);
     assert_eq!(store.put_access_key(row.clone()).await, Err(StoreError::Conflict));
     assert_eq!(store.put_access_key(access_key(9, "AKID9")).await, Err(StoreError::NotFound));
-    assert_eq!(store.access_keys_epoch().await.unwrap(), made, "nothing was changed");
-    let off = AccessKeyRow { enabled: false, revision: 1, ..row.clone() };
+    assert_eq!(store.identities_changed(made).await.unwrap(), (made, vec![]), "nothing was changed");
+    let off = AccessKeyRow { enabled: false, description: "old".into(), revision: 1, ..row.clone() };
     // The product stays, whatever an update says.
     store.put_access_key(AccessKeyRow { product: None, ..off.clone() }).await.unwrap();
-    assert!(store.access_keys_epoch().await.unwrap() > made);
+    let (off_at, changed) = store.identities_changed(made).await.unwrap();
+    assert!(off_at > made);
+    assert_eq!(changed, [AccountId(1)]);
     assert_eq!(store.put_access_key(off.clone()).await, Err(StoreError::Conflict));
     let foreign = AccessKeyRow { account: AccountId(2), revision: 2, ..row.clone() };
     assert_eq!(store.put_access_key(foreign).await, Err(StoreError::NotFound));
@@ -67,6 +70,10 @@ pub async fn access_key_revisions(store: S) {
     assert_eq!(stored.as_ref(), Some(&off));
     assert_eq!(store.access_keys(AccountId(1)).await.unwrap(), [off]);
     assert!(store.access_keys(AccountId(2)).await.unwrap().is_empty());
+    assert_eq!(store.identities_changed(off_at).await.unwrap(), (off_at, vec![]), "nothing was changed since");
+    let revision = |of: Option<Identities>| of.unwrap().revision;
+    assert_eq!(revision(store.identities(AccountId(1)).await.unwrap()), 3);
+    assert_eq!(revision(store.identities(AccountId(2)).await.unwrap()), 1);
 }
 
 /// The time of last use only grows, and is no change of the row.
@@ -75,6 +82,7 @@ pub async fn touching_never_moves_back(store: S) {
     store.create_account(account(1), domain(1, 1), vec![access_key(1, "A"), access_key(1, "B")]).await.unwrap();
     let (a, b, c) = ("A", "B", "C");
     let use_at = |name: &str, at| (SecretId::parse(name).unwrap(), at);
+    let moment = store.identities_changed(0).await.unwrap().0;
     store.touch_access_keys(&[use_at(a, 70), use_at(c, 71), use_at(b, 72)]).await.unwrap();
     store.touch_access_keys(&[use_at(a, 60), use_at(b, 80)]).await.unwrap();
     for (name, at) in [(a, 70), (b, 80)] {
@@ -82,6 +90,7 @@ pub async fn touching_never_moves_back(store: S) {
         assert_eq!((row.last_used, row.revision), (at, 1));
     }
     assert_eq!(store.access_key(&SecretId::parse(c).unwrap()).await.unwrap(), None);
+    assert_eq!(store.identities_changed(moment).await.unwrap(), (moment, vec![]));
 }
 
 /// One version is current; slots are replaced as a whole.

@@ -3,8 +3,8 @@
 use crate::error::StoreError;
 use crate::model::*;
 use jadeseal_types::{
-    AccountId, Alias, AppId, DataKeyId, DataKeyState, KeyId, KeyState, KeyUsage, Origin, Owner, Region, SecretId,
-    Suite, Uin,
+    AccountId, Alias, AppId, DataKeyId, DataKeyState, GroupId, KeyId, KeyState, KeyUsage, Origin, Owner, PolicyId,
+    Region, RoleId, SecretId, Suite, Uin,
 };
 use rusqlite::types::Type;
 use rusqlite::{Error, ErrorCode, Row, ffi};
@@ -116,13 +116,14 @@ pub(super) fn root(r: &Row<'_>) -> rusqlite::Result<RootRow> {
     })
 }
 
-/// Reads `secret_id, account, uin, wrapped_secret, domain_version, enabled, create_time, last_used, revision, product`.
+/// Reads `secret_id, account, uin, wrapped_secret, domain_version, enabled, create_time, last_used, revision, product,
+/// description`.
 pub(super) fn access_key(r: &Row<'_>) -> rusqlite::Result<AccessKeyRow> {
     Ok(AccessKeyRow {
         secret_id: parsed(r, 0, SecretId::parse)?,
         account: AccountId(id(r, 1)?),
         uin: Uin(id(r, 2)?),
-        description: String::new(),
+        description: r.get(10)?,
         wrapped_secret: r.get(3)?,
         domain_version: r.get(4)?,
         enabled: r.get(5)?,
@@ -134,6 +135,88 @@ pub(super) fn access_key(r: &Row<'_>) -> rusqlite::Result<AccessKeyRow> {
             _ => Some(parsed(r, 9, Alias::parse)?),
         },
     })
+}
+
+/// Reads `uin, name, remark, console_login, phone, country_code, email, create_time`.
+pub(super) fn user(r: &Row<'_>) -> rusqlite::Result<UserRow> {
+    Ok(UserRow {
+        uin: Uin(id(r, 0)?),
+        name: r.get(1)?,
+        remark: r.get(2)?,
+        console_login: r.get(3)?,
+        phone: r.get(4)?,
+        country_code: r.get(5)?,
+        email: r.get(6)?,
+        create_time: count(r, 7)?,
+    })
+}
+
+/// Reads `id, name, remark, create_time`.
+pub(super) fn group(r: &Row<'_>) -> rusqlite::Result<GroupRow> {
+    Ok(GroupRow { id: GroupId(id(r, 0)?), name: r.get(1)?, remark: r.get(2)?, create_time: count(r, 3)? })
+}
+
+/// Reads `user_group, uin, create_time`.
+pub(super) fn membership(r: &Row<'_>) -> rusqlite::Result<Membership> {
+    Ok(Membership { group: GroupId(id(r, 0)?), uin: Uin(id(r, 1)?), create_time: count(r, 2)? })
+}
+
+/// Reads `id, name, description, document, create_time, update_time`.
+pub(super) fn policy(r: &Row<'_>) -> rusqlite::Result<PolicyRow> {
+    Ok(PolicyRow {
+        id: PolicyId(id(r, 0)?),
+        name: r.get(1)?,
+        description: r.get(2)?,
+        document: r.get(3)?,
+        create_time: count(r, 4)?,
+        update_time: count(r, 5)?,
+    })
+}
+
+/// Reads `policy, kind, target, create_time`.
+pub(super) fn attachment(r: &Row<'_>) -> rusqlite::Result<Attachment> {
+    let target = id(r, 2)?;
+    let to = match r.get(1)? {
+        USER => Attached::User(Uin(target)),
+        GROUP => Attached::Group(GroupId(target)),
+        ROLE => Attached::Role(RoleId(target)),
+        _ => return Err(damaged(1, Type::Integer)),
+    };
+    Ok(Attachment { policy: PolicyId(id(r, 0)?), to, create_time: count(r, 3)? })
+}
+
+const USER: u8 = 1;
+const GROUP: u8 = 2;
+const ROLE: u8 = 3;
+
+/// The columns `kind, target` of what a policy is attached to.
+pub(super) fn attached_columns(to: Attached) -> (u8, i64) {
+    match to {
+        Attached::User(uin) => (USER, sql_id(uin.0)),
+        Attached::Group(group) => (GROUP, sql_id(group.0)),
+        Attached::Role(role) => (ROLE, sql_id(role.0)),
+    }
+}
+
+/// Reads `id, name, description, document, console_login, session_duration, create_time, update_time`. The tags are
+/// rows of their own.
+pub(super) fn role(r: &Row<'_>) -> rusqlite::Result<RoleRow> {
+    Ok(RoleRow {
+        id: RoleId(id(r, 0)?),
+        name: r.get(1)?,
+        description: r.get(2)?,
+        document: r.get(3)?,
+        console_login: r.get(4)?,
+        session_duration: count(r, 5)?,
+        tags: Vec::new(),
+        create_time: count(r, 6)?,
+        update_time: count(r, 7)?,
+    })
+}
+
+/// Reads `role, key, value`.
+pub(super) fn role_tag(r: &Row<'_>) -> rusqlite::Result<(RoleId, Tag)> {
+    Ok((RoleId(id(r, 0)?), Tag { key: r.get(1)?, value: r.get(2)? }))
 }
 
 /// Reads `token_digest, algorithm, wrapped_private, domain_version, expires, failures`.

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// Cached statements per connection: more than there are, but for rare combinations of list filters.
-const STATEMENTS: usize = 128;
+const STATEMENTS: usize = 192;
 /// Page cache of each connection, KiB. The index that lists scan takes about 10 MB with 100,000 keys.
 const CACHE_KIB: i64 = 16 * 1024;
 
@@ -115,7 +115,7 @@ fn current_version(conn: &Connection) -> Result<Option<u32>> {
 
 /// What leads from each version to the next, beginning with an empty file. A step that has been released never
 /// changes.
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS, TAGS, PRODUCTS];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS, TAGS, PRODUCTS, IDENTITIES];
 
 /// Version 1. Ids are BLOBs of 16 bytes, enumerations their codes, times Unix seconds.
 ///
@@ -263,4 +263,67 @@ CREATE INDEX data_key_counted ON data_key (account, region) WHERE product = 0 AN
 CREATE INDEX access_key_account ON access_key (account);
 CREATE TABLE access_key_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL) STRICT;
 INSERT INTO access_key_epoch (id, epoch) VALUES (1, 0);
+";
+
+/// Version 5: the principals of accounts and their policies.
+///
+/// All that an account has lies together, since it is read whole. Numbers are unique in the store besides; the tables
+/// refer to each other by account and number, so that nothing can belong to two accounts. A policy that is attached may
+/// be a preset, which has no row. `identity` counts the changes of each account, access keys included, and orders them
+/// over all accounts: it takes the place of the one count of version 4.
+const IDENTITIES: &str = "
+CREATE TABLE identity (
+    account INTEGER PRIMARY KEY REFERENCES account, revision INTEGER NOT NULL, moment INTEGER NOT NULL UNIQUE
+) STRICT;
+INSERT INTO identity (account, revision, moment) SELECT account, 1, row_number() OVER (ORDER BY account) FROM account;
+
+CREATE TABLE sub_user (
+    account INTEGER NOT NULL REFERENCES account, uin INTEGER NOT NULL UNIQUE, name TEXT NOT NULL,
+    remark TEXT NOT NULL, console_login INTEGER NOT NULL, phone TEXT NOT NULL, country_code TEXT NOT NULL,
+    email TEXT NOT NULL, create_time INTEGER NOT NULL,
+    PRIMARY KEY (account, uin), UNIQUE (account, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user_group (
+    account INTEGER NOT NULL REFERENCES account, id INTEGER NOT NULL UNIQUE, name TEXT NOT NULL,
+    remark TEXT NOT NULL, create_time INTEGER NOT NULL,
+    PRIMARY KEY (account, id), UNIQUE (account, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE group_member (
+    account INTEGER NOT NULL, user_group INTEGER NOT NULL, uin INTEGER NOT NULL, create_time INTEGER NOT NULL,
+    PRIMARY KEY (account, user_group, uin),
+    FOREIGN KEY (account, user_group) REFERENCES user_group (account, id) ON DELETE CASCADE,
+    FOREIGN KEY (account, uin) REFERENCES sub_user (account, uin) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX group_member_uin ON group_member (account, uin);
+
+CREATE TABLE policy (
+    account INTEGER NOT NULL REFERENCES account, id INTEGER NOT NULL UNIQUE, name TEXT NOT NULL,
+    description TEXT NOT NULL, document TEXT NOT NULL, create_time INTEGER NOT NULL, update_time INTEGER NOT NULL,
+    PRIMARY KEY (account, id), UNIQUE (account, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE policy_attachment (
+    account INTEGER NOT NULL REFERENCES account, policy INTEGER NOT NULL, kind INTEGER NOT NULL,
+    target INTEGER NOT NULL, create_time INTEGER NOT NULL,
+    PRIMARY KEY (account, policy, kind, target)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX policy_attachment_target ON policy_attachment (account, kind, target);
+
+CREATE TABLE role (
+    account INTEGER NOT NULL REFERENCES account, id INTEGER NOT NULL UNIQUE, name TEXT NOT NULL,
+    description TEXT NOT NULL, document TEXT NOT NULL, console_login INTEGER NOT NULL,
+    session_duration INTEGER NOT NULL, create_time INTEGER NOT NULL, update_time INTEGER NOT NULL,
+    PRIMARY KEY (account, id), UNIQUE (account, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE role_tag (
+    account INTEGER NOT NULL, role INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (account, role, key),
+    FOREIGN KEY (account, role) REFERENCES role (account, id) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE access_key ADD COLUMN description TEXT NOT NULL DEFAULT '';
+DROP TABLE access_key_epoch;
 ";

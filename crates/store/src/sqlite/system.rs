@@ -1,5 +1,6 @@
 //! Accounts, access keys, the key hierarchy, the outbox.
 
+use super::identities;
 use super::keys::all;
 use super::rows::{self, bound, num, sql_id};
 use crate::error::{Result, StoreError};
@@ -32,6 +33,7 @@ pub(super) fn create_account(
         "INSERT INTO account (account, app_id, name, create_time) VALUES (?1, ?2, ?3, ?4)",
         params![sql_id(account.account.0), sql_id(account.app_id.0), account.name, num(account.create_time)?],
     )?;
+    identities::create(conn, account.account)?;
     insert_domain(conn, domain)?;
     access_keys.iter().try_for_each(|row| insert_access_key(conn, row))
 }
@@ -56,25 +58,21 @@ pub(super) fn access_key(conn: &Connection, secret_id: &SecretId) -> Result<Opti
 }
 
 const ACCESS_KEY: &str = "SELECT secret_id, account, uin, wrapped_secret, domain_version, enabled, create_time, \
-                          last_used, revision, product FROM access_key";
+                          last_used, revision, product, description FROM access_key";
 
 pub(super) fn access_keys(conn: &Connection, account: AccountId) -> Result<Vec<AccessKeyRow>> {
     let sql = format!("{ACCESS_KEY} WHERE account = ?1 ORDER BY secret_id");
     all(conn, &sql, [sql_id(account.0)], rows::access_key)
 }
 
-pub(super) fn access_keys_epoch(conn: &Connection) -> Result<u64> {
-    Ok(conn.prepare_cached("SELECT epoch FROM access_key_epoch")?.query_row([], |r| rows::count(r, 0))?)
-}
-
 pub(super) fn put_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()> {
-    conn.execute("UPDATE access_key_epoch SET epoch = epoch + 1", [])?;
+    identities::bump(conn, row.account)?;
     if row.revision == 0 {
         return insert_access_key(conn, row);
     }
     let changed = conn.execute(
         "UPDATE access_key SET uin = ?3, wrapped_secret = ?4, domain_version = ?5, enabled = ?6, \
-         last_used = max(last_used, ?7), revision = revision + 1 \
+         last_used = max(last_used, ?7), description = ?9, revision = revision + 1 \
          WHERE secret_id = ?1 AND account = ?2 AND revision = ?8",
         params![
             row.secret_id.as_str(),
@@ -84,7 +82,8 @@ pub(super) fn put_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()
             row.domain_version,
             row.enabled,
             num(row.last_used)?,
-            num(row.revision)?
+            num(row.revision)?,
+            row.description
         ],
     )?;
     if changed > 0 {
@@ -94,10 +93,10 @@ pub(super) fn put_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()
     Err(if known { StoreError::Conflict } else { StoreError::NotFound })
 }
 
-fn insert_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()> {
+pub(super) fn insert_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()> {
     conn.execute(
         "INSERT INTO access_key (secret_id, account, uin, wrapped_secret, domain_version, enabled, create_time, \
-         last_used, revision, product) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9)",
+         last_used, revision, product, description) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10)",
         params![
             row.secret_id.as_str(),
             sql_id(row.account.0),
@@ -107,7 +106,8 @@ fn insert_access_key(conn: &Connection, row: &AccessKeyRow) -> Result<()> {
             row.enabled,
             num(row.create_time)?,
             num(row.last_used)?,
-            row.product.as_ref().map(Alias::as_str)
+            row.product.as_ref().map(Alias::as_str),
+            row.description
         ],
     )?;
     Ok(())

@@ -12,6 +12,8 @@ async fn fresh() -> (TempDir, Arc<dyn Store>) {
     (dir, Arc::new(store))
 }
 
+mod migrations;
+
 mod contract {
     use super::fresh;
     crate::store_conformance!(fresh);
@@ -61,84 +63,6 @@ async fn close_finishes_what_waits() {
     }
     let store = SqliteStore::open(dir.path().join("db"), Options::default()).unwrap();
     assert_eq!(store.count_own(&here).await.unwrap(), stored);
-}
-
-#[tokio::test]
-async fn a_newer_schema_is_refused() {
-    let (dir, store) = open();
-    store.close().await.unwrap();
-    let path = dir.path().join("db");
-    let newer = schema::VERSION + 1;
-    Connection::open(&path).unwrap().execute("UPDATE schema_version SET version = ?1", [newer]).unwrap();
-    let Err(StoreError::Unavailable(text)) = SqliteStore::open(&path, Options::default()) else { panic!() };
-    assert!(text.contains(&format!("version {newer},")), "{text}");
-}
-
-#[tokio::test]
-async fn every_older_schema_is_brought_forward() {
-    for older in 1..schema::VERSION {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("db");
-        let conn = Connection::open(&path).unwrap();
-        for step in &schema::MIGRATIONS[..older as usize] {
-            conn.execute_batch(step).unwrap();
-        }
-        conn.execute("INSERT INTO schema_version (id, version) VALUES (1, ?1)", [older]).unwrap();
-        conn.execute("INSERT INTO meta (key, value) VALUES ('k', x'07')", []).unwrap();
-        drop(conn);
-        let beside = SqliteStore::open(&path, Options { migrate: false, ..Options::default() });
-        assert!(matches!(beside, Err(StoreError::Unavailable(why)) if why.contains("older")), "from version {older}");
-        let store = SqliteStore::open(&path, Options::default()).unwrap();
-        assert_eq!(store.schema_version().await.unwrap(), schema::VERSION);
-        assert_eq!(store.meta_get("k").await.unwrap(), Some(vec![7]), "from version {older}");
-        let here = home();
-        create(&store, &here, [key(&here, 1)]).await;
-        create_data_keys(&store, &here, [data_key(&here, 2, 1)]).await;
-    }
-}
-
-/// A store of version 2 with keys in it: what later versions keep besides is there afterwards.
-#[tokio::test]
-async fn rows_of_version_2_are_brought_forward() {
-    let dir = tempfile::tempdir().unwrap();
-    let (made, path) = (dir.path().join("made"), dir.path().join("db"));
-    let here = home();
-    {
-        let store = SqliteStore::open(&made, Options::default()).unwrap();
-        create(&store, &here, [key(&here, 1), key(&here, 2)]).await;
-        create_data_keys(&store, &here, [data_key(&here, 3, 1)]).await;
-        store.close().await.unwrap();
-    }
-    // The tables of version 2, with rows whose columns have not changed since and some as it wrote them.
-    let conn = Connection::open(&path).unwrap();
-    for step in &schema::MIGRATIONS[..2] {
-        conn.execute_batch(step).unwrap();
-    }
-    conn.execute("ATTACH ?1 AS made", [made.to_str().unwrap()]).unwrap();
-    conn.execute_batch(
-        "INSERT INTO schema_version (id, version) VALUES (1, 2);
-         INSERT INTO cmk SELECT * FROM made.cmk;
-         INSERT INTO key_version SELECT * FROM made.key_version;
-         INSERT INTO data_key SELECT * FROM made.data_key;
-         INSERT INTO data_key_material SELECT * FROM made.data_key_material;
-         INSERT INTO tag (cmk, key, value) SELECT id, 'env', 'prod' FROM cmk;
-         INSERT INTO data_key_tag (data_key, key, value) SELECT id, 'env', 'test' FROM data_key;
-         INSERT INTO binding (cmk, product_id, resource_id, create_time) SELECT id, 'cos', 'bucket', 9 FROM cmk;
-         INSERT INTO account (account, app_id, name, create_time) VALUES (7, 8, 'old', 9);
-         INSERT INTO access_key VALUES ('AKIDold', 7, 7, x'00', 1, 1, 9, 0, 1);",
-    )
-    .unwrap();
-    drop(conn);
-    let store = SqliteStore::open(&path, Options::default()).unwrap();
-    let tagged = store.tagged(&here, &[("env".into(), vec![])], None, 9).await.unwrap();
-    assert_eq!(tagged.iter().map(|t| t.id).collect::<Vec<_>>(), [id(1), id(2), id(3)]);
-    let values = store.tag_values(&here, &["env".into()], None, 9).await.unwrap();
-    assert_eq!(values.iter().map(|t| t.value.as_str()).collect::<Vec<_>>(), ["prod", "test"]);
-    assert!(store.data_key(&here, DataKeyId(id(3))).await.unwrap().is_some());
-    let bindings = store.bindings(&here, id(1), 9).await.unwrap();
-    assert_eq!(bindings.iter().map(|b| (b.resource_id.as_str(), b.consent)).collect::<Vec<_>>(), [("bucket", false)]);
-    let old = store.access_key(&SecretId::parse("AKIDold").unwrap()).await.unwrap().unwrap();
-    assert_eq!((old.product, old.enabled), (None, true));
 }
 
 #[test]
@@ -498,6 +422,48 @@ async fn destroyed_data_keys_are_in_no_file() {
         store.commit(&here, one(Change::DestroyDataKey { data_key_id, revision: 1 })).await.unwrap();
     }
     store.commit(&here, one(Change::DestroyKey { key_id: id(9001), revision: 1 })).await.unwrap();
+    let log = || std::fs::metadata(dir.path().join("db-wal")).unwrap().len();
+    let start = Instant::now();
+    while log() > 0 && start.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((log(), found(&dir, &doomed)), (0, 0));
+    assert!(found(&dir, &kept) >= kept.len());
+}
+
+#[tokio::test]
+async fn secrets_of_dropped_access_keys_are_in_no_file() {
+    const KEYS: u32 = 200;
+    let (dir, store) = open();
+    store.add_root(vec![crate::conformance::root(1, "a")]).await.unwrap();
+    let (account, domain) = (crate::conformance::account(7), crate::conformance::domain(7, 1));
+    store.create_account(account, domain, vec![]).await.unwrap();
+    let user = |uin| UserRow {
+        uin,
+        name: uin.to_string(),
+        remark: String::new(),
+        console_login: false,
+        phone: String::new(),
+        country_code: String::new(),
+        email: String::new(),
+        create_time: 1,
+    };
+    let (gone, stays) = (jadeseal_types::Uin(8), jadeseal_types::Uin(9));
+    let mut changes = vec![IdentityChange::AddUser(user(gone)), IdentityChange::AddUser(user(stays))];
+    changes.extend((0..KEYS).map(|n| {
+        let row = crate::conformance::access_key(7, &format!("K{n}"));
+        let uin = if n % 3 == 0 { gone } else { stays };
+        IdentityChange::AddAccessKey(AccessKeyRow { uin, wrapped_secret: mark(n, 1), ..row })
+    }));
+    let here = scope(7, "ap-guangzhou");
+    store.commit(&here, one(Change::Identities { revision: 1, changes })).await.unwrap();
+    let marks = |which: fn(u32) -> bool| (0..KEYS).filter(|n| which(*n)).map(|n| mark(n, 1)).collect::<Vec<_>>();
+    let (doomed, kept) = (marks(|n| n % 3 < 2), marks(|n| n % 3 == 2));
+    assert!(found(&dir, &doomed) >= doomed.len());
+    let mut changes = vec![IdentityChange::DropUser(gone)];
+    let single = (0..KEYS).filter(|n| n % 3 == 1).map(|n| SecretId::parse(&format!("K{n}")).unwrap());
+    changes.extend(single.map(IdentityChange::DropAccessKey));
+    store.commit(&here, one(Change::Identities { revision: 2, changes })).await.unwrap();
     let log = || std::fs::metadata(dir.path().join("db-wal")).unwrap().len();
     let start = Instant::now();
     while log() > 0 && start.elapsed() < Duration::from_secs(30) {

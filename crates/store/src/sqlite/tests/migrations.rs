@@ -1,0 +1,124 @@
+//! Files of older and newer programs.
+
+use super::*;
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let (dir, store) = open();
+    store.close().await.unwrap();
+    let path = dir.path().join("db");
+    let newer = schema::VERSION + 1;
+    Connection::open(&path).unwrap().execute("UPDATE schema_version SET version = ?1", [newer]).unwrap();
+    let Err(StoreError::Unavailable(text)) = SqliteStore::open(&path, Options::default()) else { panic!() };
+    assert!(text.contains(&format!("version {newer},")), "{text}");
+}
+
+#[tokio::test]
+async fn every_older_schema_is_brought_forward() {
+    for older in 1..schema::VERSION {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let conn = Connection::open(&path).unwrap();
+        for step in &schema::MIGRATIONS[..older as usize] {
+            conn.execute_batch(step).unwrap();
+        }
+        conn.execute("INSERT INTO schema_version (id, version) VALUES (1, ?1)", [older]).unwrap();
+        conn.execute("INSERT INTO meta (key, value) VALUES ('k', x'07')", []).unwrap();
+        drop(conn);
+        let beside = SqliteStore::open(&path, Options { migrate: false, ..Options::default() });
+        assert!(matches!(beside, Err(StoreError::Unavailable(why)) if why.contains("older")), "from version {older}");
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        assert_eq!(store.schema_version().await.unwrap(), schema::VERSION);
+        assert_eq!(store.meta_get("k").await.unwrap(), Some(vec![7]), "from version {older}");
+        let here = home();
+        create(&store, &here, [key(&here, 1)]).await;
+        create_data_keys(&store, &here, [data_key(&here, 2, 1)]).await;
+    }
+}
+
+/// A store of version 2 with keys in it: what later versions keep besides is there afterwards.
+#[tokio::test]
+async fn rows_of_version_2_are_brought_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let (made, path) = (dir.path().join("made"), dir.path().join("db"));
+    let here = home();
+    {
+        let store = SqliteStore::open(&made, Options::default()).unwrap();
+        create(&store, &here, [key(&here, 1), key(&here, 2)]).await;
+        create_data_keys(&store, &here, [data_key(&here, 3, 1)]).await;
+        store.close().await.unwrap();
+    }
+    // The tables of version 2, with rows whose columns have not changed since and some as it wrote them.
+    let conn = Connection::open(&path).unwrap();
+    for step in &schema::MIGRATIONS[..2] {
+        conn.execute_batch(step).unwrap();
+    }
+    conn.execute("ATTACH ?1 AS made", [made.to_str().unwrap()]).unwrap();
+    conn.execute_batch(
+        "INSERT INTO schema_version (id, version) VALUES (1, 2);
+         INSERT INTO cmk SELECT * FROM made.cmk;
+         INSERT INTO key_version SELECT * FROM made.key_version;
+         INSERT INTO data_key SELECT * FROM made.data_key;
+         INSERT INTO data_key_material SELECT * FROM made.data_key_material;
+         INSERT INTO tag (cmk, key, value) SELECT id, 'env', 'prod' FROM cmk;
+         INSERT INTO data_key_tag (data_key, key, value) SELECT id, 'env', 'test' FROM data_key;
+         INSERT INTO binding (cmk, product_id, resource_id, create_time) SELECT id, 'cos', 'bucket', 9 FROM cmk;
+         INSERT INTO account (account, app_id, name, create_time) VALUES (7, 8, 'old', 9);
+         INSERT INTO access_key VALUES ('AKIDold', 7, 7, x'00', 1, 1, 9, 0, 1);",
+    )
+    .unwrap();
+    drop(conn);
+    let store = SqliteStore::open(&path, Options::default()).unwrap();
+    let tagged = store.tagged(&here, &[("env".into(), vec![])], None, 9).await.unwrap();
+    assert_eq!(tagged.iter().map(|t| t.id).collect::<Vec<_>>(), [id(1), id(2), id(3)]);
+    let values = store.tag_values(&here, &["env".into()], None, 9).await.unwrap();
+    assert_eq!(values.iter().map(|t| t.value.as_str()).collect::<Vec<_>>(), ["prod", "test"]);
+    assert!(store.data_key(&here, DataKeyId(id(3))).await.unwrap().is_some());
+    let bindings = store.bindings(&here, id(1), 9).await.unwrap();
+    assert_eq!(bindings.iter().map(|b| (b.resource_id.as_str(), b.consent)).collect::<Vec<_>>(), [("bucket", false)]);
+    let old = store.access_key(&SecretId::parse("AKIDold").unwrap()).await.unwrap().unwrap();
+    assert_eq!((old.product, old.enabled), (None, true));
+}
+
+/// A store of version 4: its access keys stay, and each account has principals from then on.
+#[tokio::test]
+async fn accounts_of_version_4_are_brought_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let conn = Connection::open(&path).unwrap();
+    for step in &schema::MIGRATIONS[..4] {
+        conn.execute_batch(step).unwrap();
+    }
+    conn.execute_batch(
+        "INSERT INTO schema_version (id, version) VALUES (1, 4);
+         UPDATE access_key_epoch SET epoch = 12;
+         INSERT INTO account (account, app_id, name, create_time) VALUES (9, 10, 'b', 9), (7, 8, 'a', 9);
+         INSERT INTO access_key VALUES ('AKIDown', 7, 7, x'01', 1, 1, 9, 5, 3, NULL);
+         INSERT INTO access_key VALUES ('AKIDcos', 7, 7, x'02', 2, 0, 9, 0, 1, 'cos');",
+    )
+    .unwrap();
+    drop(conn);
+    let store = SqliteStore::open(&path, Options::default()).unwrap();
+    let row = |name: &str| AccessKeyRow {
+        account: AccountId(7),
+        uin: jadeseal_types::Uin(7),
+        create_time: 9,
+        ..crate::conformance::access_key(7, name)
+    };
+    let own = AccessKeyRow { wrapped_secret: vec![1], last_used: 5, revision: 3, ..row("AKIDown") };
+    let cos =
+        AccessKeyRow { wrapped_secret: vec![2], domain_version: 2, enabled: false, revision: 1, ..row("AKIDcos") };
+    let cos = AccessKeyRow { product: Alias::parse("cos"), ..cos };
+    let first = store.identities(AccountId(7)).await.unwrap().unwrap();
+    assert_eq!((first.revision, first.access_keys), (1, vec![cos, own]));
+    let second = store.identities(AccountId(9)).await.unwrap().unwrap();
+    assert_eq!((second.revision, second.account.name.as_str(), second.users.len()), (1, "b", 0));
+    let (moment, changed) = store.identities_changed(0).await.unwrap();
+    assert_eq!(changed, [AccountId(7), AccountId(9)]);
+    let change =
+        Change::Identities { revision: 1, changes: vec![IdentityChange::DropAccessKey(row("AKIDown").secret_id)] };
+    store.commit(&scope(7, "ap-guangzhou"), one(change)).await.unwrap();
+    let (later, changed) = store.identities_changed(moment).await.unwrap();
+    assert!(later > moment);
+    assert_eq!(changed, [AccountId(7)]);
+}
