@@ -8,9 +8,11 @@ pub mod audit_recovery;
 pub mod blob;
 pub mod config;
 pub mod context;
+pub mod forwarded;
 pub mod key_material;
 mod keys;
 pub mod private_key;
+pub mod proxy_header;
 pub mod recipient;
 pub mod signature;
 pub mod sm2;
@@ -28,10 +30,12 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("config", config::run),
     ("context", context::run),
     ("form", jadeseal_auth::fuzz::form),
+    ("forwarded", forwarded::run),
     ("http_request", jadeseal_auth::fuzz::http_request),
     ("json", jadeseal_auth::fuzz::json),
     ("key_material", key_material::run),
     ("private_key", private_key::run),
+    ("proxy_header", proxy_header::run),
     ("recipient", recipient::run),
     ("signature", signature::run),
     ("sm2", sm2::run),

@@ -1,7 +1,10 @@
 //! The configuration file (TOML) and what it becomes. Flags and environment go before it; the binary
 //! applies them with the setters here.
 
-use crate::{http, tls};
+use crate::{
+    forwarded::{Protocol, Proxies},
+    http, tls,
+};
 use jadeseal_auth::{Organisation, Organisations};
 use jadeseal_service::{
     WorkerLimits,
@@ -16,6 +19,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -64,6 +68,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// Listener limits.
     pub http: http::Limits,
+    /// Whose word is taken about where requests come from; none: nobody's.
+    pub proxies: Option<Arc<Proxies>>,
 }
 
 /// Where the secret that seals the root key comes from.
@@ -124,6 +130,7 @@ struct File {
     limits: LimitsTable,
     #[serde(default)]
     http: HttpTable,
+    proxies: Option<ProxiesTable>,
 }
 
 #[derive(Deserialize)]
@@ -226,6 +233,13 @@ struct HttpTable {
     drain_seconds: Option<u64>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProxiesTable {
+    trusted: Vec<String>,
+    protocol: String,
+}
+
 /// The region served when a configuration names none.
 pub const DEFAULT_REGION: &str = "ap-guangzhou";
 /// Where a configuration that names no address listens.
@@ -275,6 +289,7 @@ impl Config {
                 body_timeout: seconds(file.http.body_timeout_seconds, defaults.1.body_timeout)?,
                 drain: seconds(file.http.drain_seconds, defaults.1.drain)?,
             },
+            proxies: file.proxies.map(|t| t.check()).transpose()?,
         };
         config.check()?;
         Ok(config)
@@ -297,6 +312,7 @@ impl Config {
             rsa_pool: jadeseal_service::DEFAULT_RSA_POOL,
             quotas: Quotas::default(),
             http: http::Limits::default(),
+            proxies: None,
         };
         config.check()?;
         Ok(config)
@@ -349,6 +365,16 @@ impl LimitsTable {
         });
         Quotas::new(general, accounts.collect(), nodes.unwrap_or(1))
             .map_err(|e| ConfigError::Invalid(format!("[limits] {e}")))
+    }
+}
+
+impl ProxiesTable {
+    fn check(self) -> Result<Arc<Proxies>, ConfigError> {
+        let protocol = Protocol::from_wire(&self.protocol).ok_or_else(|| {
+            ConfigError::Invalid("proxies.protocol must be \"x-forwarded-for\" or \"proxy-v2\"".to_owned())
+        })?;
+        let proxies = Proxies::new(&self.trusted, protocol);
+        proxies.map(Arc::new).map_err(|e| ConfigError::Invalid(format!("proxies.{e}")))
     }
 }
 
@@ -498,7 +524,12 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          connections = 10000\n\
          header_timeout_seconds = 60\n\
          body_timeout_seconds = 30\n\
-         drain_seconds = 30\n",
+         drain_seconds = 30\n\n\
+         # Reverse proxies and load balancers that tell where requests come from. Without this table the source is the\n\
+         # address that a connection comes from. protocol: \"x-forwarded-for\" or \"proxy-v2\".\n\
+         # [proxies]\n\
+         # trusted = [\"10.0.0.0/8\", \"192.0.2.7\"]\n\
+         # protocol = \"x-forwarded-for\"\n",
         listen = listen.to_string(),
         settle = DEFAULT_SETTLE.as_secs(),
         pool = jadeseal_service::DEFAULT_RSA_POOL,
@@ -547,6 +578,35 @@ mod tests {
     }
 
     #[test]
+    fn proxies_are_trusted_by_name_only() {
+        let text = |trusted: &str, protocol: &str| {
+            let base = "data_dir = \"d\"\n[root]\nkind = \"file\"\npath = \"k\"\n";
+            format!("{base}[proxies]\ntrusted = [{trusted}]\nprotocol = {protocol:?}\n")
+        };
+        let proxies = |trusted: &str| Config::parse(&text(trusted, "proxy-v2")).map(|c| c.proxies);
+        let named = proxies("\"10.0.0.0/8\", \"fd00::/8\", \"192.0.2.7\", \"::1\"").unwrap().unwrap();
+        assert!(["10.1.2.3", "fd00::1", "192.0.2.7", "::1"].iter().all(|ip| named.trusts(ip.parse().unwrap())));
+        assert!(Config::parse(&text("\"::1\"", "x-forwarded-for")).is_ok());
+        for (trusted, words) in [
+            ("\"0.0.0.0/0\"", "\"0.0.0.0/0\" would trust everybody"),
+            ("\"10.0.0.0/8\", \"::/0\"", "\"::/0\" would trust everybody"),
+            ("\"10.0.0.1/8\"", "the network is 10.0.0.0/8"),
+            ("\"::ffff:10.0.0.1\"", "write it as IPv4"),
+            ("\"::ffff:0:0/96\"", "write it as IPv4"),
+            ("\"10.0.0.0/33\"", "\"10.0.0.0/33\" is not an address"),
+            ("\"proxy.example\"", "\"proxy.example\" is not an address"),
+            ("\"\"", "\"\" is not an address"),
+            (&"\"::1\", ".repeat(1_001), "1 to 1000"),
+        ] {
+            let error = proxies(trusted).unwrap_err().to_string();
+            assert!(error.contains("proxies.trusted") && error.contains(words), "{trusted}: {error}");
+        }
+        assert!(proxies(&"\"::1\", ".repeat(1_000)).is_ok());
+        let without = Config::parse(&sample(Path::new("d"), DEFAULT_LISTEN.parse().unwrap())).unwrap();
+        assert!(without.proxies.is_none());
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let base = "data_dir = \"d\"\n[root]\nkind = \"file\"\npath = \"k\"\n";
         for (extra, words) in [
@@ -568,6 +628,11 @@ mod tests {
             ("[[limits.account]]\ncmks = 1\n", "uin"),
             ("[[limits.account]]\nuin = 7\n[[limits.account]]\nuin = 7\n", "account 7 is named twice"),
             ("[[limits.account]]\nuin = 7\nrates = { Decrypt = 0 }\n", "account 7: rates: Decrypt"),
+            ("[proxies]\ntrusted = [\"10.0.0.0/8\"]\n", "protocol"),
+            ("[proxies]\nprotocol = \"proxy-v2\"\n", "trusted"),
+            ("[proxies]\ntrusted = [\"10.0.0.0/8\"]\nprotocol = \"proxy-v1\"\n", "proxies.protocol"),
+            ("[proxies]\ntrusted = []\nprotocol = \"proxy-v2\"\n", "proxies.trusted must name 1 to 1000"),
+            ("[proxies]\ntrusted = [\"::1\"]\nprotocol = \"proxy-v2\"\nheader = 1\n", "header"),
             ("[root]\n", "root"),
             ("[[organisation]]\nname = \"a\"\nadmins = []\nmembers = [2]\n", "must not be empty"),
             ("[[organisation]]\nname = \"a\"\nadmins = [1]\nmembers = [2, 2]\n", "account 2"),

@@ -1,6 +1,10 @@
 //! The HTTP side: connections, bounded bodies, and the few paths beside the API.
 
-use crate::tls::Acceptor;
+use crate::{
+    forwarded::{Origin, Proxies},
+    proxy,
+    tls::Acceptor,
+};
 use bytes::Bytes;
 use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -56,12 +60,14 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `stop` turns true, then lets requests in flight finish.
+/// Serves until `stop` turns true, then lets requests in flight finish. `proxies` are believed about where requests
+/// come from; nobody else is.
 pub async fn serve(
     listener: TcpListener,
     acceptor: Option<Acceptor>,
     service: Arc<Service>,
     limits: Limits,
+    proxies: Option<Arc<Proxies>>,
     mut stop: watch::Receiver<bool>,
 ) {
     let connections = affordable(limits.connections, getrlimit(Resource::Nofile).current);
@@ -92,23 +98,11 @@ pub async fn serve(
                 continue;
             }
         };
-        let (service, acceptor, mut stop) = (service.clone(), acceptor.clone(), stop.clone());
+        let (service, acceptor, proxies) = (service.clone(), acceptor.clone(), proxies.clone());
+        let stop = stop.clone();
         tokio::spawn(async move {
             let _slot = slot;
-            if let Err(e) = stream.set_nodelay(true) {
-                tracing::debug!(error = %e, "TCP_NODELAY refused");
-            }
-            let Some(acceptor) = acceptor else { return connection(stream, peer, service, limits, stop).await };
-            let handshake = tokio::time::timeout(limits.header_timeout, acceptor.accept(stream));
-            let shaken = tokio::select! {
-                shaken = handshake => shaken,
-                () = told(&mut stop) => return,
-            };
-            match shaken {
-                Ok(Ok(tls)) => connection(tls, peer, service, limits, stop).await,
-                Ok(Err(e)) => tracing::debug!(%peer, error = %e, "TLS handshake failed"),
-                Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
-            }
+            begin(stream, peer, acceptor, service, limits, proxies, stop).await;
         });
     }
     drop(listener);
@@ -154,9 +148,50 @@ impl AcceptFailures {
     }
 }
 
+/// What comes before HTTP: the PROXY header, where one is due, and the TLS handshake.
+async fn begin(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<Acceptor>,
+    service: Arc<Service>,
+    limits: Limits,
+    proxies: Option<Arc<Proxies>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    if let Err(e) = stream.set_nodelay(true) {
+        tracing::debug!(error = %e, "TCP_NODELAY refused");
+    }
+    let mut origin = Origin::new(peer.ip(), proxies.as_ref());
+    if Origin::begins_with_header(peer.ip(), proxies.as_ref()) {
+        let header = tokio::time::timeout(limits.header_timeout, proxy::read(&mut stream));
+        let read = tokio::select! {
+            read = header => read,
+            () = told(&mut stop) => return,
+        };
+        match read {
+            Ok(Ok(Some(source))) => origin = origin.named(source),
+            Ok(Ok(None)) => {}
+            Ok(Err(e)) => return tracing::debug!(%peer, error = %e, "trusted proxy without its PROXY header"),
+            Err(_) => return tracing::debug!(%peer, "PROXY header timed out"),
+        }
+    }
+    let Some(acceptor) = acceptor else { return connection(stream, peer, origin, service, limits, stop).await };
+    let handshake = tokio::time::timeout(limits.header_timeout, acceptor.accept(stream));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = told(&mut stop) => return,
+    };
+    match shaken {
+        Ok(Ok(tls)) => connection(tls, peer, origin, service, limits, stop).await,
+        Ok(Err(e)) => tracing::debug!(%peer, error = %e, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
+    }
+}
+
 async fn connection<S>(
     stream: S,
     peer: SocketAddr,
+    origin: Origin,
     service: Arc<Service>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
@@ -182,9 +217,9 @@ async fn connection<S>(
     let handler = hyper::service::service_fn({
         let activity = activity.clone();
         move |request| {
-            let (service, busy) = (service.clone(), Busy::new(activity.clone()));
+            let (service, origin, busy) = (service.clone(), origin.clone(), Busy::new(activity.clone()));
             async move {
-                let response = route(request, peer, service, limits).await;
+                let response = route(request, origin, service, limits).await;
                 drop(busy);
                 Ok::<_, Infallible>(response)
             }
@@ -279,7 +314,7 @@ impl Drop for Busy {
 
 async fn route(
     request: Request<Incoming>,
-    peer: SocketAddr,
+    origin: Origin,
     service: Arc<Service>,
     limits: Limits,
 ) -> Response<Full<Bytes>> {
@@ -306,18 +341,19 @@ async fn route(
         }
     }
     let (head, body) = request.into_parts();
+    let source = Some(origin.of(&head.headers));
     let method = match head.method {
         HttpMethod::GET => Method::Get,
         HttpMethod::POST => Method::Post,
         _ => {
             return api(service
-                .refuse(ErrorCode::UnsupportedProtocol.into(), presented_language(&head.headers), Some(peer.ip()))
+                .refuse(ErrorCode::UnsupportedProtocol.into(), presented_language(&head.headers), source)
                 .await);
         }
     };
     let body = match read_body(&head.headers, body, limits.body_timeout).await {
         Ok(body) => body,
-        Err(error) => return api(service.refuse(error, presented_language(&head.headers), Some(peer.ip())).await),
+        Err(error) => return api(service.refuse(error, presented_language(&head.headers), source).await),
     };
     let host = match head.headers.get(header::HOST) {
         Some(host) => host.as_bytes(),
@@ -332,7 +368,7 @@ async fn route(
         host,
         body: &body,
     };
-    api(service.handle(&parts, Some(peer.ip())).await)
+    api(service.handle(&parts, source).await)
 }
 
 /// Reads a body up to the largest size that its kind may have. What is too large is read to a bounded

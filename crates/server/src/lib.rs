@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod forwarded;
 pub mod http;
+pub mod proxy;
 pub mod tls;
 pub mod wiring;

@@ -246,7 +246,8 @@ impl Opened {
                 halt.send_replace(true);
             }
         });
-        http::serve(listener, acceptor, self.service.clone(), self.config.http, halted).await;
+        let proxies = self.config.proxies.clone();
+        http::serve(listener, acceptor, self.service.clone(), self.config.http, proxies, halted).await;
         watchdog.abort();
         warming.abort();
         jobs_stop.send_replace(true);

@@ -1,7 +1,8 @@
-//! The listener: TLS with reload, HTTP/2, bounded bodies, a stop that lets requests finish.
+//! The listener: TLS with reload, HTTP/2, bounded bodies, PROXY headers, a stop that lets requests finish.
 
 use jadeseal_server::{
     config::{self, Config},
+    forwarded::{Protocol, Proxies},
     http, tls, wiring,
 };
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
@@ -25,10 +26,14 @@ async fn start(with_tls: bool) -> Server {
 }
 
 async fn start_with(with_tls: bool, change: impl FnOnce(&mut http::Limits)) -> Server {
+    start_as(with_tls, |conf| change(&mut conf.http)).await
+}
+
+async fn start_as(with_tls: bool, change: impl FnOnce(&mut Config)) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let regions = config::regions_of(vec![config::region("ap-guangzhou").unwrap()]).unwrap();
     let mut conf = Config::quickstart(dir.path().join("data"), "127.0.0.1:0".parse().unwrap(), regions).unwrap();
-    change(&mut conf.http);
+    change(&mut conf);
     if with_tls {
         write_certificate(dir.path());
         conf.tls = Some(files(dir.path()));
@@ -51,7 +56,14 @@ fn write_certificate(dir: &Path) {
     std::fs::write(files(dir).key, made.signing_key.serialize_pem()).unwrap();
 }
 
-async fn connect(server: &Server, alpn: &[u8]) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;
+
+async fn connect(server: &Server, alpn: &[u8]) -> std::io::Result<TlsStream> {
+    connect_after(server, b"", alpn).await
+}
+
+/// Says `words`, then goes on with TLS.
+async fn connect_after(server: &Server, words: &[u8], alpn: &[u8]) -> std::io::Result<TlsStream> {
     use rustls::pki_types::{CertificateDer, pem::PemObject as _};
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(files(server.dir.path()).certificate).unwrap()).unwrap();
@@ -62,7 +74,8 @@ async fn connect(server: &Server, alpn: &[u8]) -> std::io::Result<tokio_rustls::
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
-    let tcp = TcpStream::connect(server.address).await?;
+    let mut tcp = TcpStream::connect(server.address).await?;
+    tcp.write_all(words).await?;
     let name = ServerName::try_from("localhost").unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
 }
@@ -248,4 +261,58 @@ async fn silent_connections_do_not_hold_up_a_stop() {
         server.stop.send_replace(true);
         tokio::time::timeout(Duration::from_secs(10), server.done).await.expect("stops within its drain").unwrap();
     }
+}
+
+/// A header that names 192.0.2.1 as the source.
+const PROXY_HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\x0a\0\0\x01\x0f\xa0\x01\xbb";
+
+async fn start_behind_a_proxy(with_tls: bool) -> Server {
+    start_as(with_tls, |conf| {
+        conf.http.header_timeout = Duration::from_secs(1);
+        conf.proxies = Some(Arc::new(Proxies::new(&["127.0.0.1".to_owned()], Protocol::ProxyV2).unwrap()));
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_header_comes_before_tls() {
+    let server = start_behind_a_proxy(true).await;
+    let refused = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\
+                    X-Forwarded-For: 203.0.113.5\r\nConnection: close\r\n\r\n{}";
+    let mut stream = connect_after(&server, PROXY_HEADER, b"http/1.1").await.unwrap();
+    let answer = exchange(&mut stream, refused).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(connect(&server, b"http/1.1").await.is_err(), "TLS without the header");
+    server.stop.send_replace(true);
+    server.done.await.unwrap();
+    let segments = std::fs::read_dir(server.dir.path().join("data/audit")).unwrap();
+    let log: Vec<_> = segments.flat_map(|f| std::fs::read(f.unwrap().path()).unwrap()).collect();
+    let log = String::from_utf8_lossy(&log);
+    assert!(log.contains("\"source\":\"192.0.2.1\""), "{log}");
+    assert!(!log.contains("203.0.113.5"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_header_that_does_not_come_is_not_waited_for() {
+    let server = start_behind_a_proxy(false).await;
+    let tcp = async || TcpStream::connect(server.address).await.unwrap();
+    tokio::join!(
+        closed_after(tcp().await, b""),
+        closed_after(tcp().await, &PROXY_HEADER[..7]),
+        closed_after(tcp().await, &PROXY_HEADER[..20]),
+        closed_after(tcp().await, PROXY_HEADER),
+    );
+    let mut stream = tcp().await;
+    // In pieces, and together with what follows.
+    stream.write_all(&PROXY_HEADER[..20]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stream.write_all(&PROXY_HEADER[20..]).await.unwrap();
+    assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
+    let mut stream = tcp().await;
+    stream.write_all(&[PROXY_HEADER, HEALTH].concat()).await.unwrap();
+    assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
+    let mut silent = tcp().await;
+    silent.write_all(&PROXY_HEADER[..20]).await.unwrap();
+    server.stop.send_replace(true);
+    tokio::time::timeout(Duration::from_secs(10), server.done).await.expect("stops within its drain").unwrap();
 }
