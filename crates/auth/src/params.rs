@@ -118,23 +118,33 @@ pub fn parse_json(body: &[u8]) -> Result<Params<'_>, ApiError> {
     if body.is_empty() {
         return Ok(Params::default());
     }
+    Ok(read_json(body)?)
+}
+
+/// Reads JSON text as [`parse_json`] does and tells what is wrong with it, for whom it is no request body.
+pub(crate) fn read_json(body: &[u8]) -> Result<Params<'_>, Fault> {
     let state = State { values_left: Cell::new(MAX_VALUES), fault: Cell::new(Fault::Syntax) };
     let mut de = serde_json::Deserializer::from_slice(body);
     let parsed = Node { state: &state, depth: 0 }.deserialize(&mut de).and_then(|v| de.end().map(|()| v));
     match parsed {
         Ok(Value::Map(params)) => Ok(params),
-        Ok(_) => Err(Fault::NotObject.into()),
-        Err(_) => Err(state.fault.get().into()),
+        Ok(_) => Err(Fault::NotObject),
+        Err(_) => Err(state.fault.get()),
     }
 }
 
 /// What is wrong with a JSON body; never its text, which may be secret.
 #[derive(Clone, Copy)]
-enum Fault {
+pub(crate) enum Fault {
+    /// No JSON, or not in UTF-8.
     Syntax,
+    /// The outermost value is no object.
     NotObject,
+    /// More than [`MAX_DEPTH`] levels.
     TooDeep,
+    /// More than [`MAX_VALUES`] values.
     TooMany,
+    /// Two members of one name.
     Repeated,
 }
 

@@ -2,6 +2,24 @@
 //!
 //! Denied by default; a statement that denies goes before every statement that allows; the main account needs no policy.
 
+mod actions;
+mod conditions;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+mod glob;
+mod invalid;
+mod operators;
+mod parse;
+mod reach;
+#[cfg(test)]
+mod reference;
+mod resources;
+mod set;
+#[cfg(test)]
+mod tests;
+mod trust;
+mod variables;
+
 use jadeseal_types::{AccountId, AppId, ErrorCode, KeyId, Region, Uin};
 use std::{net::IpAddr, sync::Arc};
 
@@ -29,7 +47,12 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     /// Of these actions, at most 512; the number of each is its place in the list.
+    ///
+    /// # Panics
+    ///
+    /// On more than 512 actions: the list is part of the program.
     pub fn new(actions: Vec<ActionInfo>) -> Self {
+        assert!(actions.len() <= actions::MAX_ACTIONS, "a vocabulary has at most {} actions", actions::MAX_ACTIONS);
         Vocabulary { actions }
     }
 
@@ -74,18 +97,15 @@ pub struct Invalid {
 
 /// A policy that says what its principals may do.
 #[derive(Debug)]
-pub struct Policy {}
-
-impl Policy {
-    /// Reads a document of at most [`jadeseal_types::limits::MAX_POLICY_CHARS`] characters.
-    pub fn parse(_document: &str, _checks: &Checks<'_>) -> Result<Self, Invalid> {
-        unimplemented!()
-    }
+pub struct Policy {
+    statements: Vec<parse::Statement>,
 }
 
 /// A policy that says who may take a role.
 #[derive(Debug)]
-pub struct TrustPolicy {}
+pub struct TrustPolicy {
+    statements: Vec<trust::Statement>,
+}
 
 /// Who would take a role.
 #[derive(Clone, Copy, Debug)]
@@ -109,24 +129,6 @@ pub enum Trusted {
     Role(AccountId, u64),
     /// Sessions of a role: `qcs::cam::uin/<account>:roleName/<name>`.
     RoleName(AccountId, String),
-}
-
-impl TrustPolicy {
-    /// Reads a document as [`Policy::parse`] does. Its statements have a principal and no resource, and their only action is
-    /// `sts:AssumeRole`.
-    pub fn parse(_document: &str, _checks: &Checks<'_>) -> Result<Self, Invalid> {
-        unimplemented!()
-    }
-
-    /// Whom it names, allowing or denying.
-    pub fn named(&self) -> Vec<Trusted> {
-        unimplemented!()
-    }
-
-    /// Whether it lets somebody take the role.
-    pub fn admits(&self, _taker: &Taker<'_>, _conditions: &Conditions<'_>) -> bool {
-        unimplemented!()
-    }
 }
 
 /// The principal that policies are compiled for: what variables stand for.
@@ -212,16 +214,8 @@ pub enum Decision {
 
 /// Policies compiled for a principal.
 #[derive(Debug)]
-pub struct PolicySet {}
-
-impl PolicySet {
-    /// Compiles policies, each under its name.
-    pub fn new<'a>(_binding: Binding, _policies: impl IntoIterator<Item = (&'a str, &'a Policy)>) -> Self {
-        unimplemented!()
-    }
-
-    /// Decides.
-    pub fn evaluate(&self, _action: ActionId, _resource: &Resource<'_>, _conditions: &Conditions<'_>) -> Decision {
-        unimplemented!()
-    }
+pub struct PolicySet {
+    binding: Binding,
+    denying: Vec<set::Statement>,
+    allowing: Vec<set::Statement>,
 }

@@ -1,0 +1,352 @@
+//! Conditions of a statement: read, compiled for a principal, decided.
+
+use super::{
+    Binding, Invalid,
+    glob::Glob,
+    invalid::{echo, refuse},
+    operators::{Family, Key, Operator, Order, Quantifier, TextTest},
+    parse::{Scope, elements},
+    variables,
+};
+use crate::params::{Params, Value};
+use ipnet::{IpNet, Ipv4Net};
+use jadeseal_types::ErrorCode;
+use std::net::IpAddr;
+
+/// Yes, no, or not to be told from what is known. The order is that of `and`: the least of several wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Truth {
+    No,
+    Maybe,
+    Yes,
+}
+
+impl From<bool> for Truth {
+    fn from(yes: bool) -> Self {
+        if yes { Truth::Yes } else { Truth::No }
+    }
+}
+
+/// One key under one operator, as written.
+#[derive(Debug)]
+pub(super) struct Condition {
+    operator: Operator,
+    key: Key,
+    values: Values,
+}
+
+/// What a key is compared with. Texts and numbers may hold variables.
+#[derive(Clone, Debug)]
+enum Values {
+    Texts(Vec<Box<str>>),
+    Dates(Vec<i128>),
+    Nets(Vec<IpNet>),
+    Flags(Vec<bool>),
+}
+
+/// Reads the member `condition` of a statement.
+pub(super) fn parse(map: &Value<'_>, place: &str, scope: Scope<'_>) -> Result<Vec<Condition>, Invalid> {
+    let mut out = Vec::new();
+    for (name, keys) in object(map, place)?.iter() {
+        let place = format!("{place}.{}", echo(name));
+        let Some(operator) = Operator::parse(name) else {
+            let (en, zh) = ("there is no such operator", "没有该条件操作符");
+            return Err(refuse(ErrorCode::ConditionTypeError, place, en, zh));
+        };
+        let keys = object(keys, &place)?;
+        if keys.is_empty() {
+            return Err(refuse(ErrorCode::ConditionError, place, "names no key", "未指定条件键"));
+        }
+        for (name, values) in keys.iter() {
+            let place = format!("{place}.{}", echo(name));
+            let key = key(name, operator.family, &place, scope.trust)?;
+            out.push(Condition { operator, key, values: self::values(operator, key, values, &place, scope)? });
+        }
+    }
+    Ok(out)
+}
+
+fn object<'v, 'p>(value: &'v Value<'p>, place: &str) -> Result<&'v Params<'p>, Invalid> {
+    match value {
+        Value::Map(map) => Ok(map),
+        _ => Err(refuse(ErrorCode::ConditionError, place, "must be an object", "必须是对象")),
+    }
+}
+
+/// Reads a key that an operator of this family can take.
+fn key(name: &str, family: Family, place: &str, trust: bool) -> Result<Key, Invalid> {
+    let wrong = |en: &str, zh: &str| Err(refuse(ErrorCode::ConditionError, place, en, zh));
+    if family == Family::Bool {
+        return wrong(
+            "no key with a truth value is served, so this would never match",
+            "没有布尔类型的条件键，该条件永远不会成立",
+        );
+    }
+    match Key::parse(name) {
+        None => wrong("there is no such key", "没有该条件键"),
+        Some(key) if !key.serves(trust) && trust => {
+            wrong("the key is not known when a role is taken", "扮演角色时没有该条件键")
+        }
+        Some(key) if !key.serves(trust) => {
+            wrong("the key is for trust policies of roles only", "该条件键仅用于角色的信任策略")
+        }
+        Some(key) if !key.suits(family) => wrong(
+            "values of the key are not of the operator's type, so this would never match",
+            "条件键的值与操作符的类型不符，该条件永远不会成立",
+        ),
+        Some(key) => Ok(key),
+    }
+}
+
+/// Reads the values of a key.
+fn values(operator: Operator, key: Key, value: &Value<'_>, place: &str, scope: Scope<'_>) -> Result<Values, Invalid> {
+    let wrong = |place: &str, (en, zh): (&str, &str)| refuse(ErrorCode::ConditionContentError, place, en, zh);
+    let items = elements(value, place).ok_or_else(|| wrong(place, ("must not be empty", "不能为空")))?;
+    let mut out = match operator.family {
+        Family::Text(_) | Family::Number(_) | Family::Bool => Values::Texts(Vec::new()),
+        Family::Date(_) => Values::Dates(Vec::new()),
+        Family::Ip => Values::Nets(Vec::new()),
+        Family::Null => Values::Flags(Vec::new()),
+    };
+    for (place, item) in items {
+        let found = match (&mut out, item) {
+            (Values::Texts(all), Value::Str(text)) => {
+                let checked = self::text(operator.family, key, text, scope);
+                all.push(checked.map_err(|words| wrong(&place, words))?);
+                true
+            }
+            (Values::Texts(all), Value::Int(n)) if matches!(operator.family, Family::Number(_)) => u64::try_from(*n)
+                .is_ok_and(|n| {
+                    all.push(n.to_string().into());
+                    true
+                }),
+            (Values::Dates(all), Value::Str(text)) => date(text).is_some_and(|t| {
+                all.push(t);
+                true
+            }),
+            (Values::Nets(all), Value::Str(text)) => net(text).is_some_and(|net| {
+                all.push(net);
+                true
+            }),
+            (Values::Flags(all), Value::Bool(flag)) => {
+                all.push(*flag);
+                true
+            }
+            (Values::Flags(all), Value::Str(text)) => text.parse().is_ok_and(|flag| {
+                all.push(flag);
+                true
+            }),
+            _ => false,
+        };
+        if !found {
+            return Err(wrong(&place, expected(operator.family)));
+        }
+    }
+    Ok(out)
+}
+
+/// What a value has to be.
+fn expected(family: Family) -> (&'static str, &'static str) {
+    match family {
+        Family::Text(_) | Family::Bool => ("must be a string", "必须是字符串"),
+        Family::Number(_) => ("must be a whole number from 0 to 2^64 - 1", "必须是 0 到 2^64 - 1 的整数"),
+        Family::Date(_) => ("must be a time such as 2022-05-31T00:00:00Z", "必须是形如 2022-05-31T00:00:00Z 的时间"),
+        Family::Ip => ("must be an address or a network such as 10.0.0.0/8", "必须是 IP 地址或形如 10.0.0.0/8 的网段"),
+        Family::Null => ("must be true or false", "必须是 true 或 false"),
+    }
+}
+
+/// Checks a text or the text of a number.
+fn text(family: Family, key: Key, text: &str, scope: Scope<'_>) -> Result<Box<str>, (&'static str, &'static str)> {
+    if scope.trust && variables::any(text) {
+        return Err(("a trust policy has no variables", "信任策略不支持变量"));
+    }
+    if !variables::known(text) {
+        return Err((
+            "the variables are ${uin}, ${owner_uin} and ${app_id}",
+            "变量只有 ${uin}、${owner_uin} 和 ${app_id}",
+        ));
+    }
+    match family {
+        Family::Number(_) if variables::Variable::alone(text).is_none() => {
+            let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+            let number = digits.then(|| text.parse::<u64>().ok()).flatten().ok_or(expected(family))?;
+            Ok(number.to_string().into())
+        }
+        Family::Text(how) if scope.checks.strict && key.is_tags() => {
+            let wild = how == TextTest::Like && text.contains('*');
+            if text.contains('&') || wild {
+                return Ok(text.into());
+            }
+            Err(("a tag is written <key>&<value>", "标签须写作 <键>&<值>"))
+        }
+        _ => Ok(text.into()),
+    }
+}
+
+/// A moment, in nanoseconds of Unix time: RFC 3339, or without an offset for UTC.
+fn date(text: &str) -> Option<i128> {
+    let bytes = text.as_bytes();
+    // jiff would also take, and pass over, the name of a time zone; and an offset behind a time without seconds.
+    let plain = |c: u8| c.is_ascii_digit() || matches!(c, b'-' | b'+' | b':' | b'.' | b'T' | b't' | b'Z' | b'z' | b' ');
+    if !(19..=40).contains(&bytes.len()) || !bytes.iter().all(|&c| plain(c)) {
+        return None;
+    }
+    if [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')].iter().any(|&(at, c)| bytes.get(at) != Some(&c)) {
+        return None;
+    }
+    let time = if bytes.len() == 19 {
+        jiff::tz::Offset::UTC.to_timestamp(text.parse().ok()?).ok()?
+    } else {
+        text.parse::<jiff::Timestamp>().ok()?
+    };
+    Some(time.as_nanosecond())
+}
+
+/// A network, or an address as a network of one. One of IPv4 that is written as IPv6 is one of IPv4.
+fn net(text: &str) -> Option<IpNet> {
+    let net = if text.contains('/') { text.parse().ok()? } else { IpNet::from(text.parse::<IpAddr>().ok()?) };
+    match net {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 => Some(match v6.addr().to_ipv4_mapped() {
+            Some(v4) => IpNet::V4(Ipv4Net::new(v4, v6.prefix_len() - 96).ok()?),
+            None => net,
+        }),
+        _ => Some(net),
+    }
+}
+
+/// What a request has under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seen<'a> {
+    /// Not to be told yet.
+    Unknown,
+    /// Nothing.
+    Absent,
+    /// A set of texts.
+    Texts(&'a [String]),
+    /// One value.
+    One(Item<'a>),
+}
+
+/// One value of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Item<'a> {
+    Text(&'a str),
+    Number(u64),
+    /// Nanoseconds of Unix time.
+    Date(i128),
+    /// Never an IPv4 address written as one of IPv6.
+    Ip(IpAddr),
+}
+
+/// A condition compiled for a principal.
+#[derive(Debug)]
+pub(super) struct Test {
+    operator: Operator,
+    /// What to ask the request about.
+    pub key: Key,
+    against: Against,
+}
+
+#[derive(Debug)]
+enum Against {
+    Equal(Vec<Box<str>>),
+    EqualIgnoreCase(Vec<Box<str>>),
+    Like(Vec<Glob>),
+    Numbers(Order, Vec<u64>),
+    Dates(Order, Vec<i128>),
+    Nets(Vec<IpNet>),
+    Absent(Vec<bool>),
+    /// What no pair of operator and values leads to.
+    Nothing,
+}
+
+impl Condition {
+    /// Puts in what variables stand for.
+    pub fn compile(&self, binding: &Binding) -> Test {
+        let expanded = |texts: &[Box<str>]| -> Vec<Box<str>> {
+            texts.iter().map(|t| variables::expand(t, binding).into()).collect()
+        };
+        let against = match (self.operator.family, &self.values) {
+            (Family::Text(TextTest::Equal), Values::Texts(t)) => Against::Equal(expanded(t)),
+            (Family::Text(TextTest::EqualIgnoreCase), Values::Texts(t)) => Against::EqualIgnoreCase(expanded(t)),
+            (Family::Text(TextTest::Like), Values::Texts(t)) => {
+                Against::Like(expanded(t).iter().map(|t| Glob::new(t)).collect())
+            }
+            (Family::Number(order), Values::Texts(t)) => {
+                Against::Numbers(order, expanded(t).iter().filter_map(|t| t.parse().ok()).collect())
+            }
+            (Family::Date(order), Values::Dates(d)) => Against::Dates(order, d.clone()),
+            (Family::Ip, Values::Nets(n)) => Against::Nets(n.clone()),
+            (Family::Null, Values::Flags(f)) => Against::Absent(f.clone()),
+            _ => Against::Nothing,
+        };
+        Test { operator: self.operator, key: self.key, against }
+    }
+}
+
+impl Test {
+    /// Decides for what the request has under the key.
+    pub fn holds(&self, seen: Seen<'_>) -> Truth {
+        if matches!(seen, Seen::Unknown) {
+            return Truth::Maybe;
+        }
+        let absent = matches!(seen, Seen::Absent | Seen::Texts([]));
+        if let Against::Absent(flags) = &self.against {
+            return flags.contains(&absent).into();
+        }
+        if absent && self.operator.if_exist {
+            return Truth::Yes;
+        }
+        let fulfils = |item: Item<'_>| self.matches(item) != self.operator.negated;
+        // Of no values none fulfils it, and all do.
+        let (texts, one): (&[String], _) = match seen {
+            Seen::Texts(texts) => (texts, None),
+            Seen::One(item) => (&[], Some(item)),
+            Seen::Unknown | Seen::Absent => (&[], None),
+        };
+        let mut items = texts.iter().map(|t| Item::Text(t)).chain(one);
+        match self.operator.quantifier {
+            Quantifier::Any => items.any(fulfils).into(),
+            Quantifier::All => items.all(fulfils).into(),
+        }
+    }
+
+    /// True when one of the condition's values matches.
+    fn matches(&self, item: Item<'_>) -> bool {
+        let mut digits = [0u8; 20];
+        let text = match item {
+            Item::Text(text) => text,
+            Item::Number(n) => decimal(n, &mut digits),
+            Item::Date(_) | Item::Ip(_) => "",
+        };
+        match (&self.against, item) {
+            (Against::Equal(values), _) => values.iter().any(|v| **v == *text),
+            (Against::EqualIgnoreCase(values), _) => values.iter().any(|v| same_letters(v, text)),
+            (Against::Like(globs), _) => globs.iter().any(|g| g.matches(text)),
+            (Against::Numbers(order, values), Item::Number(n)) => values.iter().any(|v| order.holds(n, *v)),
+            (Against::Dates(order, values), Item::Date(t)) => values.iter().any(|v| order.holds(t, *v)),
+            (Against::Nets(nets), Item::Ip(ip)) => nets.iter().any(|net| net.contains(&ip)),
+            _ => false,
+        }
+    }
+}
+
+/// Equal but for the case of letters, compared one by one.
+fn same_letters(a: &str, b: &str) -> bool {
+    a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
+}
+
+/// The decimal digits of a number.
+pub(super) fn decimal(mut n: u64, out: &mut [u8; 20]) -> &str {
+    let mut at = out.len();
+    loop {
+        at -= 1;
+        out[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    std::str::from_utf8(&out[at..]).unwrap_or_default()
+}
