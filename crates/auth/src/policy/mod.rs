@@ -10,6 +10,8 @@ mod glob;
 mod invalid;
 mod operators;
 mod parse;
+#[cfg(test)]
+mod properties;
 mod reach;
 #[cfg(test)]
 mod reference;
