@@ -12,6 +12,7 @@ mod credentials;
 mod cx;
 mod docs;
 mod export;
+mod guard;
 pub mod hosting;
 pub mod jobs;
 mod journal;
@@ -42,6 +43,7 @@ pub use workers::WorkerLimits;
 use action::Entry;
 use clock::Clock;
 use credentials::Credentials;
+use guard::Guard;
 use hashbrown::HashMap;
 use jadeseal_audit::Log;
 use jadeseal_auth::{Organisations, ReplayGuard};
@@ -132,6 +134,7 @@ pub struct Service {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
     pub(crate) replay: ReplayGuard,
+    pub(crate) guard: Guard,
     pub(crate) workers: Arc<Workers>,
     /// Threads that make RSA keys for callers who wait for one.
     pub(crate) makers: Workers,
@@ -174,6 +177,7 @@ impl Service {
             quotas,
             metrics: Metrics::new(entries().map(|e| e.spec.name)),
             replay: ReplayGuard::new(limits.replay_entries),
+            guard: Guard::default(),
             id_context: uuid::ContextV1::new(u16::from_be_bytes([a, b])),
             id_node: node,
             store,

@@ -18,6 +18,11 @@ struct ByCode {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ByError {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ByState {
     state: &'static str,
 }
@@ -49,6 +54,9 @@ pub struct Metrics {
     keys: Family<ByState, Gauge>,
     data_keys: Family<ByState, Gauge>,
     jobs: Family<ByJob, Counter>,
+    wrong_credentials: Family<ByError, Counter>,
+    slowed: Counter,
+    wrong_sources: Gauge,
     cached: Gauge,
     audit_lag: Gauge,
     audit_index: Gauge,
@@ -81,12 +89,21 @@ impl Metrics {
         let jobs = Family::<ByJob, Counter>::default();
         let (cached, audit_lag, audit_index, replay_overflow) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
+        let wrong_credentials = Family::<ByError, Counter>::default();
+        let (slowed, wrong_sources) = (Counter::default(), Gauge::default());
         let (rsa_pool, workers_waiting) = (Gauge::default(), Gauge::default());
         registry.register("requests", "Requests by action and error code (empty: success)", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, latency.clone());
         registry.register("keys", "CMKs by state", keys.clone());
         registry.register("data_keys", "Hosted data keys by state", data_keys.clone());
         registry.register("job_runs", "Background jobs by outcome", jobs.clone());
+        registry.register(
+            "wrong_credentials",
+            "Requests whose credentials were wrong, by error code",
+            wrong_credentials.clone(),
+        );
+        registry.register("slowed_refusals", "Refusals of wrong credentials that were held back", slowed.clone());
+        registry.register("wrong_sources", "Sources of wrong credentials that are remembered", wrong_sources.clone());
         registry.register("cached_keys", "CMKs in the cache", cached.clone());
         registry.register("audit_unflushed_records", "Audit records not yet flushed to disk", audit_lag.clone());
         registry.register("audit_next_index", "Index of the next audit record", audit_index.clone());
@@ -108,6 +125,9 @@ impl Metrics {
             keys,
             data_keys,
             jobs,
+            wrong_credentials,
+            slowed,
+            wrong_sources,
             cached,
             audit_lag,
             audit_index,
@@ -147,6 +167,16 @@ impl Metrics {
         due
     }
 
+    /// Counts a request whose credentials were wrong.
+    pub fn wrong_credentials(&self, code: ErrorCode) {
+        self.wrong_credentials.get_or_create(&ByError { code: code.wire() }).inc();
+    }
+
+    /// Counts a refusal that was held back.
+    pub fn slowed(&self) {
+        self.slowed.inc();
+    }
+
     /// Counts one run of a background job.
     pub fn job(&self, job: &'static str, outcome: &'static str, count: u64) {
         self.jobs.get_or_create(&ByJob { job, outcome }).inc_by(count);
@@ -168,6 +198,7 @@ impl Service {
             }
         }
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        m.wrong_sources.set(whole(self.guard.sources() as u64));
         m.cached.set(whole(self.keys.len() as u64));
         m.audit_lag.set(whole(self.journal.log().lag().records));
         m.audit_index.set(whole(self.journal.log().next_index()));

@@ -7,7 +7,7 @@ use crate::{
     action::{Entry, KMS, Members},
     credentials::Known,
     cx::{Cx, Draft, Facts},
-    entries,
+    entries, guard,
     organisations::Acting,
 };
 use jadeseal_audit::Principal;
@@ -55,7 +55,15 @@ impl Service {
                 self.record(&mut pending, Some(code)).await.and(Err(error))
             }
         };
-        self.metrics.observe(pending.action(), outcome.as_ref().err().map(ApiError::code), started.elapsed());
+        let code = outcome.as_ref().err().map(ApiError::code);
+        self.metrics.observe(pending.action(), code, started.elapsed());
+        if let (Some(source), Some(code)) = (source, code.filter(|code| guard::is_wrong(*code))) {
+            self.metrics.wrong_credentials(code);
+            // Its record is written by now, so nothing but the answer waits.
+            if self.guard.wait(self.guard.failed(source, self.clock.monotonic())).await {
+                self.metrics.slowed();
+            }
+        }
         let request_id = std::mem::take(&mut pending.draft.facts_mut().request_id);
         let body = match outcome {
             Ok(members) => members.close(&request_id),
