@@ -75,6 +75,8 @@ enum Command {
     Product(commands::product::Args),
     /// Make and list accounts; may run beside a serving process.
     Account(commands::account::Args),
+    /// Ask what principals may do, and check policies; may run beside a serving process.
+    Policy(commands::policy::Args),
     /// Print the version.
     Version(commands::version::Args),
 }
@@ -83,21 +85,26 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.log, cli.log_format);
     let result = match cli.command {
-        Command::Quickstart(args) => commands::quickstart::run(args),
-        Command::Init(args) => commands::init::run(args),
-        Command::Serve(args) => commands::serve::run(args),
-        Command::Rekey(args) => commands::rekey::run(args),
-        Command::Product(args) => commands::product::run(args),
-        Command::Account(args) => commands::account::run(args),
-        Command::Version(args) => commands::version::run(args),
+        Command::Quickstart(args) => commands::quickstart::run(args).map(done),
+        Command::Init(args) => commands::init::run(args).map(done),
+        Command::Serve(args) => commands::serve::run(args).map(done),
+        Command::Rekey(args) => commands::rekey::run(args).map(done),
+        Command::Product(args) => commands::product::run(args).map(done),
+        Command::Account(args) => commands::account::run(args).map(done),
+        Command::Policy(args) => commands::policy::run(args),
+        Command::Version(args) => commands::version::run(args).map(done),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             eprintln!("jadeseal: {e:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 fn start_log(level: LogLevel, format: LogFormat) {

@@ -11,6 +11,7 @@ pub mod clock;
 mod credentials;
 mod cx;
 mod docs;
+pub mod explain;
 mod export;
 mod guard;
 pub mod hosting;
