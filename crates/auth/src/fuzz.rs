@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use jadeseal_types::{ErrorCode, Lang, SecretBytes};
 use std::{borrow::Cow, sync::LazyLock};
 
+pub use crate::policy::fuzzing::policy;
+
 /// A JSON body: bounds hold, names are unique, strings are found in the body as serde_json alone reads it.
 pub fn json(data: &[u8]) {
     match parse_json(data) {
@@ -187,6 +189,15 @@ mod tests {
     const AUTH: &str = "TC3-HMAC-SHA256 Credential=AKIDx/2026-09-21/kms/tc3_request, SignedHeaders=content-type;host, \
                         Signature=72e494ea809ad7a8c8f7a4507b9bddcbaa8e581f516e8da2f66e2c5a96525168";
 
+    const POLICY: &str = r#"{"version":"2.0","statement":[{"effect":"allow","action":["name/kms:Encrypt","kms:D*"],
+        "resource":"qcs::kms:ap-*:uin/${owner_uin}:key/creatorUin/${uin}/*","condition":{"for_any_value:string_like":
+        {"qcs:tag":["env&*"]},"ip_equal_if_exist":{"qcs:ip":"10.217.182.3/24"},"date_less_than":
+        {"qcs:current_time":"2027-05-31T00:00:00+08:00"}}},{"effect":"deny","action":"*","resource":["*"],
+        "condition":{"numeric_not_equal":{"qcs:create_uin":[101]},"null_equal":{"qcs:request_tag":true}}}]}"#;
+    const TRUST: &str = r#"{"version":"2.0","statement":[{"effect":"allow","action":"sts:AssumeRole","principal":
+        {"qcs":["qcs::cam::uin/100:root","qcs::cam::uin/100:roleName/ci"]},"condition":
+        {"string_equal":{"sts:external_id":"x"}}}]}"#;
+
     type Target = fn(&[u8]);
 
     /// Good inputs, to be damaged.
@@ -208,6 +219,8 @@ mod tests {
             (http_request, tc3.into()),
             (http_request, get.into()),
             (http_request, v1.into()),
+            (policy, POLICY.into()),
+            (policy, TRUST.into()),
         ]
     }
 
@@ -223,14 +236,14 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_pass(data in prop::collection::vec(any::<u8>(), 0..300)) {
-            for target in [json, form, authorization, http_request] {
+            for target in [json, form, authorization, http_request, policy] {
                 target(&data);
             }
         }
 
         #[test]
         fn damaged_seeds_pass(
-            which in 0..6usize,
+            which in 0..8usize,
             edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 1..6),
         ) {
             let (target, mut data) = seeds().swap_remove(which);

@@ -34,6 +34,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("http_request", jadeseal_auth::fuzz::http_request),
     ("json", jadeseal_auth::fuzz::json),
     ("key_material", key_material::run),
+    ("policy", jadeseal_auth::fuzz::policy),
     ("private_key", private_key::run),
     ("proxy_header", proxy_header::run),
     ("recipient", recipient::run),

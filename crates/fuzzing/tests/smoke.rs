@@ -104,6 +104,7 @@ targets!(
     http_request,
     json,
     key_material,
+    policy,
     private_key,
     proxy_header,
     recipient,

@@ -3,6 +3,8 @@
 //! Denied by default; a statement that denies goes before every statement that allows; the main account needs no policy.
 
 mod actions;
+#[cfg(test)]
+mod condition_tests;
 mod conditions;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

@@ -232,9 +232,11 @@ fn check(world: &World, policies: &[(String, Value)], request: &Request) -> Resu
     prop_assert_eq!(set.evaluate(action, &resource, &conditions), expected(resource));
     // What is accepted for a new policy means the same when it is read from the store.
     let strict = world.checks(true);
-    for (_, policy) in policies {
-        if let Ok(policy) = Policy::parse(&policy.to_string(), &strict) {
-            prop_assert!(policy.statements.iter().all(|s| !s.actions.is_empty()));
+    for ((name, policy), stored) in policies.iter().zip(&parsed) {
+        if let Ok(new) = Policy::parse(&policy.to_string(), &strict) {
+            let decide =
+                |p| PolicySet::new(world.binding, [(name.as_str(), p)]).evaluate(action, &resource, &conditions);
+            prop_assert_eq!(decide(&new), decide(stored));
         }
     }
     Ok(())
