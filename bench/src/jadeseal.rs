@@ -49,7 +49,7 @@ impl Jadeseal {
         let host = text("endpoint").trim_start_matches("http://").to_owned();
         Ok(Jadeseal {
             process,
-            signer: Signer { secret_id, secret_key, host, region: text("region") },
+            signer: Signer { secret_id, secret_key, host, region: text("region"), token: None },
             calls: Cell::new(0),
         })
     }

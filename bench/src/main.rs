@@ -6,7 +6,7 @@
 //!
 //! `bench ops` compares the operations, `bench asymmetric` those of asymmetric keys with the raw calls, `bench
 //! saturation` looks at symmetric calls beside as many signatures as fit, `bench scale` at 100,000 keys, `bench lists` at lists of them
-//! with every filter; `bench bare` is the bare server.
+//! with every filter, `bench policies` at callers that need policies; `bench bare` is the bare server.
 
 mod asymmetric;
 mod bare;
@@ -16,6 +16,7 @@ mod lists;
 mod load;
 mod openbao;
 mod ops;
+mod policies;
 mod process;
 mod saturation;
 mod scale;
@@ -44,6 +45,8 @@ enum Mode {
     Scale(scale::Options),
     /// Lists of many keys with each filter, beside others that make and change keys; checks every total
     Lists(lists::Options),
+    /// What policies and sessions cost a call
+    Policies(policies::Options),
     /// The bare server: a fixed JSON answer to everything
     Bare(bare::Options),
 }
@@ -79,6 +82,7 @@ fn main() -> Result<()> {
         Some(Mode::Asymmetric(options)) => asymmetric::run(&options),
         Some(Mode::Saturation(options)) => saturation::run(&options),
         Some(Mode::Scale(options)) => scale::run(&options),
+        Some(Mode::Policies(options)) => policies::run(&options),
         Some(Mode::Lists(options)) => lists::run(&options),
         Some(Mode::Ops(options)) => ops::run(&options),
         None => {

@@ -10,11 +10,22 @@ pub struct Signer {
     pub secret_key: String,
     pub host: String,
     pub region: String,
+    /// Of a temporary access key.
+    pub token: Option<String>,
 }
+
+/// Version of the key management API.
+pub const KMS: &str = "2019-01-18";
 
 impl Signer {
     /// A whole HTTP/1.1 request: POST, JSON, content-type and host signed, as the official SDKs do.
     pub fn request(&self, action: &str, body: &str, timestamp: i64) -> Vec<u8> {
+        self.request_of(KMS, action, body, timestamp)
+    }
+
+    /// The same of another API.
+    pub fn request_of(&self, version: &str, action: &str, body: &str, timestamp: i64) -> Vec<u8> {
+        let token = self.token.as_ref().map(|token| format!("X-TC-Token: {token}\r\n")).unwrap_or_default();
         let date = date(timestamp);
         let canonical = format!(
             "POST\n/\n\ncontent-type:application/json\nhost:{}\n\ncontent-type;host\n{}",
@@ -28,7 +39,7 @@ impl Signer {
         let signature = HEXLOWER.encode(mac(key.as_ref(), &text).as_ref());
         format!(
             "POST / HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nX-TC-Action: {action}\r\n\
-             X-TC-Version: 2019-01-18\r\nX-TC-Region: {}\r\nX-TC-Timestamp: {timestamp}\r\nX-TC-Language: en-US\r\n\
+             X-TC-Version: {version}\r\n{token}X-TC-Region: {}\r\nX-TC-Timestamp: {timestamp}\r\nX-TC-Language: en-US\r\n\
              X-TC-RequestClient: jadeseal-bench\r\nAuthorization: TC3-HMAC-SHA256 Credential={}/{scope}, \
              SignedHeaders=content-type;host, Signature={signature}\r\nContent-Length: {}\r\n\r\n{body}",
             self.host,
@@ -70,6 +81,7 @@ mod tests {
             secret_key: "example".into(),
             host: "127.0.0.1:8443".into(),
             region: "ap-guangzhou".into(),
+            token: None,
         };
         let request = String::from_utf8(signer.request("GetRegions", "{}", 1_700_000_000)).unwrap();
         assert!(request.contains("Credential=AKIDexample/2023-11-14/kms/tc3_request"), "{request}");
