@@ -387,7 +387,8 @@ pub(crate) mod tests {
         caller(key, None).unwrap()
     }
 
-    const NOWHERE: Conditions<'_> = Conditions { source: None, now: 0, request_tags: &[], external_id: None };
+    const NOWHERE: Conditions<'_> =
+        Conditions { source: None, now: 0, secure: false, request_tags: &[], external_id: None };
 
     fn asked(caller: &Caller, service: &str, action: &str) -> Outcome {
         caller.authority().decide(ActionId(0), (service, action), &Resource::Everything, &NOWHERE)

@@ -60,6 +60,8 @@ pub struct RequestParts<'a> {
     pub host: &'a [u8],
     /// The whole body.
     pub body: &'a [u8],
+    /// Whether it came over TLS.
+    pub secure: bool,
 }
 
 /// The two signature schemes.

@@ -121,13 +121,15 @@ pub struct Origin {
     address: IpAddr,
     /// Only where the peer may say otherwise with each request.
     forwarded: Option<Arc<Proxies>>,
+    /// TLS ends here.
+    secure: bool,
 }
 
 impl Origin {
     /// A connection from a peer whose own word is all there is, until [`Origin::named`].
     pub fn new(peer: IpAddr, proxies: Option<&Arc<Proxies>>) -> Self {
         let forwarded = proxies.filter(|p| p.protocol == Protocol::ForwardedFor && p.trusts(peer));
-        Origin { address: peer.to_canonical(), forwarded: forwarded.cloned() }
+        Origin { address: peer.to_canonical(), forwarded: forwarded.cloned(), secure: false }
     }
 
     /// Whether a connection from a peer has to begin with a PROXY header.
@@ -138,6 +140,16 @@ impl Origin {
     /// The same connection, made for somebody else.
     pub fn named(self, source: IpAddr) -> Self {
         Origin { address: source.to_canonical(), ..self }
+    }
+
+    /// The same connection, encrypted.
+    pub fn secured(self) -> Self {
+        Origin { secure: true, ..self }
+    }
+
+    /// Whether it is encrypted up to this listener. What is before a proxy is not known.
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// The source of one of its requests.

@@ -182,7 +182,7 @@ async fn begin(
         () = told(&mut stop) => return,
     };
     match shaken {
-        Ok(Ok(tls)) => connection(tls, peer, origin, service, limits, stop).await,
+        Ok(Ok(tls)) => connection(tls, peer, origin.secured(), service, limits, stop).await,
         Ok(Err(e)) => tracing::debug!(%peer, error = %e, "TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
     }
@@ -367,6 +367,7 @@ async fn route(
         headers: &head.headers,
         host,
         body: &body,
+        secure: origin.is_secure(),
     };
     api(service.handle(&parts, source).await)
 }

@@ -67,6 +67,7 @@ impl Cx<'_> {
         let conditions = Conditions {
             source: self.caller.source(),
             now: self.now,
+            secure: self.secure,
             request_tags: &self.request_tags,
             external_id: None,
         };

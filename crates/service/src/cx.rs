@@ -45,6 +45,8 @@ pub struct Cx<'a> {
     pub(crate) action: ActionId,
     /// Tags that the request carries, as `key&value`.
     pub(crate) request_tags: Vec<String>,
+    /// The request came over TLS.
+    pub(crate) secure: bool,
     /// Only the question is asked whether the caller may do it.
     pub(crate) dry_run: bool,
     pub(crate) draft: &'a Draft,

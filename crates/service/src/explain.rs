@@ -40,6 +40,8 @@ pub struct Question {
     pub source: Option<IpAddr>,
     /// When, Unix seconds.
     pub now: u64,
+    /// Whether over TLS.
+    pub secure: bool,
     /// Tags of the key, as `key&value`; none to take those that it has.
     pub tags: Option<Vec<String>>,
     /// Tags in the request, as `key&value`.
@@ -99,7 +101,13 @@ impl Simulator {
         let name = q.action.strip_prefix("name/").unwrap_or(&q.action);
         let (service, action) = name.split_once(':').ok_or_else(|| wrong("an action is SERVICE:ACTION".to_owned()))?;
         let id = VOCABULARY.find(service, action).ok_or_else(|| wrong(format!("there is no action {name}")))?;
-        let conditions = Conditions { source: q.source, now: q.now, request_tags: &q.request_tags, external_id: None };
+        let conditions = Conditions {
+            source: q.source,
+            now: q.now,
+            secure: q.secure,
+            request_tags: &q.request_tags,
+            external_id: None,
+        };
         let decide = |resource: &Resource<'_>| authority.decide(id, (service, action), resource, &conditions);
         let outcome = match self.resource(q)? {
             Asked::Everything => decide(&Resource::Everything),

@@ -161,6 +161,7 @@ impl Service {
             entry,
             action: ActionId(u16::try_from(index).map_err(ApiError::internal)?),
             request_tags: Vec::new(),
+            secure: parts.secure,
             dry_run: decoded.common.dry_run,
             lang: decoded.common.language,
             draft: &pending.draft,

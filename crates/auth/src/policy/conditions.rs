@@ -76,12 +76,6 @@ fn object<'v, 'p>(value: &'v Value<'p>, place: &str) -> Result<&'v Params<'p>, I
 /// Reads a key that an operator of this family can take.
 fn key(name: &str, family: Family, place: &str, trust: bool) -> Result<Key, Invalid> {
     let wrong = |en: &str, zh: &str| Err(refuse(ErrorCode::ConditionError, place, en, zh));
-    if family == Family::Bool {
-        return wrong(
-            "no key with a truth value is served, so this would never match",
-            "没有布尔类型的条件键，该条件永远不会成立",
-        );
-    }
     match Key::parse(name) {
         None => wrong("there is no such key", "没有该条件键"),
         Some(key) if !key.serves(trust) && trust => {
@@ -103,10 +97,10 @@ fn values(operator: Operator, key: Key, value: &Value<'_>, place: &str, scope: S
     let wrong = |place: &str, (en, zh): (&str, &str)| refuse(ErrorCode::ConditionContentError, place, en, zh);
     let items = elements(value, place).ok_or_else(|| wrong(place, ("must not be empty", "不能为空")))?;
     let mut out = match operator.family {
-        Family::Text(_) | Family::Number(_) | Family::Bool => Values::Texts(Vec::new()),
+        Family::Text(_) | Family::Number(_) => Values::Texts(Vec::new()),
         Family::Date(_) => Values::Dates(Vec::new()),
         Family::Ip => Values::Nets(Vec::new()),
-        Family::Null => Values::Flags(Vec::new()),
+        Family::Null | Family::Bool => Values::Flags(Vec::new()),
     };
     for (place, item) in items {
         let found = match (&mut out, item) {
@@ -148,11 +142,11 @@ fn values(operator: Operator, key: Key, value: &Value<'_>, place: &str, scope: S
 /// What a value has to be.
 fn expected(family: Family) -> (&'static str, &'static str) {
     match family {
-        Family::Text(_) | Family::Bool => ("must be a string", "必须是字符串"),
+        Family::Text(_) => ("must be a string", "必须是字符串"),
         Family::Number(_) => ("must be a whole number from 0 to 2^64 - 1", "必须是 0 到 2^64 - 1 的整数"),
         Family::Date(_) => ("must be a time such as 2022-05-31T00:00:00Z", "必须是形如 2022-05-31T00:00:00Z 的时间"),
         Family::Ip => ("must be an address or a network such as 10.0.0.0/8", "必须是 IP 地址或形如 10.0.0.0/8 的网段"),
-        Family::Null => ("must be true or false", "必须是 true 或 false"),
+        Family::Null | Family::Bool => ("must be true or false", "必须是 true 或 false"),
     }
 }
 
@@ -237,6 +231,7 @@ pub(super) enum Item<'a> {
     Date(i128),
     /// Never an IPv4 address written as one of IPv6.
     Ip(IpAddr),
+    Flag(bool),
 }
 
 /// A condition compiled for a principal.
@@ -257,6 +252,7 @@ enum Against {
     Dates(Order, Vec<i128>),
     Nets(Vec<IpNet>),
     Absent(Vec<bool>),
+    Flags(Vec<bool>),
     /// What no pair of operator and values leads to.
     Nothing,
 }
@@ -279,6 +275,7 @@ impl Condition {
             (Family::Date(order), Values::Dates(d)) => Against::Dates(order, d.clone()),
             (Family::Ip, Values::Nets(n)) => Against::Nets(n.clone()),
             (Family::Null, Values::Flags(f)) => Against::Absent(f.clone()),
+            (Family::Bool, Values::Flags(f)) => Against::Flags(f.clone()),
             _ => Against::Nothing,
         };
         Test { operator: self.operator, key: self.key, against }
@@ -318,7 +315,7 @@ impl Test {
         let text = match item {
             Item::Text(text) => text,
             Item::Number(n) => decimal(n, &mut digits),
-            Item::Date(_) | Item::Ip(_) => "",
+            Item::Date(_) | Item::Ip(_) | Item::Flag(_) => "",
         };
         match (&self.against, item) {
             (Against::Equal(values), _) => values.iter().any(|v| **v == *text),
@@ -326,6 +323,7 @@ impl Test {
             (Against::Like(globs), _) => globs.iter().any(|g| g.matches(text)),
             (Against::Numbers(order, values), Item::Number(n)) => values.iter().any(|v| order.holds(n, *v)),
             (Against::Dates(order, values), Item::Date(t)) => values.iter().any(|v| order.holds(t, *v)),
+            (Against::Flags(values), Item::Flag(flag)) => values.contains(&flag),
             (Against::Nets(nets), Item::Ip(ip)) => nets.iter().any(|net| net.contains(&ip)),
             _ => false,
         }

@@ -101,6 +101,7 @@ pub fn policy(data: &[u8]) {
 const CONDITIONS: Conditions<'static> = Conditions {
     source: Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 217, 182, 3))),
     now: 1_790_000_000,
+    secure: true,
     request_tags: &[],
     external_id: Some("x"),
 };

@@ -153,6 +153,8 @@ pub struct Conditions<'a> {
     pub source: Option<IpAddr>,
     /// `qcs:current_time`, Unix seconds.
     pub now: u64,
+    /// `kms:secure-transport`.
+    pub secure: bool,
     /// `qcs:request_tag`, as `key&value`.
     pub request_tags: &'a [String],
     /// `sts:external_id`.

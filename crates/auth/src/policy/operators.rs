@@ -13,7 +13,7 @@ pub(super) enum Family {
     Ip,
     /// Whether there is a value at all.
     Null,
-    /// Truth values, of which no key is served.
+    /// Truth values.
     Bool,
 }
 
@@ -129,6 +129,7 @@ pub(super) enum Key {
     ResourceTag,
     RequestTag,
     ExternalId,
+    SecureTransport,
 }
 
 impl Key {
@@ -144,6 +145,7 @@ impl Key {
             "qcs:resource_tag" => Key::ResourceTag,
             "qcs:request_tag" => Key::RequestTag,
             "sts:external_id" => Key::ExternalId,
+            "kms:secure-transport" => Key::SecureTransport,
             _ => return None,
         })
     }
@@ -151,7 +153,7 @@ impl Key {
     /// True for what is asked about who takes a role, and for what is asked about who does anything else.
     pub fn serves(self, trust: bool) -> bool {
         match self {
-            Key::Ip | Key::CurrentTime | Key::Uin | Key::OwnerUin => true,
+            Key::Ip | Key::CurrentTime | Key::Uin | Key::OwnerUin | Key::SecureTransport => true,
             Key::CreateUin | Key::Tag | Key::ResourceTag | Key::RequestTag => !trust,
             Key::ExternalId => trust,
         }
@@ -165,12 +167,12 @@ impl Key {
     /// True when values of this key are of the kind that the operator compares. Numbers are also compared as text.
     pub fn suits(self, family: Family) -> bool {
         match family {
-            Family::Text(_) => !matches!(self, Key::Ip | Key::CurrentTime),
+            Family::Text(_) => !matches!(self, Key::Ip | Key::CurrentTime | Key::SecureTransport),
             Family::Number(_) => matches!(self, Key::Uin | Key::OwnerUin | Key::CreateUin),
             Family::Date(_) => self == Key::CurrentTime,
             Family::Ip => self == Key::Ip,
             Family::Null => true,
-            Family::Bool => false,
+            Family::Bool => self == Key::SecureTransport,
         }
     }
 }

@@ -111,9 +111,11 @@ fn condition() -> impl Strategy<Value = (String, &'static str, Value)> {
             .prop_map(move |(p, o, s, values)| (format!("{p}{o}{s}"), key, values))
     });
     let keys = select(vec!["qcs:ip", "qcs:create_uin", "qcs:tag", "qcs:resource_tag", "qcs:request_tag"]);
-    let flags = one_or_more(select(vec![json!(true), json!(false), json!("true"), json!("false")]));
-    let null = (keys, flags).prop_map(|(key, values)| ("null_equal".to_owned(), key, values));
-    prop_oneof![8 => common, 1 => null]
+    let flags = || one_or_more(select(vec![json!(true), json!(false), json!("true"), json!("false")]));
+    let null = (keys, flags()).prop_map(|(key, values)| ("null_equal".to_owned(), key, values));
+    let operators = select(vec!["bool_equal", "bool_equal_if_exist", "for_all_value:bool_equal"]);
+    let truth = (operators, flags()).prop_map(|(o, values)| (o.to_owned(), "kms:secure-transport", values));
+    prop_oneof![8 => common, 1 => null, 1 => truth]
 }
 
 fn statement() -> impl Strategy<Value = Value> {
@@ -167,6 +169,7 @@ struct Request {
     of: Of,
     source: Option<&'static str>,
     now: u64,
+    secure: bool,
     request_tags: Vec<String>,
 }
 
@@ -177,13 +180,9 @@ fn request() -> impl Strategy<Value = Request> {
     let now = select(vec![0, 1_653_955_199, 1_653_955_200, 1_653_955_201, 1_709_256_599, 1_900_000_000]);
     // Half of them ask for Encrypt, so that many meet a statement.
     let action = prop_oneof![Just(0usize), 0..12usize];
-    (action, asked_of(), source, now, tags()).prop_map(|(action, of, source, now, request_tags)| Request {
-        action,
-        of,
-        source,
-        now,
-        request_tags,
-    })
+    (action, asked_of(), source, now, any::<bool>(), tags()).prop_map(
+        |(action, of, source, now, secure, request_tags)| Request { action, of, source, now, secure, request_tags },
+    )
 }
 
 /// True when nothing in the policies is about what a key is.
@@ -203,6 +202,7 @@ fn check(world: &World, policies: &[(String, Value)], request: &Request) -> Resu
     let conditions = Conditions {
         source: request.source.map(|s| s.parse().unwrap()),
         now: request.now,
+        secure: request.secure,
         request_tags: &request.request_tags,
         external_id: None,
     };
@@ -266,7 +266,7 @@ fn generated_policies_meet_every_outcome() {
         let parsed: Vec<_> = policies.iter().map(|(_, p)| Policy::parse(&p.to_string(), &checks).unwrap()).collect();
         let set = PolicySet::new(world.binding, policies.iter().map(|(n, _)| n.as_str()).zip(&parsed));
         let action = world.vocabulary.find("kms", "Encrypt").unwrap();
-        let conditions = Conditions { source: None, now: 0, request_tags: &[], external_id: None };
+        let conditions = Conditions { source: None, now: 0, secure: false, request_tags: &[], external_id: None };
         let (region, account, id) = (&world.regions[0], AccountId(100), KeyId::parse(ID).unwrap());
         let key = Resource::Key { region, account, id, facts: None };
         match set.evaluate(action, &key, &conditions) {

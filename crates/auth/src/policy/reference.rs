@@ -119,6 +119,7 @@ impl Question<'_> {
             ("qcs:resource_tag" | "qcs:tag", Some(facts)) => facts.tags.to_vec(),
             ("qcs:tag" | "qcs:request_tag", _) => self.conditions.request_tags.to_vec(),
             ("qcs:ip", _) => self.conditions.source.iter().map(IpAddr::to_string).collect(),
+            ("kms:secure-transport", _) => vec![self.conditions.secure.to_string()],
             ("qcs:current_time", _) => vec![self.conditions.now.to_string()],
             _ => Vec::new(),
         }
@@ -153,7 +154,7 @@ impl Question<'_> {
 fn holds(operator: &str, seen: &str, value: &str) -> bool {
     let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<String>();
     match operator {
-        "string_equal" => seen == value,
+        "string_equal" | "bool_equal" => seen == value,
         "string_equal_ignore_case" => lower(seen) == lower(value),
         "string_like" => glob(value, seen),
         "ip_equal" => within(seen.parse().unwrap(), value),

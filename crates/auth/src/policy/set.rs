@@ -142,6 +142,7 @@ impl<'a> Asked<'a> {
         match key {
             Key::Ip => conditions.source.map_or(Seen::Absent, |ip| Seen::One(Item::Ip(ip.to_canonical()))),
             Key::CurrentTime => Seen::One(Item::Date(i128::from(conditions.now) * 1_000_000_000)),
+            Key::SecureTransport => Seen::One(Item::Flag(conditions.secure)),
             Key::Uin => Seen::One(Item::Number(self.uin)),
             Key::OwnerUin => Seen::One(Item::Number(self.owner)),
             Key::CreateUin => match self.key {

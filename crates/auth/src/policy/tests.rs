@@ -10,7 +10,7 @@ use jadeseal_types::{ErrorCode, KeyId};
 const ID: &str = "f73b7a61-8ff9-11f0-9c5b-525400b3a4a6";
 
 pub(super) const QUIET: Conditions<'static> =
-    Conditions { source: None, now: 1_790_000_000, request_tags: &[], external_id: None };
+    Conditions { source: None, now: 1_790_000_000, secure: true, request_tags: &[], external_id: None };
 
 /// A document of one statement with these members.
 pub(super) fn document(members: &str) -> String {

@@ -55,6 +55,7 @@ impl Request {
             headers: &self.headers,
             host: self.headers.get("host").map_or(&b""[..], |h| h.as_bytes()),
             body: &self.body,
+            secure: false,
         }
     }
 

@@ -59,6 +59,9 @@ struct Explain {
     /// Address that the request would come from.
     #[arg(long)]
     source_ip: Option<IpAddr>,
+    /// The request would come in clear, not over TLS.
+    #[arg(long)]
+    insecure: bool,
     /// Unix time of the request, seconds; now when left out.
     #[arg(long)]
     time: Option<u64>,
@@ -177,6 +180,7 @@ fn explain(args: Explain) -> Result<ExitCode> {
             resource: args.resource.clone(),
             source: args.source_ip,
             now: args.time.unwrap_or(now),
+            secure: !args.insecure,
             tags: (!args.tags.is_empty()).then(|| args.tags.clone()),
             request_tags: args.request_tags.clone(),
             session_policy: session_policy.clone(),

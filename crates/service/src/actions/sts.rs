@@ -230,6 +230,7 @@ impl Action for AssumeRole {
         let conditions = Conditions {
             source: cx.caller.source(),
             now: cx.now,
+            secure: cx.secure,
             request_tags: &[],
             external_id: external_id.as_deref(),
         };

@@ -214,6 +214,7 @@ impl Kms {
             headers: &request.headers,
             host: HOST.as_bytes(),
             body: request.body.as_bytes(),
+            secure: false,
         };
         let reply = self.svc.handle(&parts, Some(source)).await;
         let mut answer: Value = serde_json::from_slice(reply.body.bytes()).unwrap();
