@@ -8,7 +8,8 @@ use super::{
     resources::{Account, KEY_PREFIX, Pattern, Service, Six},
     variables,
 };
-use jadeseal_types::ErrorCode;
+use jadeseal_types::{AccountId, ErrorCode};
+use std::sync::Arc;
 
 /// A kind of resource that actions are authorised on.
 struct Kind {
@@ -23,6 +24,8 @@ struct Kind {
 /// What is reachable for the policies of an account.
 pub(super) struct Reach<'a> {
     checks: &'a Checks<'a>,
+    /// In order; one list for all resources that let them in.
+    members: Arc<[AccountId]>,
     kinds: Vec<Kind>,
     assume_role: Option<ActionId>,
 }
@@ -40,14 +43,21 @@ impl<'a> Reach<'a> {
                 kinds[at].actions.insert(id);
             }
         }
-        Reach { checks, kinds, assume_role: checks.vocabulary.find("sts", "AssumeRole") }
+        let mut members = checks.members.to_vec();
+        members.sort_unstable();
+        Reach { checks, members: members.into(), kinds, assume_role: checks.vocabulary.find("sts", "AssumeRole") }
+    }
+
+    /// The accounts that the own one administers, in order.
+    pub fn members(&self) -> Arc<[AccountId]> {
+        Arc::clone(&self.members)
     }
 
     /// True for an account that is neither the own one nor a member. A sub-user's number and an AppId are no accounts.
     pub fn is_foreign(&self, account: &Account) -> bool {
         match account {
             Account::Own | Account::Reachable(_) | Account::Variable(variables::Variable::OwnerUin) => false,
-            Account::Number(n) => *n != self.checks.account && !self.checks.members.contains(n),
+            Account::Number(n) => *n != self.checks.account && self.members.binary_search(n).is_err(),
             Account::Variable(_) => true,
         }
     }

@@ -118,7 +118,7 @@ pub(super) fn parse(
         }
     };
     let region = self::region(region, place, checks)?;
-    let account = self::account(account, place, checks)?;
+    let account = self::account(account, place, reach)?;
     let six = Six { service, region, account, rest: rest.into() };
     if checks.strict && reach.is_foreign(&six.account) && !reach.lets_foreign(&six, actions) {
         let (en, zh) = (
@@ -142,14 +142,10 @@ fn region(text: &str, place: &str, checks: &Checks<'_>) -> Result<Option<Glob>, 
     Ok(Some(glob))
 }
 
-fn account(text: &str, place: &str, checks: &Checks<'_>) -> Result<Account, Invalid> {
+fn account(text: &str, place: &str, reach: &Reach<'_>) -> Result<Account, Invalid> {
     match text.strip_prefix("uin/").unwrap_or(text) {
         "" => Ok(Account::Own),
-        "*" => {
-            let mut members = checks.members.to_vec();
-            members.sort_unstable();
-            Ok(Account::Reachable(members.into()))
-        }
+        "*" => Ok(Account::Reachable(reach.members())),
         inner if inner.len() < text.len() => {
             let number = number(inner).map(|n| Account::Number(AccountId(n)));
             number.or_else(|| Variable::alone(inner).map(Account::Variable)).ok_or(())
@@ -208,7 +204,7 @@ impl Pattern {
 /// What a request is about, written as resources write it.
 pub(super) enum Subject<'a> {
     Everything,
-    Key { region: &'a str, account: AccountId, text: KeyText },
+    Key { region: &'a str, account: AccountId, text: KeyText<'a> },
     Identity { account: AccountId, spellings: &'a [String] },
 }
 
@@ -238,39 +234,36 @@ pub(super) const KEY_PREFIX: &str = "key/creatorUin/";
 const UNKNOWN_CREATOR: &str = "\0";
 const ID_LENGTH: usize = 36;
 
+/// Room for the last segment of a key, so that a decision allocates nothing.
+pub(super) type Room = [u8; KEY_PREFIX.len() + 20 + 1 + ID_LENGTH];
+
 /// The last segment of a key, `key/creatorUin/<creator>/<id>`.
-pub(super) struct KeyText {
-    bytes: [u8; KEY_PREFIX.len() + 20 + 1 + ID_LENGTH],
-    length: usize,
+#[derive(Clone, Copy)]
+pub(super) struct KeyText<'a> {
+    text: &'a str,
     creator_known: bool,
 }
 
-impl KeyText {
+impl<'a> KeyText<'a> {
     /// Of a key, and of its creator when it has been looked at.
-    pub fn new(id: KeyId, creator: Option<u64>) -> Self {
-        let mut text = KeyText { bytes: [0; _], length: 0, creator_known: creator.is_some() };
+    pub fn new(id: KeyId, creator: Option<u64>, room: &'a mut Room) -> Self {
         let (mut digits, mut hex) = ([0; 20], [0; ID_LENGTH]);
         id.write_text(&mut hex);
-        text.push(KEY_PREFIX.as_bytes());
-        text.push(creator.map_or(UNKNOWN_CREATOR, |n| decimal(n, &mut digits)).as_bytes());
-        text.push(b"/");
-        text.push(&hex);
-        text
+        let creator_text = creator.map_or(UNKNOWN_CREATOR, |n| decimal(n, &mut digits)).as_bytes();
+        let mut length = 0;
+        for piece in [KEY_PREFIX.as_bytes(), creator_text, b"/", &hex] {
+            room[length..length + piece.len()].copy_from_slice(piece);
+            length += piece.len();
+        }
+        KeyText { text: std::str::from_utf8(&room[..length]).unwrap_or_default(), creator_known: creator.is_some() }
     }
 
-    fn push(&mut self, piece: &[u8]) {
-        let end = self.length + piece.len();
-        self.bytes[self.length..end].copy_from_slice(piece);
-        self.length = end;
-    }
-
-    fn fits(&self, glob: &Glob) -> Truth {
-        let text = std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default();
-        if glob.matches(text) {
+    fn fits(self, glob: &Glob) -> Truth {
+        if glob.matches(self.text) {
             return Truth::Yes;
         }
         let behind = KEY_PREFIX.len() + UNKNOWN_CREATOR.len();
-        if !self.creator_known && glob.touches(KEY_PREFIX, text.get(behind..).unwrap_or_default()) {
+        if !self.creator_known && glob.touches(KEY_PREFIX, self.text.get(behind..).unwrap_or_default()) {
             return Truth::Maybe;
         }
         Truth::No

@@ -5,7 +5,7 @@ use super::{
     actions::Bits,
     conditions::{Item, Seen, Test, Truth},
     operators::Key,
-    resources::{KeyText, Subject, Target},
+    resources::{KeyText, Room, Subject, Target},
 };
 use std::sync::Arc;
 
@@ -42,7 +42,8 @@ impl PolicySet {
     /// Decides.
     pub fn evaluate(&self, action: ActionId, resource: &Resource<'_>, conditions: &Conditions<'_>) -> Decision {
         let asked = Asked::new(&self.binding, resource, conditions);
-        let subject = subject(resource);
+        let mut room = [0; size_of::<Room>()];
+        let subject = subject(resource, &mut room);
         let (denies, by) = strongest(&self.denying, action, &subject, &asked);
         if let (Truth::Yes, Some(by)) = (denies, by) {
             return Decision::Denied(by);
@@ -100,11 +101,11 @@ pub(super) fn all_hold(tests: &[Test], asked: &Asked<'_>) -> Truth {
     all
 }
 
-fn subject<'a>(resource: &Resource<'a>) -> Subject<'a> {
+fn subject<'a>(resource: &Resource<'a>, room: &'a mut Room) -> Subject<'a> {
     match *resource {
         Resource::Everything => Subject::Everything,
         Resource::Key { region, account, id, facts } => {
-            let text = KeyText::new(id, facts.map(|f| f.creator.0));
+            let text = KeyText::new(id, facts.map(|f| f.creator.0), room);
             Subject::Key { region: region.as_str(), account, text }
         }
         Resource::Identity { account, spellings } => Subject::Identity { account, spellings },

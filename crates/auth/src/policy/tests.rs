@@ -433,6 +433,30 @@ fn trust_policies_are_checked() {
     }
 }
 
+#[test]
+fn the_worst_documents_are_read_in_no_long_time() {
+    let fill = |pattern: &str, members: fn(&str) -> String| {
+        let room = 6144 - members("").len();
+        members(&vec![pattern; room / (pattern.len() + 1)].join(","))
+    };
+    let stars = format!("\"{}\"", "*a".repeat(200));
+    let actions = |list: &str| allow(&format!("[{list}]"), r#""*""#);
+    let resources = |list: &str| allow(r#""*""#, &format!("[{list}]"));
+    let started = std::time::Instant::now();
+    for document in [
+        fill(r#""*:*""#, actions),
+        fill(&stars.replace("\"*", "\"*:*"), actions),
+        fill(r#""*""#, resources),
+        fill(r#""qcs:::::*""#, resources),
+        fill(r#""qcs::::*:*""#, resources),
+        fill(&stars.replace("\"*", "\"qcs::::*:*"), resources),
+    ] {
+        let _ = Policy::parse(&document, &world().checks(true));
+        let _ = Policy::parse(&document, &world().checks(false)).map(|p| PolicySet::new(world().binding, [("p", &p)]));
+    }
+    assert!(started.elapsed().as_millis() < 1000, "{:?}", started.elapsed());
+}
+
 /// Of a user with ten policies of three statements each: allowed by the last, with a condition.
 #[test]
 #[ignore = "a measurement: run it alone, with optimisation"]
