@@ -11,7 +11,7 @@ use crate::{
 use hashbrown::HashMap;
 use jadeseal_auth::{Authority, Credential, SigningSecret};
 use jadeseal_store::{AccessKeyRow, Store};
-use jadeseal_types::{AccountId, ApiError, ErrorCode, SecretId, error::Result};
+use jadeseal_types::{AccountId, ApiError, SecretId, error::Result};
 use parking_lot::{Mutex, RwLock};
 use std::sync::{
     Arc,
@@ -199,23 +199,26 @@ impl Credentials {
         known
     }
 
-    /// The temporary access key that goes with a token, if the session has neither ended nor lost what it goes back to; else
-    /// `AuthFailure.TokenFailure`.
-    pub async fn find_session(&self, secret_id: &str, token: &str, now: u64) -> Result<Arc<Known>> {
+    /// The temporary access key that goes with a token, if the session has neither ended nor lost what it goes back to. A
+    /// permanent access key is found too: its signature is looked at before it is told that no token belongs to it.
+    pub async fn find_session(&self, secret_id: &str, token: &str, now: u64) -> Result<Option<Arc<Known>>> {
         let in_time =
             |known: &Arc<Known>| known.credential.session.as_ref().is_some_and(|session| now < session.expires);
         let cached = self.sessions.read().get(secret_id).cloned();
         // The token is no secret by itself: it needs the key that the signature is checked with.
         if let Some(known) = cached.filter(|known| known.token.as_deref() == Some(token) && known.is_current()) {
-            return if in_time(&known) { Ok(known) } else { Err(ErrorCode::TokenFailure.into()) };
+            return Ok(in_time(&known).then_some(known));
         }
-        let id = SecretId::parse(secret_id).ok_or(ErrorCode::TokenFailure)?;
-        let _turn = self.principals.turn().await?;
-        let claims = sessions::open(&self.vault, &id, token).await?.ok_or(ErrorCode::TokenFailure)?;
+        let Some(id) = SecretId::parse(secret_id) else { return Ok(None) };
+        let turn = self.principals.turn().await?;
+        let Some(claims) = sessions::open(&self.vault, &id, token).await? else {
+            drop(turn);
+            return self.find(secret_id).await;
+        };
         if now >= claims.session.expires {
-            return Err(ErrorCode::TokenFailure.into());
+            return Ok(None);
         }
-        let alive = sessions::alive(&self.principals, &claims).await?.ok_or(ErrorCode::TokenFailure)?;
+        let Some(alive) = sessions::alive(&self.principals, &claims).await? else { return Ok(None) };
         let known = Known {
             rates: self.rates_of(claims.account),
             credential: Arc::new(Credential {
@@ -233,7 +236,7 @@ impl Credentials {
             last_used: AtomicU64::new(0),
             saved: AtomicU64::new(0),
         };
-        Ok(self.keep(&self.sessions, known))
+        Ok(Some(self.keep(&self.sessions, known)))
     }
 
     /// When an access key was last used, if that is later than the store knows.

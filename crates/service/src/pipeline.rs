@@ -193,28 +193,24 @@ impl Service {
     ) -> Result<(Caller, Arc<Known>, Verified)> {
         let secret_id = decoded.presented.secret_id();
         let token = decoded.common.token.as_deref().filter(|token| !token.is_empty());
-        let permanent = self.credentials.find(secret_id).await?;
-        let known = match (permanent, token) {
-            (Some(known), None) => Ok(known),
-            (None, Some(token)) => self.credentials.find_session(secret_id, token, now).await,
-            (None, None) => Err(ErrorCode::SecretIdNotFound.into()),
-            // Tokens belong to temporary access keys; this one is permanent.
-            (Some(known), Some(_)) => {
-                check_time(&decoded.presented, now)?;
-                verify(parts, decoded, &known.credential.secret)?;
-                return Err(ErrorCode::TokenFailure.into());
-            }
+        let known = match token {
+            None => self.credentials.find(secret_id).await?.ok_or(ErrorCode::SecretIdNotFound),
+            Some(token) => self.credentials.find_session(secret_id, token, now).await?.ok_or(ErrorCode::TokenFailure),
         };
         let known = match known {
             Ok(known) => known,
             Err(refused) => {
                 // The same work as for a known SecretId, so that time does not tell them apart.
                 verify_dummy(parts, decoded);
-                return Err(refused);
+                return Err(refused.into());
             }
         };
         check_time(&decoded.presented, now)?;
         let verified = verify(parts, decoded, &known.credential.secret)?;
+        if token.is_some() != known.credential.session.is_some() {
+            // Tokens belong to temporary access keys; this one is permanent.
+            return Err(ErrorCode::TokenFailure.into());
+        }
         known.touch(now);
         let caller = Caller::authenticated(&verified, &known.credential, source)?;
         Ok((caller, known, verified))
