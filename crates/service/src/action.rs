@@ -97,6 +97,8 @@ pub enum Identity {
     Group(u64),
     /// A policy.
     Policy(u64),
+    /// A policy by name.
+    PolicyNamed(String),
     /// A role by id.
     Role(u64),
     /// A role by name.
@@ -155,8 +157,6 @@ pub struct Entry {
     pub request: &'static [Field],
     /// The members of its answer, without `RequestId`.
     pub response: &'static [Field],
-    /// True when it is authorised on keys rather than on `*`.
-    pub on_keys: bool,
     /// See [`Target::RESOURCES`].
     pub resources: &'static [&'static str],
     /// True when it may act for a member account.
@@ -173,7 +173,6 @@ impl Entry {
             spec: &A::SPEC,
             request: A::FIELDS,
             response: <A::Response as Response>::FIELDS,
-            on_keys: <A::On as Target<A>>::ON_KEYS,
             resources: <A::On as Target<A>>::RESOURCES,
             for_members: has_member(A::FIELDS),
             run: |params, cx| Box::pin(run::<A>(params, cx)),

@@ -1,6 +1,6 @@
 //! Asking the policies: what a request is about, in their words.
 
-use crate::{action::Identity, cx::Cx, keys::pair, organisations::Acting, principals::Account};
+use crate::{action::Identity, cx::Cx, keys::pair, organisations::Acting, principals, principals::Account};
 use jadeseal_auth::{
     Outcome,
     params::{Params, Value},
@@ -137,6 +137,11 @@ impl Cx<'_> {
             }
             Identity::Group(id) => vec![format!("groupid/{id}")],
             Identity::Policy(id) => vec![format!("policyid/{id}")],
+            Identity::PolicyNamed(name) => {
+                let found = principals::policy_named(&self.account().await?.identities, name);
+                // As with users.
+                vec![format!("policyid/{}", found.map_or(0, |id| id.0))]
+            }
             Identity::Role(id) => self.spell_role(own, &format!("role/{id}")).await?,
             Identity::RoleNamed(name) => self.spell_role(own, &format!("roleName/{name}")).await?,
             Identity::RoleArn(arn) => {
@@ -189,6 +194,7 @@ impl Cx<'_> {
                     Identity::UserNamed(name) => format!("userName/{name}"),
                     Identity::Group(id) => format!("groupid/{id}"),
                     Identity::Policy(id) => format!("policyid/{id}"),
+                    Identity::PolicyNamed(name) => format!("policyName/{name}"),
                     Identity::Role(id) => format!("role/{id}"),
                     Identity::RoleNamed(name) => format!("roleName/{name}"),
                     Identity::RoleArn(arn) => return arn.chars().take(MAX_WRITTEN).collect(),

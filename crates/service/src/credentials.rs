@@ -132,7 +132,14 @@ impl Credentials {
         let row = self.store.access_key(&id).await.map_err(ApiError::internal)?;
         let Some(row) = row.filter(|row| row.enabled) else { return Ok(None) };
         // What counts is the account as it was at one moment; the row only said which.
-        let Some(account) = self.principals.of(row.account).await? else { return Ok(None) };
+        let has = |account: &Account| account.identities.access_keys.iter().any(|row| row.secret_id == id);
+        let Some(mut account) = self.principals.of(row.account).await? else { return Ok(None) };
+        if !has(&account) {
+            // Another process has made it since.
+            self.principals.refresh().await?;
+            let Some(fresh) = self.principals.of(row.account).await? else { return Ok(None) };
+            account = fresh;
+        }
         let row = account.identities.access_keys.iter().find(|row| row.secret_id == id && row.enabled);
         match row.and_then(|row| self.authority(&account, row).map(|authority| (row, authority))) {
             None => Ok(None),

@@ -170,6 +170,16 @@ impl Draft {
         }
     }
 
+    /// How many subjects are named so far.
+    fn subjects(&self) -> usize {
+        self.subjects.lock().len()
+    }
+
+    /// Forgets the subjects that were named since there were so many.
+    fn forget_subjects(&self, from: usize) {
+        self.subjects.lock().truncate(from);
+    }
+
     /// Hands the record over to a commit.
     pub fn records(&self) -> Recorded {
         *self.phase.lock() = Phase::Committing;
@@ -283,8 +293,12 @@ impl Cx<'_> {
         &self,
         mut step: impl FnMut(&Identities) -> Result<(Vec<IdentityChange>, T)> + Send,
     ) -> Result<T> {
+        let _turn = self.svc.principals.turn_to_change(self.caller.account()).await;
+        let named = self.draft.subjects();
         for _ in 0..MAX_TRIES {
             let account = self.account().await?;
+            // What an earlier try would have made is not there.
+            self.draft.forget_subjects(named);
             let (changes, value) = step(&account.identities)?;
             if changes.is_empty() {
                 return Ok(value);

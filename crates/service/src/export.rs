@@ -1,7 +1,7 @@
 //! The action table as JSON: the source of the console's forms, the docs and the conformance check.
 
 use crate::{
-    action::{Access, Api, KMS, STS, TAG},
+    action::{Access, Api, CAM, Entry, KMS, STS, TAG},
     entries,
     schema::{Field, Object, Type},
 };
@@ -18,6 +18,7 @@ pub struct Export {
 pub static EXPORTS: &[Export] = &[
     Export { file: "actions.json", api: &KMS },
     Export { file: "tag-actions.json", api: &TAG },
+    Export { file: "cam-actions.json", api: &CAM },
     Export { file: "sts-actions.json", api: &STS },
 ];
 
@@ -51,7 +52,7 @@ fn export(api: &Api) -> String {
             json!({
                 "doc": { "en": spec.doc.0, "zh": spec.doc.1 },
                 "permission": format!("{}:{}", api.service, spec.name),
-                "resource": if entry.on_keys { "key" } else { "*" },
+                "resource": resource(entry),
                 "access": access,
                 "request": fields(entry.request, &mut types),
                 "response": response,
@@ -62,6 +63,15 @@ fn export(api: &Api) -> String {
     let table = json!({ "service": api.service, "version": api.version, "actions": actions, "types": types });
     // serde_json's default map is sorted by name.
     format!("{table:#}\n")
+}
+
+/// The kinds of resources that an action is authorised on, `*` where it is on none in particular.
+fn resource(entry: &Entry) -> String {
+    if entry.resources.is_empty() {
+        return "*".to_owned();
+    }
+    let kinds: Vec<_> = entry.resources.iter().map(|prefix| prefix.trim_end_matches('/')).collect();
+    kinds.join(",")
 }
 
 fn fields(list: &'static [Field], types: &mut Map<String, Value>) -> Vec<Value> {

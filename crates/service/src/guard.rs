@@ -153,7 +153,7 @@ mod tests {
         let worst = IpAddr::from([198, 51, 100, 1]);
         for n in 0..(SOURCES as u32 + 1000) {
             if n % 500 == 0 {
-                (0..100).for_each(|_| drop(guard.failed(worst, at(1))));
+                (0..100).for_each(|_| _ = guard.failed(worst, at(1)));
             }
             guard.failed(std::net::Ipv4Addr::from(n).into(), at(1));
         }

@@ -162,3 +162,227 @@ pub static VOCABULARY: LazyLock<Vocabulary> = LazyLock::new(|| {
     }
     Vocabulary::new(all)
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jadeseal_audit::Access;
+    use jadeseal_auth::policy::{Binding, Checks, Conditions, Decision, Facts, Policy, PolicySet, Resource};
+    use jadeseal_types::{AccountId, AppId, KeyId, Region, Uin};
+
+    const ACCOUNT: AccountId = AccountId(100_000_000_001);
+    const HIMSELF: Uin = Uin(100_000_000_002);
+    const ANOTHER: &str = "uin/100000000003";
+
+    /// What a user with one preset may do.
+    struct Holder(PolicySet);
+
+    impl Holder {
+        fn of(name: &str) -> Self {
+            let preset = PRESETS.iter().find(|p| p.name == name).unwrap();
+            let policy = parse(preset);
+            let binding = Binding { uin: HIMSELF, account: ACCOUNT, app_id: AppId(1_250_000_000) };
+            Holder(PolicySet::new(binding, [(preset.name, &policy)]))
+        }
+
+        fn may_on(&self, service: &str, action: &str, resource: &Resource<'_>) -> bool {
+            let id = VOCABULARY.find(service, action).unwrap_or_else(|| panic!("{service}:{action}"));
+            let conditions = Conditions { source: None, now: 1, secure: true, request_tags: &[], external_id: None };
+            match self.0.evaluate(id, resource, &conditions) {
+                Decision::Allowed(_) => true,
+                Decision::NotAllowed | Decision::Denied(_) => false,
+                Decision::Depends => panic!("{action} depends"),
+            }
+        }
+
+        /// On a key that somebody else has made.
+        fn may_use(&self, service: &str, action: &str) -> bool {
+            let region = Region::parse("ap-guangzhou").unwrap();
+            let id = KeyId::from_bytes([7; 16]);
+            let facts = Some(Facts { creator: Uin(100_000_000_003), tags: &[] });
+            self.may_on(service, action, &Resource::Key { region: &region, account: ACCOUNT, id, facts })
+        }
+
+        fn may(&self, service: &str, action: &str) -> bool {
+            self.may_on(service, action, &Resource::Everything)
+        }
+
+        /// On a principal or policy.
+        fn may_to(&self, action: &str, spelling: &str) -> bool {
+            self.may_on("cam", action, &Resource::Identity { account: ACCOUNT, spellings: &[spelling.to_owned()] })
+        }
+
+        /// On anything that the action may be about.
+        fn may_at_all(&self, service: &str, action: &str) -> bool {
+            let himself = format!("uin/{HIMSELF}");
+            let identities = [himself.as_str(), ANOTHER, "groupid/7", "policyid/1000007", "role/9", "roleName/ci"];
+            self.may(service, action)
+                || self.may_use(service, action)
+                || identities.iter().any(|spelling| {
+                    let spellings = [(*spelling).to_owned()];
+                    self.may_on(service, action, &Resource::Identity { account: ACCOUNT, spellings: &spellings })
+                })
+        }
+
+        /// The actions of some kinds that it lets through.
+        fn of_access(&self, kinds: &[Access]) -> Vec<String> {
+            let entries = entries().filter(|e| kinds.contains(&e.spec.access));
+            let allowed = entries.filter(|e| self.may_at_all(e.api.service, e.spec.name));
+            allowed.map(|e| format!("{}:{}", e.api.service, e.spec.name)).collect()
+        }
+    }
+
+    fn parse(preset: &Preset) -> Policy {
+        let region = Region::parse("ap-guangzhou").unwrap();
+        let checks =
+            Checks { vocabulary: &VOCABULARY, account: ACCOUNT, members: &[], regions: &[region], strict: true };
+        Policy::parse(preset.document, &checks).unwrap_or_else(|invalid| panic!("{}: {invalid:?}", preset.name))
+    }
+
+    #[test]
+    fn every_preset_is_a_policy_that_an_account_could_write() {
+        for preset in PRESETS {
+            parse(preset);
+            assert!(preset.id.0 < FIRST_OWN_POLICY);
+            assert_eq!(PRESETS.iter().filter(|p| p.id == preset.id || p.name == preset.name).count(), 1);
+        }
+    }
+
+    #[test]
+    fn the_administrator_may_everything() {
+        let holder = Holder::of("AdministratorAccess");
+        for entry in entries() {
+            assert!(holder.may(entry.api.service, entry.spec.name), "{}", entry.spec.name);
+            assert!(holder.may_at_all(entry.api.service, entry.spec.name), "{}", entry.spec.name);
+        }
+    }
+
+    #[test]
+    fn full_access_to_keys_is_no_access_to_principals() {
+        let holder = Holder::of("QcloudKMSFullAccess");
+        for entry in entries() {
+            let is_about_keys = ["kms", "tag"].contains(&entry.api.service);
+            assert_eq!(holder.may_at_all(entry.api.service, entry.spec.name), is_about_keys, "{}", entry.spec.name);
+        }
+    }
+
+    #[test]
+    fn who_reads_neither_uses_nor_changes() {
+        let holder = Holder::of("QcloudKMSReadOnlyAccess");
+        assert_eq!(holder.of_access(&[Access::Write, Access::Use]), [""; 0]);
+        assert!(holder.may_use("kms", "DescribeKey") && holder.may_use("kms", "GetPublicKey"));
+        assert!(holder.may("kms", "ListKeys") && holder.may("tag", "GetResources"));
+        assert!(!holder.may_use("kms", "GetDataKeyPlaintext") && !holder.may_use("kms", "GetParametersForImport"));
+        assert!(!holder.may_at_all("cam", "ListPolicies"));
+    }
+
+    #[test]
+    fn who_encrypts_does_not_decrypt() {
+        let holder = Holder::of("JadesealKMSEncryptOnlyAccess");
+        let used = ["kms:Encrypt", "kms:GenerateDataKey", "kms:PostQuantumCryptoEncrypt"];
+        let mut may = holder.of_access(&[Access::Write, Access::Use]);
+        may.sort();
+        assert_eq!(may, used);
+        for action in ["Decrypt", "AsymmetricRsaDecrypt", "ReEncrypt", "GetDataKeyPlaintext", "SignByAsymmetricKey"] {
+            assert!(!holder.may_use("kms", action), "{action}");
+        }
+    }
+
+    #[test]
+    fn who_decrypts_does_not_encrypt() {
+        let holder = Holder::of("JadesealKMSDecryptOnlyAccess");
+        let used = [
+            "kms:AsymmetricRsaDecrypt",
+            "kms:AsymmetricSm2Decrypt",
+            "kms:Decrypt",
+            "kms:GetDataKeyPlaintext",
+            "kms:PostQuantumCryptoDecrypt",
+        ];
+        let mut may = holder.of_access(&[Access::Write, Access::Use]);
+        may.sort();
+        assert_eq!(may, used);
+    }
+
+    #[test]
+    fn who_signs_does_nothing_else() {
+        let holder = Holder::of("JadesealKMSSignOnlyAccess");
+        let used = [
+            "kms:PostQuantumCryptoSign",
+            "kms:PostQuantumCryptoVerify",
+            "kms:SignByAsymmetricKey",
+            "kms:VerifyByAsymmetricKey",
+        ];
+        let mut may = holder.of_access(&[Access::Write, Access::Use]);
+        may.sort();
+        assert_eq!(may, used);
+    }
+
+    /// Actions with which somebody gets rights, or a user that has some.
+    const GIVES_RIGHTS: &[&str] = &[
+        "AttachUserPolicy",
+        "DetachUserPolicy",
+        "AttachGroupPolicy",
+        "DetachGroupPolicy",
+        "AttachRolePolicy",
+        "DetachRolePolicy",
+        "CreatePolicy",
+        "UpdatePolicy",
+        "DeletePolicy",
+        "CreateRole",
+        "UpdateAssumeRolePolicy",
+    ];
+
+    #[test]
+    fn the_system_administrator_gives_no_rights() {
+        let holder = Holder::of("JadesealSystemAdministratorAccess");
+        for action in GIVES_RIGHTS {
+            assert!(!holder.may_at_all("cam", action), "{action}");
+        }
+        let about_keys: Vec<_> = entries().filter(|e| ["kms", "tag"].contains(&e.api.service)).collect();
+        assert!(about_keys.iter().all(|e| !holder.may_at_all(e.api.service, e.spec.name)));
+        assert_eq!(holder.of_access(&[Access::Use]), [""; 0]);
+        if VOCABULARY.find("cam", "CreateAccessKey").is_some() {
+            assert!(holder.may_to("CreateAccessKey", &format!("uin/{HIMSELF}")));
+            assert!(!holder.may_to("CreateAccessKey", ANOTHER) && !holder.may("cam", "CreateAccessKey"));
+            assert!(!holder.may_to("CreateAccessKey", &format!("uin/{ACCOUNT}")));
+            assert!(holder.may("cam", "AddUser") && holder.may_to("DeleteUser", ANOTHER));
+            assert!(!holder.may_at_all("cam", "AddUserToGroup"), "a group has rights");
+        }
+    }
+
+    #[test]
+    fn the_security_administrator_makes_nobody_and_gives_himself_nothing() {
+        let holder = Holder::of("JadesealSecurityAdministratorAccess");
+        let himself = format!("uin/{HIMSELF}");
+        for action in ["AttachUserPolicy", "DetachUserPolicy"] {
+            assert!(!holder.may_to(action, &himself), "{action}");
+            assert!(holder.may_to(action, ANOTHER), "{action}");
+        }
+        assert_eq!(holder.of_access(&[Access::Use]), [""; 0]);
+        for entry in entries().filter(|e| e.api.service == "sts") {
+            assert!(!holder.may_at_all("sts", entry.spec.name), "{}", entry.spec.name);
+        }
+        for action in ["GetParametersForImport", "ImportKeyMaterial", "GenerateDataKey", "ImportDataKey"] {
+            assert!(!holder.may_at_all("kms", action), "{action}");
+        }
+        for action in ["AddUser", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey", "UpdateUser", "CreateGroup"]
+        {
+            if VOCABULARY.find("cam", action).is_some() {
+                assert!(!holder.may_at_all("cam", action), "{action}");
+            }
+        }
+        if VOCABULARY.find("cam", "AddUserToGroup").is_some() {
+            assert!(!holder.may_to("AddUserToGroup", &himself) && holder.may_to("AddUserToGroup", ANOTHER));
+        }
+        assert!(holder.may_use("kms", "EnableKey") && holder.may_use("kms", "ScheduleKeyDeletion"));
+        assert!(holder.may("cam", "CreatePolicy") && holder.may_to("AttachRolePolicy", "role/9"));
+    }
+
+    #[test]
+    fn the_auditor_changes_and_uses_nothing() {
+        let holder = Holder::of("JadesealAuditorAccess");
+        assert_eq!(holder.of_access(&[Access::Write, Access::Use]), [""; 0]);
+        assert!(holder.may("cloudaudit", "LookUpEvents") && holder.may_to("GetRole", "roleName/ci"));
+        assert!(holder.may_to("GetPolicy", "policyid/1000007") && holder.may("kms", "ListKeys"));
+    }
+}

@@ -70,6 +70,8 @@ pub struct Principals {
     looked: AtomicU64,
     opened: Instant,
     misses: Semaphore,
+    /// Held while an account is being changed, by account in so many places.
+    writers: Vec<tokio::sync::Mutex<()>>,
 }
 
 impl Principals {
@@ -85,7 +87,14 @@ impl Principals {
             looked: AtomicU64::new(0),
             opened: Instant::now(),
             misses: Semaphore::new(MISSES_AT_ONCE),
+            writers: (0..SHARDS).map(|_| tokio::sync::Mutex::default()).collect(),
         }
+    }
+
+    /// A turn at changing an account. Changes are by compare-and-swap on the whole of it, so those that come at once would
+    /// mostly refuse each other; as it is, only other processes are in the way.
+    pub async fn turn_to_change(&self, account: AccountId) -> tokio::sync::MutexGuard<'_, ()> {
+        self.writers[shard(account)].lock().await
     }
 
     /// A turn at looking for something in the database that may well not be there.
@@ -94,7 +103,7 @@ impl Principals {
     }
 
     fn count(&self, account: AccountId) -> &AtomicU64 {
-        &self.changes[(account.0 % SHARDS as u64) as usize]
+        &self.changes[shard(account)]
     }
 
     /// An account; none if there is no such.
@@ -231,6 +240,10 @@ impl Principals {
     }
 }
 
+fn shard(account: AccountId) -> usize {
+    (account.0 % SHARDS as u64) as usize
+}
+
 /// Text of a policy that an account has or that everyone has.
 pub fn document(identities: &Identities, id: PolicyId) -> Option<&str> {
     match presets::preset(id) {
@@ -245,4 +258,11 @@ pub fn name(identities: &Identities, id: PolicyId) -> &str {
         Some(preset) => preset.name,
         None => identities.policies.iter().find(|p| p.id == id).map_or("", |p| p.name.as_str()),
     }
+}
+
+/// The policy that an account has, or that everyone has, under a name.
+pub fn policy_named(identities: &Identities, name: &str) -> Option<PolicyId> {
+    let presets = presets::PRESETS.iter().map(|p| (p.id, p.name));
+    let own = identities.policies.iter().map(|p| (p.id, p.name.as_str()));
+    presets.chain(own).find(|(_, known)| *known == name).map(|(id, _)| id)
 }

@@ -2,8 +2,6 @@
 
 mod support;
 
-use jadeseal_store::AccessKeyRow;
-use jadeseal_types::{SecretId, Uin};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use support::{
@@ -310,24 +308,39 @@ async fn the_service_status_counts_members() {
     }
 }
 
-/// A sub-user has no policy, so he is refused, and told the resource that the policy was asked about.
+/// A sub-user without a policy is refused, and told the resource that the policy was asked about: not that of a member's
+/// account, whose number he may not know.
 #[tokio::test]
-async fn the_policy_is_asked_about_the_members_resource() {
+async fn a_refusal_names_no_resource_of_a_member() {
     let Cast { kms, admin, member: owner, stranger, .. } = cast().await;
-    let row = kms.store.access_key(&SecretId::parse(&admin.secret_id).unwrap()).await.unwrap().unwrap();
-    kms.store.put_access_key(AccessKeyRow { uin: Uin(7), ..row }).await.unwrap();
-    for (named, account) in [
-        (json!({}), admin.uin),
-        (member(&owner), owner.uin),
-        (member(&stranger), admin.uin),
-        (member(&admin), admin.uin),
-    ] {
-        let answer = kms.call(&admin, "DisableKey", with(&json!({ "KeyId": UNKNOWN }), named)).await;
+    let user = kms.sub_user(&admin, "user").await;
+    let own = format!("\nqcs::kms:ap-guangzhou:uin/{}:key/creatorUin/{}/{UNKNOWN}]", admin.uin, user.uin);
+    for (named, resource) in [(json!({}), own.as_str()), (member(&owner), "]"), (member(&stranger), "]")] {
+        let answer = kms.call(&user, "DisableKey", with(&json!({ "KeyId": UNKNOWN }), named)).await;
         assert_eq!(code(&answer), "UnauthorizedOperation");
         let message = answer["Error"]["Message"].as_str().unwrap();
-        assert!(
-            message.contains(&format!("qcs::kms:ap-guangzhou:uin/{account}:key/creatorUin/7/{UNKNOWN}")),
-            "{message}"
-        );
+        assert!(message.ends_with(&format!("(kms:DisableKey){resource}")), "{message}");
     }
+}
+
+/// The policy of the caller is asked about the member's resource.
+#[tokio::test]
+async fn a_policy_can_be_about_the_keys_of_a_member() {
+    let Cast { kms, admin, member: owner, sibling, .. } = cast().await;
+    let user = kms.sub_user(&admin, "user").await;
+    let document = json!({ "version": "2.0", "statement": [{ "effect": "allow", "action": "kms:Describe*",
+        "resource": format!("qcs::kms::uin/{}:key/*", owner.uin) }] });
+    let body = json!({ "PolicyName": "member", "PolicyDocument": document.to_string() });
+    let policy = kms.cam(&admin, "CreatePolicy", body).await["PolicyId"].clone();
+    kms.cam(&admin, "AttachUserPolicy", json!({ "PolicyId": policy, "AttachUin": user.uin })).await;
+    let key = kms.create(&owner, "of-member").await;
+    let of = |account| with(&json!({ "KeyId": key }), member(account));
+    kms.ok(&user, "DescribeKey", of(&owner)).await;
+    assert_eq!(kms.err(&user, "DisableKey", of(&owner)).await, "UnauthorizedOperation");
+    assert_eq!(kms.err(&user, "DescribeKey", of(&sibling)).await, "UnauthorizedOperation");
+    assert_eq!(kms.err(&user, "DescribeKey", json!({ "KeyId": key })).await, "UnauthorizedOperation");
+    let stranger = json!({ "version": "2.0", "statement": [{ "effect": "allow", "action": "kms:Describe*",
+        "resource": "qcs::kms::uin/1:key/*" }] });
+    let body = json!({ "PolicyName": "stranger", "PolicyDocument": stranger.to_string() });
+    assert_eq!(kms.cam_err(&admin, "CreatePolicy", body).await, "InvalidParameter.ResourceUinError");
 }

@@ -31,7 +31,7 @@ macro_rules! error_codes {
 error_codes! {
     AccessKeyOverLimit = "OperationDenied.AccessKeyOverLimit", "A user may have two access keys.", "每个用户最多拥有两个访问密钥。";
     HaveKeys = "OperationDenied.HaveKeys", "The user still has access keys; delete them first or force the deletion.", "用户仍有访问密钥，请先删除或强制删除。";
-    OperationDeniedSubUin = "OperationDenied.SubUin", "The Uin is not that of a sub-user.", "该账号不是子用户。";
+    OperationDeniedSubUin = "OperationDenied.SubUin", "Only the main account itself may manage its access keys.", "仅主账号可以操作主账号密钥。";
     UinNotMatch = "OperationDenied.UinNotMatch", "The access key does not belong to the Uin.", "密钥与账号不匹配。";
     AccessKeyFailure = "FailedOperation.Accesskey", "The access key could not be changed; only a disabled one can be deleted.", "访问密钥操作失败；仅可删除已禁用的密钥。";
     PolicyFull = "FailedOperation.PolicyFull", "The account has as many policies as it may.", "策略数量已达上限。";
@@ -74,13 +74,17 @@ error_codes! {
     RoleNameInUse = "InvalidParameter.RoleNameInUse", "The name of the role is in use.", "角色名已被使用。";
     RoleNotExist = "InvalidParameter.RoleNotExist", "The role does not exist.", "角色不存在。";
     ScopeError = "InvalidParameter.ScopeError", "Scope must be All, QCS or Local.", "Scope 取值错误。";
+    SearchKeywordLengthError = "InvalidParameter.SearchKeywordLengthError", "A keyword to search for has at most 100 characters.", "搜索关键字最多 100 个字符。";
     StatementError = "InvalidParameter.StatementError", "The statements of the policy are not valid.", "策略语法中的 statement 错误。";
     StrategyFormatError = "InvalidParameter.StrategyFormatError", "The session policy is not valid.", "会话策略错误。";
     SubUserFull = "InvalidParameter.SubUserFull", "The account has as many users as it may.", "子用户数量已达上限。";
     SubUserNameInUse = "InvalidParameter.SubUserNameInUse", "The name of the user is in use.", "子用户名已被使用。";
+    TagLimitExceeded = "InvalidParameter.TagLimitExceeded", "The role would have more than 50 tags.", "角色的标签超过 50 个。";
+    TagParamError = "InvalidParameter.TagParamError", "A tag key is empty, or is named twice.", "标签键为空或重复。";
     UserGroupFull = "InvalidParameter.UserGroupFull", "The user is in as many groups as a user may be.", "用户加入的用户组数量已达上限。";
     UserNameIllegal = "InvalidParameter.UserNameIllegal", "The name of the user must be 1 to 64 of letters, digits and +=,.@_-.", "用户名须为 1 到 64 个字母、数字或 +=,.@_-。";
     UserNotExist = "InvalidParameter.UserNotExist", "The user does not exist.", "用户不存在。";
+    UserUinAndUinNotAllNull = "InvalidParameter.UserUinAndUinNotAllNull", "Either the Uin or the Uid of the user must be given.", "用户的 Uin 和 Uid 不能都为空。";
     VersionError = "InvalidParameter.VersionError", "The version of the policy must be 2.0.", "策略语法的 version 须为 2.0。";
     ResourceGroupNotExist = "ResourceNotFound.GroupNotExist", "The group does not exist.", "用户组不存在。";
     PolicyIdNotFound = "ResourceNotFound.PolicyIdNotFound", "The policy does not exist.", "策略不存在。";

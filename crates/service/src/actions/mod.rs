@@ -43,6 +43,12 @@ pub static FAMILIES: &[&[Entry]] = &[
     resources::FAMILY,
     info::FAMILY,
     tags::FAMILY,
+    cam::users::FAMILY,
+    cam::access_keys::FAMILY,
+    cam::groups::FAMILY,
+    cam::policies::FAMILY,
+    cam::attachments::FAMILY,
+    cam::roles::FAMILY,
     sts::FAMILY,
 ];
 

@@ -63,6 +63,19 @@ pub struct User {
     secret_key: Vec<u8>,
 }
 
+/// Version of the API of principals and policies.
+pub const CAM_VERSION: &str = "2019-01-16";
+/// Version of the API of sessions.
+pub const STS_VERSION: &str = "2018-08-13";
+
+impl User {
+    /// Whoever signs with an access key of this user's account: a sub-user, or the main account with another one.
+    pub fn with_key(&self, uin: u64, secret_id: &str, secret_key: &str) -> User {
+        let (secret_id, secret_key) = (secret_id.to_owned(), secret_key.as_bytes().to_vec());
+        User { uin, app_id: self.app_id, secret_id, secret_key }
+    }
+}
+
 impl From<NewAccessKey> for User {
     fn from(key: NewAccessKey) -> Self {
         User {
@@ -228,6 +241,38 @@ impl Kms {
         let answer = self.call(user, action, params).await;
         assert!(answer.get("Error").is_none(), "{action}: {answer}");
         answer
+    }
+
+    /// Calls an action of another version of the API in the default region.
+    pub async fn call_version(&self, user: &User, version: &str, action: &str, params: Value) -> Value {
+        let request = Request::new(user, self.clock.now(), AES, action, &params);
+        self.send(&request.with_header("x-tc-version", version)).await
+    }
+
+    /// The answer of a call of `cam` that must succeed.
+    pub async fn cam(&self, user: &User, action: &str, params: Value) -> Value {
+        let answer = self.call_version(user, CAM_VERSION, action, params).await;
+        assert!(answer.get("Error").is_none(), "{action}: {answer}");
+        answer
+    }
+
+    /// The error code of a call of `cam` that must fail.
+    pub async fn cam_err(&self, user: &User, action: &str, params: Value) -> String {
+        code(&self.call_version(user, CAM_VERSION, action, params).await)
+    }
+
+    /// The answer of a call of `sts` that must succeed.
+    pub async fn sts(&self, user: &User, action: &str, params: Value) -> Value {
+        let answer = self.call_version(user, STS_VERSION, action, params).await;
+        assert!(answer.get("Error").is_none(), "{action}: {answer}");
+        answer
+    }
+
+    /// A user of the account with an access key.
+    pub async fn sub_user(&self, root: &User, name: &str) -> User {
+        let answer = self.cam(root, "AddUser", json!({ "Name": name, "UseApi": 1 })).await;
+        let text = |member: &str| answer[member].as_str().unwrap().to_owned();
+        root.with_key(answer["Uin"].as_u64().unwrap(), &text("SecretId"), &text("SecretKey"))
     }
 
     /// The error code of a call that must fail.

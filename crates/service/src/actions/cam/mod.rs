@@ -3,6 +3,13 @@
 //! Everything here is about the caller's own account, whatever a request names. A number that the API counts (pages, limits)
 //! is small, so lists are made of what is in memory.
 
+pub(crate) mod access_keys;
+pub(crate) mod attachments;
+pub(crate) mod groups;
+pub(crate) mod policies;
+pub(crate) mod roles;
+pub(crate) mod users;
+
 use crate::cx::Cx;
 use jadeseal_auth::params::{Params, Value};
 use jadeseal_types::{ApiError, error::Result};
