@@ -74,6 +74,16 @@ pub static PRESETS: &[Preset] = &[
             r#""kms:PostQuantumCryptoVerify","kms:GetPublicKey","kms:DescribeKey","kms:GetRegions"],"resource":"*"}]}"#
         ),
     },
+    Preset {
+        id: PolicyId(106),
+        name: "JadesealSelfServiceAccess",
+        description: "A user's own access keys: makes, lists, switches and removes them",
+        document: concat!(
+            r#"{"version":"2.0","statement":[{"effect":"allow","action":["#,
+            r#""cam:CreateAccessKey","cam:ListAccessKeys","cam:UpdateAccessKey","cam:DeleteAccessKey"],"#,
+            r#""resource":["qcs::cam::uin/${owner_uin}:uin/${uin}"]}]}"#
+        ),
+    },
     // The three roles of which no one can do harm alone. Who makes principals gives them no rights, who gives rights makes no
     // principals and no access keys, and neither can give himself any.
     Preset {
@@ -107,7 +117,7 @@ pub static PRESETS: &[Preset] = &[
             r#""cam:AddUserToGroup","cam:RemoveUserFromGroup","cam:DeleteGroup","cam:CreateRole","cam:GetRole","cam:DeleteRole","#,
             r#""cam:UpdateAssumeRolePolicy","cam:UpdateRoleDescription","cam:DescribeRoleList","cam:GetUser","#,
             r#""cam:ListUsers","cam:DescribeSubAccounts","cam:GetGroup","cam:ListGroups","cam:ListGroupsForUser","#,
-            r#""cam:ListUsersForGroup","cam:GetAccountSummary"],"resource":"*"},"#,
+            r#""cam:ListUsersForGroup","cam:ListAccessKeys","cam:GetAccountSummary"],"resource":"*"},"#,
             r#"{"effect":"deny","action":["cam:AttachUserPolicy","cam:DetachUserPolicy","cam:AddUserToGroup","#,
             r#""cam:RemoveUserFromGroup"],"resource":["qcs::cam::uin/${owner_uin}:uin/${uin}"]},"#,
             // Denied, not just not allowed: he may change policies, and one of them may be his own.
@@ -152,9 +162,6 @@ const NOT_SERVED: &[(&str, &str, &[&str])] = &[
     ("kms", "EnableWhiteBoxKeys", &["key/"]),
     ("kms", "EncryptByWhiteBox", &["key/"]),
     ("kms", "OverwriteWhiteBoxDeviceFingerprints", &["key/"]),
-    ("sts", "AssumeRole", &["role/", "roleName/"]),
-    ("sts", "GetFederationToken", &[]),
-    ("sts", "GetCallerIdentity", &[]),
     ("cloudaudit", "DescribeEvents", &[]),
     ("cloudaudit", "LookUpEvents", &[]),
 ];
@@ -403,5 +410,15 @@ mod tests {
         assert_eq!(holder.of_access(&[Access::Write, Access::Use]), [""; 0]);
         assert!(holder.may("cloudaudit", "LookUpEvents") && holder.may_to("GetRole", "roleName/ci"));
         assert!(holder.may_to("GetPolicy", "policyid/1000007") && holder.may("kms", "ListKeys"));
+    }
+
+    #[test]
+    fn self_service_is_about_oneself() {
+        let holder = Holder::of("JadesealSelfServiceAccess");
+        for action in ["CreateAccessKey", "ListAccessKeys", "UpdateAccessKey", "DeleteAccessKey"] {
+            assert!(holder.may_to(action, &format!("uin/{HIMSELF}")), "{action}");
+            assert!(!holder.may_to(action, ANOTHER) && !holder.may("cam", action), "{action}");
+        }
+        assert_eq!(holder.of_access(&[Access::Use]), [""; 0]);
     }
 }
