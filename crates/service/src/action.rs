@@ -8,7 +8,10 @@ use crate::{
     values::Wire,
 };
 pub use jadeseal_audit::Access;
-use jadeseal_auth::params::{Params, Value};
+use jadeseal_auth::{
+    Principal,
+    params::{Params, Value},
+};
 use jadeseal_types::{ApiError, ErrorCode, KeyId, error::Result};
 use serde::Serialize as _;
 use std::{future::Future, pin::Pin};
@@ -191,6 +194,10 @@ impl Entry {
             && let Some(name) = Name::peek(&params)
         {
             cx.act_for(name).await?;
+        }
+        // A permanent access key or a policy would outlive the session and what narrows it.
+        if cx.caller.principal() == Principal::Federated && *self.api == CAM {
+            return Err(ErrorCode::TempKeyNotAllowed.into());
         }
         cx.note_request_tags(&params);
         match (self.named)(&params) {

@@ -36,7 +36,7 @@ error_codes! {
     AccessKeyFailure = "FailedOperation.Accesskey", "The access key could not be changed; only a disabled one can be deleted.", "访问密钥操作失败；仅可删除已禁用的密钥。";
     PolicyFull = "FailedOperation.PolicyFull", "The account has as many policies as it may.", "策略数量已达上限。";
     PolicyNameInUse = "FailedOperation.PolicyNameInUse", "The name of the policy is in use.", "策略名已被使用。";
-    TempKeyNotAllowed = "FailedOperation.TempKeyNotAllowed", "Temporary access keys may not call this action.", "不支持使用临时密钥调用。";
+    TempKeyNotAllowed = "FailedOperation.TempKeyNotAllowed", "Temporary access keys of this kind may not call the action.", "不支持使用该类临时密钥调用。";
     Unmodifiable = "FailedOperation.Unmodifiable", "A preset policy cannot be changed.", "预设策略不可修改。";
     ActionError = "InvalidParameter.ActionError", "The policy names no valid action.", "策略语法中的 action 错误。";
     ActionNotExist = "InvalidParameter.ActionNotExist", "The policy names an action that does not exist.", "策略语法中的接口不存在。";
