@@ -72,7 +72,7 @@ pub struct Record<'a> {
     pub region: &'a str,
     /// The keys that the request was about, at most 128 are kept (the API allows 100).
     pub resources: &'a [KeyId],
-    /// Principals and policies that the request was about, such as `uin/100000000002` or `policyid/1000007`, at most 64 are
+    /// Principals and policies that the request was about, such as `uin/100000000002` or `policyid/1000007`, at most 220 are
     /// kept.
     pub subjects: &'a [String],
     /// The kind of access.
@@ -90,8 +90,8 @@ const MAX_RESOURCES: usize = 128;
 /// Most member accounts in one record.
 const MAX_TARGETS: usize = 64;
 /// Most principals and policies in one record, and the longest name of one, characters.
-const MAX_SUBJECTS: usize = 64;
-const MAX_SUBJECT: usize = 160;
+const MAX_SUBJECTS: usize = 220;
+const MAX_SUBJECT: usize = 100;
 /// Longest name of a session, characters.
 const MAX_SESSION: usize = 128;
 

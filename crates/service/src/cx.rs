@@ -65,7 +65,7 @@ pub(crate) struct Draft {
 }
 
 /// Principals and policies that one record names.
-const MAX_SUBJECTS: usize = 64;
+const MAX_SUBJECTS: usize = 220;
 
 /// Who owes the record of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
