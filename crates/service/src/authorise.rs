@@ -1,6 +1,13 @@
 //! Asking the policies: what a request is about, in their words.
 
-use crate::{action::Identity, cx::Cx, keys::pair, organisations::Acting, principals, principals::Account};
+use crate::{
+    action::Identity,
+    cx::Cx,
+    keys::pair,
+    organisations::Acting,
+    principals,
+    principals::{Account, role_at},
+};
 use jadeseal_auth::{
     Outcome,
     params::{Params, Value},
@@ -155,13 +162,7 @@ impl Cx<'_> {
     /// Both spellings of a role, where there is one; else the one that was given.
     async fn spell_role(&self, account: AccountId, last: &str) -> Result<Vec<String>> {
         let found = self.svc.principals.of(account).await?;
-        let role = found.as_ref().and_then(|account| {
-            account.identities.roles.iter().find(|role| match last.split_once('/') {
-                Some(("role", id)) => id == role.id.to_string(),
-                Some(("roleName", name)) => name == role.name,
-                _ => false,
-            })
-        });
+        let role = found.as_ref().and_then(|account| role_at(&account.identities, last));
         Ok(match role {
             Some(role) => vec![format!("role/{}", role.id), format!("roleName/{}", role.name)],
             None => vec![last.to_owned()],

@@ -9,7 +9,7 @@ use jadeseal_auth::{
     Authority, Organisations,
     policy::{Binding, Checks, Invalid, Policy, PolicySet},
 };
-use jadeseal_store::{Attached, Identities, Store};
+use jadeseal_store::{Attached, Identities, RoleRow, Store};
 use jadeseal_types::{AccountId, ApiError, PolicyId, Region, RoleId, Uin, error::Result};
 use parking_lot::{Mutex, RwLock};
 use std::{
@@ -242,6 +242,16 @@ impl Principals {
 
 fn shard(account: AccountId) -> usize {
     (account.0 % SHARDS as u64) as usize
+}
+
+/// A role by the last segment of its resource, `role/<id>` or `roleName/<name>`. The number is compared as text: there is one
+/// way to write it.
+pub fn role_at<'a>(identities: &'a Identities, last: &str) -> Option<&'a RoleRow> {
+    identities.roles.iter().find(|role| match last.split_once('/') {
+        Some(("role", id)) => id == role.id.to_string(),
+        Some(("roleName", name)) => name == role.name,
+        _ => false,
+    })
 }
 
 /// Text of a policy that an account has or that everyone has.

@@ -3,12 +3,13 @@
 //! Nothing of a session is kept: its token says all of it ([`crate::sessions`]). GetSessionToken is not served, for it asks
 //! for a code of a second factor, and there is none here.
 
-use super::{Himself, OnIdentities, Principals};
+use super::{Himself, OnIdentities, Principals, cam::policies::refused};
 use crate::{
     accounts::random_text,
     action::{Access, Action, Identity, STS, Spec, family},
     authorise::parse_arn,
     cx::Cx,
+    principals::role_at,
     schema::{Doc, answer, object, request},
     sessions,
     values::{Bounded, SecretText},
@@ -20,7 +21,6 @@ use jadeseal_auth::{
     refusal,
     session::{Claims, MAX_ROLES},
 };
-use jadeseal_store::RoleRow;
 use jadeseal_types::{AccountId, ApiError, ErrorCode as E, SecretBytes, SecretId, Uin, error::Result, limits};
 
 family![in STS; AssumeRole, GetFederationToken, GetCallerIdentity];
@@ -112,18 +112,16 @@ fn duration(asked: Option<u64>, usual: u64, longest: u64) -> Result<u64> {
 
 /// A session policy as it was sent: JSON, or that percent-encoded, as the API asks for. It must be one that can be stored.
 fn session_policy(sent: String, checks: &Checks<'_>) -> Result<String> {
+    let wrong = |invalid: Invalid| refused("Policy", &Invalid { code: E::StrategyFormatError, ..invalid });
     let document = match sent.trim_start().starts_with('{') {
         true => sent,
-        false => decode(&sent)
-            .ok_or_else(|| refused("", "is neither JSON nor percent-encoded", "不是 JSON 或 urlencode 编码"))?,
+        false => decode(&sent).ok_or_else(|| {
+            let (en, zh) = ("is neither JSON nor percent-encoded", "不是 JSON 或 urlencode 编码");
+            ApiError::about(E::StrategyFormatError, "Policy", en, zh)
+        })?,
     };
-    Policy::parse(&document, checks).map_err(|Invalid { place, en, zh, .. }| refused(&place, &en, &zh))?;
+    Policy::parse(&document, checks).map_err(wrong)?;
     Ok(document)
-}
-
-fn refused(place: &str, en: &str, zh: &str) -> ApiError {
-    let place = if place.is_empty() { "Policy".to_owned() } else { format!("Policy: {place}") };
-    ApiError::with_text(E::StrategyFormatError, format!("{place}: {en}."), format!("{place}：{zh}。"))
 }
 
 /// Text behind percent-encoding; `+` is a blank, as clients write it.
@@ -216,7 +214,7 @@ impl Action for AssumeRole {
             false => refusal(STS.service, Self::SPEC.name, Some(&self.arn.0), None),
         };
         let account = cx.svc.principals.of(number).await?.ok_or_else(missing)?;
-        let role = account.identities.roles.iter().find(|role| named(role, last)).ok_or_else(missing)?;
+        let role = role_at(&account.identities, last).ok_or_else(missing)?;
         let checks = cx.svc.principals.checks(number, false);
         let trust = TrustPolicy::parse(&role.document, &checks).map_err(|e| {
             ApiError::internal(format!("the trust policy of role {} cannot be read: {}", role.id, e.en))
@@ -264,15 +262,6 @@ impl Action for AssumeRole {
             expires,
         };
         begin(number, Uin(role.id.0), session, policy, cx).await
-    }
-}
-
-/// Whether the last segment of a role's resource names it.
-fn named(role: &RoleRow, last: &str) -> bool {
-    match last.split_once('/') {
-        Some(("role", id)) => id == role.id.to_string(),
-        Some(("roleName", name)) => name == role.name,
-        _ => false,
     }
 }
 

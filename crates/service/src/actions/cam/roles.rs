@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     action::{Access, Action, CAM, Identity, Spec, family},
-    actions::{Account, Empty, OnIdentities, Principals},
+    actions::{
+        Account, Empty, OnIdentities, Principals,
+        sts::{MAX_ROLE_SECONDS, ROLE_SECONDS},
+    },
     cx::Cx,
     docs,
     schema::{Doc, FromValue, Type, answer, object, request},
@@ -38,10 +41,6 @@ family![in CAM;
 const FIRST: u64 = 4_611_686_018_427_387_904;
 /// Numbers of roles: so many from the first one.
 const NUMBERS: u64 = 100_000_000_000;
-/// Longest life of a session when nothing is said, seconds.
-const DEFAULT_DURATION: u64 = 7200;
-/// Longest life of a session that can be allowed, seconds.
-const MAX_DURATION: u64 = 43_200;
 
 pub(super) const ROLE_ID: Doc = Doc("Number of the role.", "角色 ID。");
 pub(super) const ROLE_NAME: Doc = Doc("Name of the role.", "角色名。");
@@ -131,8 +130,8 @@ fn flag(value: u64) -> Result<bool> {
 
 fn duration(seconds: u64) -> Result<u64> {
     match seconds {
-        0 => Ok(DEFAULT_DURATION),
-        1..=MAX_DURATION => Ok(seconds),
+        0 => Ok(ROLE_SECONDS),
+        1..=MAX_ROLE_SECONDS => Ok(seconds),
         _ => Err(ApiError::invalid("SessionDuration", "must be 0 to 43200", "必须为 0 到 43200")),
     }
 }
