@@ -1,7 +1,7 @@
 //! Asking the policies: what a request is about, in their words.
 
 use crate::{
-    action::Identity,
+    action::{Access, Identity},
     cx::Cx,
     keys::pair,
     organisations::Acting,
@@ -43,29 +43,32 @@ impl Cx<'_> {
         if self.caller.authority().is_unlimited() {
             return Ok(());
         }
-        let outcome = self.decide(asked).await?;
+        let (outcome, looked) = self.decide(asked).await?;
         if matches!(outcome, Outcome::Allowed(_)) {
             return Ok(());
         }
         // While he acts for a member, the resource could tell him whose Uin is behind the AppId that he named.
         let told = matches!(self.acting, Acting::Own).then(|| self.written(asked));
-        let why = self.dry_run.then_some(&outcome);
+        // Of a key that had to be looked at no more is told than that: the same as of one that is not there.
+        let why = if looked { &Outcome::Depends } else { &outcome };
+        let why = self.dry_run.then_some(why);
         Err(refusal(self.entry.api.service, self.entry.spec.name, told.as_deref(), why))
     }
 
-    async fn decide(&self, asked: Asked<'_>) -> Result<Outcome> {
+    /// Decides; true when a key had to be looked at, or would have been if there were one.
+    async fn decide(&self, asked: Asked<'_>) -> Result<(Outcome, bool)> {
         let account = self.scope.account();
         match asked {
-            Asked::Everything => Ok(self.ask(&Resource::Everything)),
+            Asked::Everything => Ok((self.ask(&Resource::Everything), false)),
             Asked::Key(id) => self.ask_about_key(self.scope.region(), id).await,
             Asked::Written(text) => match parse(text, account) {
                 Some((region, id)) => self.ask_about_key(&region, id).await,
                 // Not one of his: whoever may everything is told so later.
-                None => Ok(self.ask(&Resource::Everything)),
+                None => Ok((self.ask(&Resource::Everything), false)),
             },
             Asked::Identity(identity) => {
                 let (account, spellings) = self.spell(identity).await?;
-                Ok(self.ask(&Resource::Identity { account, spellings: &spellings }))
+                Ok((self.ask(&Resource::Identity { account, spellings: &spellings }), false))
             }
         }
     }
@@ -82,15 +85,16 @@ impl Cx<'_> {
         self.caller.authority().decide(self.action, (service, action), resource, &conditions)
     }
 
-    async fn ask_about_key(&self, region: &Region, id: KeyId) -> Result<Outcome> {
+    async fn ask_about_key(&self, region: &Region, id: KeyId) -> Result<(Outcome, bool)> {
         let account = self.scope.account();
         let unknown = Resource::Key { region, account, id, facts: None };
         let outcome = self.ask(&unknown);
         if outcome != Outcome::Depends {
-            return Ok(outcome);
+            return Ok((outcome, false));
         }
-        let Some((creator, tags)) = self.facts(region, id).await? else { return Ok(Outcome::Depends) };
-        Ok(self.ask(&Resource::Key { region, account, id, facts: Some(Facts { creator, tags: &tags }) }))
+        let Some((creator, tags)) = self.facts(region, id).await? else { return Ok((Outcome::Depends, true)) };
+        let facts = Some(Facts { creator, tags: &tags });
+        Ok((self.ask(&Resource::Key { region, account, id, facts }), true))
     }
 
     /// Creator and tags of a CMK or data key of the scope's account; none if there is none.
@@ -108,7 +112,8 @@ impl Cx<'_> {
 
     /// Keeps the tags that a request carries, for conditions on them.
     pub(crate) fn note_request_tags(&mut self, params: &Params<'_>) {
-        if self.caller.authority().is_unlimited() {
+        // What a reading action has under these names is what it looks for.
+        if self.caller.authority().is_unlimited() || self.entry.spec.access == Access::Read {
             return;
         }
         let lists = ["Tags", "ReplaceTags"].into_iter().filter_map(|name| match params.get(name) {

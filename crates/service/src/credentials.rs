@@ -55,6 +55,16 @@ impl Known {
     }
 }
 
+/// What a token was found to be.
+pub enum Found {
+    /// Of a session that goes on, or sent along with a permanent access key, to which none belongs.
+    Known(Arc<Known>),
+    /// Of a session that has come to its end: no guess.
+    Ended,
+    /// Nothing.
+    Unknown,
+}
+
 type Map = RwLock<HashMap<SecretId, Arc<Known>>>;
 
 /// Access keys by SecretId.
@@ -208,24 +218,24 @@ impl Credentials {
 
     /// The temporary access key that goes with a token, if the session has neither ended nor lost what it goes back to. A
     /// permanent access key is found too: its signature is looked at before it is told that no token belongs to it.
-    pub async fn find_session(&self, secret_id: &str, token: &str, now: u64) -> Result<Option<Arc<Known>>> {
+    pub async fn find_session(&self, secret_id: &str, token: &str, now: u64) -> Result<Found> {
         let in_time =
             |known: &Arc<Known>| known.credential.session.as_ref().is_some_and(|session| now < session.expires);
         let cached = self.sessions.read().get(secret_id).cloned();
         // The token is no secret by itself: it needs the key that the signature is checked with.
         if let Some(known) = cached.filter(|known| known.token.as_deref() == Some(token) && known.is_current()) {
-            return Ok(in_time(&known).then_some(known));
+            return Ok(if in_time(&known) { Found::Known(known) } else { Found::Ended });
         }
-        let Some(id) = SecretId::parse(secret_id) else { return Ok(None) };
+        let Some(id) = SecretId::parse(secret_id) else { return Ok(Found::Unknown) };
         let turn = self.principals.turn().await?;
         let Some(claims) = sessions::open(&self.vault, &id, token).await? else {
             drop(turn);
-            return self.find(secret_id).await;
+            return Ok(self.find(secret_id).await?.map_or(Found::Unknown, Found::Known));
         };
         if now >= claims.session.expires {
-            return Ok(None);
+            return Ok(Found::Ended);
         }
-        let Some(alive) = sessions::alive(&self.principals, &claims).await? else { return Ok(None) };
+        let Some(alive) = sessions::alive(&self.principals, &claims).await? else { return Ok(Found::Ended) };
         let known = Known {
             rates: self.rates_of(claims.account),
             credential: Arc::new(Credential {
@@ -243,7 +253,7 @@ impl Credentials {
             last_used: AtomicU64::new(0),
             saved: AtomicU64::new(0),
         };
-        Ok(Some(self.keep(&self.sessions, known)))
+        Ok(Found::Known(self.keep(&self.sessions, known)))
     }
 
     /// When an access key was last used, if that is later than the store knows.

@@ -3,7 +3,7 @@
 use crate::{
     keys::pair,
     presets::VOCABULARY,
-    principals::{Account, Principals},
+    principals::{Account, Principals, role_at},
     region::Regions,
 };
 use jadeseal_auth::{
@@ -111,7 +111,13 @@ impl Simulator {
         let decide = |resource: &Resource<'_>| authority.decide(id, (service, action), resource, &conditions);
         let outcome = match self.resource(q)? {
             Asked::Everything => decide(&Resource::Everything),
-            Asked::Identity(account, last) => decide(&Resource::Identity { account, spellings: &[last] }),
+            Asked::Identity(number, last) => {
+                // A role has two spellings, and policies may use either.
+                let found = self.principals.of(number).await?;
+                let role = found.as_ref().and_then(|found| role_at(&found.identities, &last));
+                let both = role.map(|role| vec![format!("role/{}", role.id), format!("roleName/{}", role.name)]);
+                decide(&Resource::Identity { account: number, spellings: &both.unwrap_or_else(|| vec![last]) })
+            }
             Asked::Key { region, account, creator, id } => {
                 let facts = self.facts(account, &region, id, creator, q.tags.clone()).await?;
                 let facts = facts.as_ref().map(|(creator, tags)| Facts { creator: *creator, tags });

@@ -5,7 +5,7 @@
 use crate::{
     Route, Service,
     action::{Entry, KMS, Members},
-    credentials::Known,
+    credentials::{Found, Known},
     cx::{Cx, Draft, Facts},
     entries, guard,
     organisations::Acting,
@@ -57,7 +57,7 @@ impl Service {
         };
         let code = outcome.as_ref().err().map(ApiError::code);
         self.metrics.observe(pending.action(), code, started.elapsed());
-        if let (Some(source), Some(code)) = (source, code.filter(|code| guard::is_wrong(*code))) {
+        if let (Some(source), Some(code)) = (source, code.filter(|code| guard::is_wrong(*code) && !pending.ended)) {
             self.metrics.wrong_credentials(code);
             // Its record is written by now, so nothing but the answer waits.
             if self.guard.wait(self.guard.failed(source, self.clock.monotonic())).await {
@@ -106,7 +106,8 @@ impl Service {
         pending.draft.facts_mut().access = entry.spec.access;
         // One moment for all of a request, its record included.
         let now = pending.draft.facts_mut().time_micros / 1_000_000;
-        let (caller, known, verified) = self.authenticate(parts, &decoded, now, pending.source).await?;
+        let (caller, known, verified) =
+            self.authenticate(parts, &decoded, now, pending.source, &mut pending.ended).await?;
         {
             let facts = pending.draft.facts_mut();
             facts.account = Some(caller.account());
@@ -190,12 +191,20 @@ impl Service {
         decoded: &Decoded<'_>,
         now: u64,
         source: Option<IpAddr>,
+        ended: &mut bool,
     ) -> Result<(Caller, Arc<Known>, Verified)> {
         let secret_id = decoded.presented.secret_id();
         let token = decoded.common.token.as_deref().filter(|token| !token.is_empty());
         let known = match token {
             None => self.credentials.find(secret_id).await?.ok_or(ErrorCode::SecretIdNotFound),
-            Some(token) => self.credentials.find_session(secret_id, token, now).await?.ok_or(ErrorCode::TokenFailure),
+            Some(token) => match self.credentials.find_session(secret_id, token, now).await? {
+                Found::Known(known) => Ok(known),
+                Found::Ended => {
+                    *ended = true;
+                    Err(ErrorCode::TokenFailure)
+                }
+                Found::Unknown => Err(ErrorCode::TokenFailure),
+            },
         };
         let known = match known {
             Ok(known) => known,
@@ -249,13 +258,15 @@ struct Pending<'a> {
     draft: Draft,
     entry: Option<&'static Entry>,
     source: Option<IpAddr>,
+    /// The caller's session has come to its end: his credentials are no guess.
+    ended: bool,
     done: bool,
 }
 
 impl<'a> Pending<'a> {
     fn new(svc: &'a Service, source: Option<IpAddr>) -> Self {
         let facts = Facts { source, ..Facts::unknown(svc.clock.wall(), request_id()) };
-        Pending { svc, draft: Draft::new(facts), entry: None, source, done: false }
+        Pending { svc, draft: Draft::new(facts), entry: None, source, ended: false, done: false }
     }
 
     /// What a request that could not be decoded says it is, for the record.

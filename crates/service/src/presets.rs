@@ -84,15 +84,17 @@ pub static PRESETS: &[Preset] = &[
             r#""resource":["qcs::cam::uin/${owner_uin}:uin/${uin}"]}]}"#
         ),
     },
-    // The three roles of which no one can do harm alone. Who makes principals gives them no rights, who gives rights makes no
-    // principals and no access keys, and neither can give himself any.
+    // Three roles, so that it takes two to get at keys. Who makes principals gives them no rights; who gives rights makes no
+    // principals and no access keys, and cannot have them taken over, not even by another account; neither can give himself
+    // any. What that needs besides is in docs/access-management.md.
     Preset {
         id: PolicyId(201),
         name: "JadesealSystemAdministratorAccess",
-        description: "Makes, changes and removes users, groups and their access keys; gives no rights and sees no key",
+        description: "Makes users, groups and roles, and removes users and access keys; gives no rights and sees no key",
         document: concat!(
             r#"{"version":"2.0","statement":[{"effect":"allow","action":["#,
             r#""cam:AddUser","cam:UpdateUser","cam:DeleteUser","cam:CreateGroup","cam:UpdateGroup","#,
+            r#""cam:CreateRole","cam:GetRole","cam:DescribeRoleList","cam:UpdateRoleDescription","#,
             r#""cam:UpdateAccessKey","cam:DeleteAccessKey","cam:ListAccessKeys","cam:GetSecurityLastUsed","#,
             r#""cam:GetUser","cam:ListUsers","cam:DescribeSubAccounts","cam:GetGroup","cam:ListGroups","#,
             r#""cam:ListGroupsForUser","cam:ListUsersForGroup","cam:GetAccountSummary"],"resource":"*"},"#,
@@ -103,7 +105,7 @@ pub static PRESETS: &[Preset] = &[
     Preset {
         id: PolicyId(202),
         name: "JadesealSecurityAdministratorAccess",
-        description: "Manages keys, policies, roles and who has them; uses no key, makes no user, and cannot give himself rights",
+        description: "Manages keys, policies and who has them; uses no key, makes no principal, and cannot give himself rights",
         document: concat!(
             r#"{"version":"2.0","statement":[{"effect":"allow","action":["#,
             r#""kms:Describe*","kms:List*","kms:GetKeyRotationStatus","kms:GetPublicKey","kms:GetRegions","#,
@@ -114,14 +116,15 @@ pub static PRESETS: &[Preset] = &[
             r#""cam:CreatePolicy","cam:UpdatePolicy","cam:DeletePolicy","cam:GetPolicy","cam:ListPolicies","#,
             r#""cam:ListEntitiesForPolicy","cam:AttachUserPolicy","cam:DetachUserPolicy","cam:AttachGroupPolicy","#,
             r#""cam:DetachGroupPolicy","cam:AttachRolePolicy","cam:DetachRolePolicy","cam:ListAttached*","#,
-            r#""cam:AddUserToGroup","cam:RemoveUserFromGroup","cam:DeleteGroup","cam:CreateRole","cam:GetRole","cam:DeleteRole","#,
-            r#""cam:UpdateAssumeRolePolicy","cam:UpdateRoleDescription","cam:DescribeRoleList","cam:GetUser","#,
+            r#""cam:AddUserToGroup","cam:RemoveUserFromGroup","cam:DeleteGroup","cam:GetRole","cam:DeleteRole","#,
+            r#""cam:UpdateRoleDescription","cam:DescribeRoleList","cam:GetUser","#,
             r#""cam:ListUsers","cam:DescribeSubAccounts","cam:GetGroup","cam:ListGroups","cam:ListGroupsForUser","#,
             r#""cam:ListUsersForGroup","cam:ListAccessKeys","cam:GetAccountSummary"],"resource":"*"},"#,
             r#"{"effect":"deny","action":["cam:AttachUserPolicy","cam:DetachUserPolicy","cam:AddUserToGroup","#,
             r#""cam:RemoveUserFromGroup"],"resource":["qcs::cam::uin/${owner_uin}:uin/${uin}"]},"#,
             // Denied, not just not allowed: he may change policies, and one of them may be his own.
-            r#"{"effect":"deny","action":["sts:*","cam:CreateAccessKey","cam:AddUser","#,
+            r#"{"effect":"deny","action":["sts:*","cam:CreateAccessKey","cam:AddUser","cam:CreateRole","#,
+            r#""cam:UpdateAssumeRolePolicy","#,
             r#""kms:Encrypt","kms:Decrypt","kms:ReEncrypt","kms:GenerateDataKey","kms:GenerateRandom","#,
             r#""kms:SignByAsymmetricKey","kms:VerifyByAsymmetricKey","kms:AsymmetricRsaDecrypt","#,
             r#""kms:AsymmetricSm2Decrypt","kms:PostQuantumCrypto*","kms:GetDataKeyPlaintext","#,
@@ -132,7 +135,7 @@ pub static PRESETS: &[Preset] = &[
     Preset {
         id: PolicyId(203),
         name: "JadesealAuditorAccess",
-        description: "Reads the audit log, and looks at principals, policies and keys; changes and uses nothing",
+        description: "Looks at principals, policies and keys, and at the audit log where that is served; changes and uses nothing",
         document: concat!(
             r#"{"version":"2.0","statement":[{"effect":"allow","action":["#,
             r#""cloudaudit:*","cam:Get*","cam:List*","cam:Describe*","kms:Describe*","kms:List*","#,
@@ -349,7 +352,6 @@ mod tests {
         "CreatePolicy",
         "UpdatePolicy",
         "DeletePolicy",
-        "CreateRole",
         "UpdateAssumeRolePolicy",
     ];
 
@@ -367,6 +369,8 @@ mod tests {
         assert!(!holder.may_to("CreateAccessKey", &format!("uin/{ACCOUNT}")));
         assert!(holder.may("cam", "AddUser") && holder.may_to("DeleteUser", ANOTHER));
         assert!(!holder.may_at_all("cam", "AddUserToGroup"), "a group has rights");
+        // He makes roles, and cannot take over one that has been given rights.
+        assert!(holder.may("cam", "CreateRole") && !holder.may_to("DeleteRole", "role/9"));
     }
 
     #[test]
@@ -384,8 +388,16 @@ mod tests {
         for action in ["GetParametersForImport", "ImportKeyMaterial", "GenerateDataKey", "ImportDataKey"] {
             assert!(!holder.may_at_all("kms", action), "{action}");
         }
-        for action in ["AddUser", "CreateAccessKey", "UpdateAccessKey", "DeleteAccessKey", "UpdateUser", "CreateGroup"]
-        {
+        for action in [
+            "AddUser",
+            "CreateAccessKey",
+            "UpdateAccessKey",
+            "DeleteAccessKey",
+            "UpdateUser",
+            "CreateGroup",
+            "CreateRole",
+            "UpdateAssumeRolePolicy",
+        ] {
             assert!(!holder.may_at_all("cam", action), "{action}");
         }
         assert!(!holder.may_to("AddUserToGroup", &himself) && holder.may_to("AddUserToGroup", ANOTHER));

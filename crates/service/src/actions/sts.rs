@@ -41,7 +41,7 @@ const ARN: Doc = Doc(
     "角色资源描述：qcs::cam::uin/<uin>:role/<id> 或 qcs::cam::uin/<uin>:roleName/<name>。",
 );
 const SESSION_NAME: Doc =
-    Doc("Name of the session: 2 to 128 of letters, digits and =,.@_-.", "会话名称：2 到 128 个字母、数字或 =,.@_-。");
+    Doc("Name of the session: 2 to 128 of letters, digits and +=,.@_-.", "会话名称：2 到 128 个字母、数字或 +=,.@_-。");
 const DURATION: Doc = Doc("Life of the session, seconds.", "临时凭证有效期，单位秒。");
 const POLICY: Doc = Doc(
     "Policy that narrows what the session may do, as JSON or percent-encoded.",
@@ -83,6 +83,8 @@ async fn begin(account: AccountId, uin: Uin, session: Session, policy: Option<St
     let secret_id = SecretId::parse(&format!("AKID{}", random_text(48)?));
     let secret_id = secret_id.ok_or_else(|| ApiError::internal("generated a malformed SecretId"))?;
     let secret_key = SecretBytes::new(random_text(44)?.into_bytes());
+    cx.note_subject(format!("session/{}", session.name));
+    cx.note_subject(format!("accesskey/{secret_id}"));
     let expires = session.expires;
     let claims = Claims { account, uin, session, policy, secret_key };
     let token = sessions::seal(&cx.svc.vault, &secret_id, &claims).await?;
@@ -196,7 +198,7 @@ impl Action for AssumeRole {
         must_be_absent("SerialNumber", self.serial_number.is_none_or(|t| t.0.is_empty()))?;
         must_be_absent("TokenCode", self.token_code.is_none_or(|t| t.0.is_empty()))?;
         if !is_session_name(&self.name.0) {
-            let (en, zh) = ("must be 2 to 128 of letters, digits and =,.@_-", "须为 2 到 128 个字母、数字或 =,.@_-");
+            let (en, zh) = ("must be 2 to 128 of letters, digits and +=,.@_-", "须为 2 到 128 个字母、数字或 +=,.@_-");
             return Err(ApiError::about(E::ParamError, "RoleSessionName", en, zh));
         }
         let external_id = self.external_id.map(|id| id.0).filter(|id| !id.is_empty());
@@ -268,7 +270,7 @@ impl Action for AssumeRole {
 request! {
     /// Begins a session for somebody whom the caller knows.
     GetFederationToken {
-        required name: Bounded<128> = "Name", Doc("Name of whoever it is for: 1 to 128 of letters, digits and =,.@_-.", "调用方名称：1 到 128 个字母、数字或 =,.@_-。");
+        required name: Bounded<128> = "Name", Doc("Name of whoever it is for: 1 to 128 of letters, digits and +=,.@_-.", "调用方名称：1 到 128 个字母、数字或 +=,.@_-。");
         required policy: Bounded<MAX_ENCODED> = "Policy", POLICY;
         optional duration: u64 = "DurationSeconds", DURATION;
     }
@@ -291,7 +293,7 @@ impl Action for GetFederationToken {
             Principal::Role | Principal::Federated | Principal::Product => return Err(E::TempKeyNotAllowed.into()),
         };
         if self.name.0.len() != 1 && !is_session_name(&self.name.0) {
-            let (en, zh) = ("must be 1 to 128 of letters, digits and =,.@_-", "须为 1 到 128 个字母、数字或 =,.@_-");
+            let (en, zh) = ("must be 1 to 128 of letters, digits and +=,.@_-", "须为 1 到 128 个字母、数字或 +=,.@_-");
             return Err(ApiError::about(E::ParamError, "Name", en, zh));
         }
         let expires = cx.now + duration(self.duration, FEDERATED_SECONDS, longest)?;
