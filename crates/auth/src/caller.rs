@@ -1,7 +1,7 @@
 //! Who is asking, and whether he may.
 
 use crate::{
-    policy::{ActionId, By, Conditions, Decision, PolicySet, Resource},
+    policy::{ActionId, Binding, By, Conditions, Decision, PolicySet, Resource},
     signature::{SigningSecret, Verified},
 };
 use jadeseal_types::{AccountId, Alias, ApiError, AppId, ErrorCode, SecretId, Uin};
@@ -95,7 +95,7 @@ pub struct Authority {
 enum Base {
     Everything,
     Product,
-    Policies(PolicySet),
+    Policies(Arc<PolicySet>),
     Nothing,
 }
 
@@ -111,7 +111,7 @@ impl Authority {
     }
 
     /// That of a principal with policies.
-    pub fn of_policies(set: PolicySet) -> Self {
+    pub fn of_policies(set: Arc<PolicySet>) -> Self {
         Authority { base: Base::Policies(set), within: None }
     }
 
@@ -230,9 +230,31 @@ impl Caller {
             (None, None) => Principal::User,
             (Some(_), Some(_)) => return Err(ApiError::internal("a cloud product has no sessions")),
         };
-        if credential.authority.is_unlimited() && principal != Principal::Root {
+        let is_main = credential.uin.0 == credential.account.0;
+        let fits = match (&credential.authority.base, &credential.authority.within) {
+            (Base::Everything, None) => principal == Principal::Root,
+            (Base::Everything, Some(_)) => principal == Principal::Federated && is_main,
+            (Base::Product, None) => principal == Principal::Product,
+            (Base::Product, Some(_)) => false,
             // A federated session always has a policy of its own.
-            return Err(ApiError::internal("only the main account needs no policy"));
+            (Base::Policies(set), within) => {
+                let own = |set: &PolicySet| {
+                    let Binding { uin, account, .. } = *set.binding();
+                    uin == credential.uin && account == credential.account
+                };
+                own(set)
+                    && within.as_ref().is_none_or(own)
+                    && match principal {
+                        Principal::User => within.is_none(),
+                        Principal::Federated => within.is_some() && !is_main,
+                        Principal::Role => true,
+                        Principal::Root | Principal::Product => false,
+                    }
+            }
+            (Base::Nothing, _) => true,
+        };
+        if !fits {
+            return Err(ApiError::internal("an access key has an authority that is not its principal's"));
         }
         Ok(Caller { credential: credential.clone(), principal, source })
     }

@@ -91,9 +91,6 @@ pub struct Common<'a> {
     pub request_client: Option<Cow<'a, str>>,
     /// `X-TC-TraceId`, cut to 256 bytes.
     pub trace_id: Option<Cow<'a, str>>,
-    /// Whether only the question is asked if the caller may do it: header `X-Jadeseal-Dry-Run` with any value but `0`,
-    /// `false` and the empty one. It need not be signed: whoever adds it or takes it away could as well drop the request.
-    pub dry_run: bool,
 }
 
 /// What the caller claims to be signed by; nothing of it is verified.
@@ -327,7 +324,6 @@ struct Headers<'a> {
     request_client: Option<&'a HeaderValue>,
     trace_id: Option<&'a HeaderValue>,
     content_sha256: Option<&'a HeaderValue>,
-    dry_run: Option<&'a HeaderValue>,
 }
 
 impl<'a> Headers<'a> {
@@ -346,7 +342,6 @@ impl<'a> Headers<'a> {
                 "x-tc-requestclient" => &mut out.request_client,
                 "x-tc-traceid" => &mut out.trace_id,
                 "x-tc-content-sha256" => &mut out.content_sha256,
-                "x-jadeseal-dry-run" => &mut out.dry_run,
                 _ => continue,
             };
             if slot.replace(value).is_some() {
@@ -354,10 +349,6 @@ impl<'a> Headers<'a> {
             }
         }
         Ok(out)
-    }
-
-    fn is_dry_run(&self) -> bool {
-        self.dry_run.is_some_and(|v| !matches!(v.as_bytes(), b"" | b"0" | b"false"))
     }
 
     fn note(value: Option<&'a HeaderValue>) -> Option<Cow<'a, str>> {
@@ -392,7 +383,6 @@ fn tc3<'a, R>(
         token: text(headers.token, "X-TC-Token")?.map(Cow::Borrowed),
         request_client: Headers::note(headers.request_client),
         trace_id: Headers::note(headers.trace_id),
-        dry_run: headers.is_dry_run(),
     };
     let presented = Presented::Tc3(Tc3 {
         secret_id: claim.secret_id,
@@ -447,7 +437,6 @@ fn v1<'a, R>(
         token: get("Token"),
         request_client: get("RequestClient").map(cut).or_else(|| Headers::note(headers.request_client)),
         trace_id: Headers::note(headers.trace_id),
-        dry_run: headers.is_dry_run(),
     };
     let hash = match get("SignatureMethod").as_deref() {
         Some("HmacSHA256") => V1Hash::Sha256,

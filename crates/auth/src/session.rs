@@ -8,7 +8,7 @@ const FORMAT: u8 = 1;
 /// Longest claims that are read, bytes: a policy with four bytes a character, and all else.
 const MAX_BYTES: usize = 32 * 1024;
 /// Roles that may lead to a session.
-pub const MAX_ROLES: usize = 5;
+pub const MAX_CHAIN: usize = 5;
 
 /// What a session token says.
 pub struct Claims {
@@ -60,7 +60,7 @@ impl Claims {
         let (name, role_name) = (from.string()?, from.string()?);
         let (origin_account, origin_uin) = (AccountId(from.number()?), Uin(from.number()?));
         let secret_id = SecretId::parse(std::str::from_utf8(from.text()?).ok()?)?;
-        let count = usize::try_from(from.number()?).ok().filter(|n| *n <= MAX_ROLES)?;
+        let count = usize::try_from(from.number()?).ok().filter(|n| *n <= MAX_CHAIN)?;
         let mut roles = Vec::with_capacity(count);
         for _ in 0..count {
             roles.push((AccountId(from.number()?), from.number()?));

@@ -4,7 +4,7 @@ use crate::{
     authorise::Asked,
     cx::Cx,
     organisations::{Acting, Name, PARAMETER},
-    schema::{Doc, Field, Request, Response},
+    schema::{self, Doc, Field, Request, Response},
     values::Wire,
 };
 pub use jadeseal_audit::Access;
@@ -186,6 +186,7 @@ impl Entry {
     /// Finds out for whom, authorises, parses, loads, runs and serialises: the part of a request behind authentication.
     /// The result is the JSON of the answer's members, an object.
     pub async fn call(&self, mut params: Params<'_>, mut cx: Cx<'_>) -> Result<Members> {
+        cx.dry_run = take_dry_run(&mut params)?;
         if let Some(product) = cx.caller.product() {
             cx.name_default_key(product, self.request, &mut params).await?;
         }
@@ -233,6 +234,22 @@ impl Entry {
             return Err(ErrorCode::DryRunOperation.into());
         }
         (self.run)(params, &cx).await
+    }
+}
+
+/// What any action can be asked instead of being done: whether the caller may do it. A parameter, so that it is signed like the
+/// others, whatever carries the request.
+const DRY_RUN: &str = "DryRun";
+
+/// Takes the parameter out, before the action's own are looked at.
+fn take_dry_run(params: &mut Params<'_>) -> Result<bool> {
+    match params.take(DRY_RUN) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(dry)) => Ok(dry),
+        Some(Value::Str(text)) if params.is_form() && schema::boolean(&text).is_some() => {
+            Ok(schema::boolean(&text).unwrap_or_default())
+        }
+        Some(_) => Err(ApiError::invalid(DRY_RUN, "must be of type bool", "类型必须为 bool")),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The cache of access keys, permanent and temporary.
 
 use crate::{
-    principals::{Account, Principals},
+    principals::{Account, Current, Principals},
     products::Products,
     quotas::Quotas,
     rates::Rates,
@@ -20,8 +20,15 @@ use std::sync::{
 
 /// Seconds between two writes of one key's last use.
 const SAVE_PERIOD: u64 = 60;
-/// Cached access keys, and as many sessions.
+/// Seconds between two looks at all of them for some to forget.
+const SWEEP_PERIOD: u64 = 30;
+/// Cached access keys.
 const CAPACITY: usize = 100_000;
+/// Cached sessions, bytes, as far as their number and their own policies make them large.
+const SESSION_BYTES: usize = 128 << 20;
+/// What a session takes without a policy of its own, and for each byte of its policy, about.
+const SESSION_BASE: usize = 2048;
+const POLICY_FACTOR: usize = 8;
 
 /// A cached access key with the time it was last used.
 pub struct Known {
@@ -30,9 +37,11 @@ pub struct Known {
     /// The account's limits, the same for all its access keys; none where nothing is limited.
     pub rates: Option<Arc<Rates>>,
     /// What it was made of: believed as long as all of it is.
-    accounts: Vec<Arc<Account>>,
-    /// The token that goes with a temporary one.
-    token: Option<String>,
+    made_of: Vec<Current>,
+    /// Digest of the token that goes with a temporary one.
+    token: Option<[u8; 32]>,
+    /// What it takes of [`SESSION_BYTES`].
+    bytes: usize,
     last_used: AtomicU64,
     saved: AtomicU64,
 }
@@ -46,7 +55,7 @@ impl Known {
     }
 
     fn is_current(&self) -> bool {
-        self.accounts.iter().all(|account| account.is_current())
+        self.made_of.iter().all(Current::holds)
     }
 
     fn unsaved(&self) -> Option<u64> {
@@ -65,21 +74,48 @@ pub enum Found {
     Unknown,
 }
 
-type Map = RwLock<HashMap<SecretId, Arc<Known>>>;
+/// Cached access keys of one kind.
+#[derive(Default)]
+struct Map {
+    known: HashMap<SecretId, Arc<Known>>,
+    /// Sum of theirs.
+    bytes: usize,
+}
+
+impl Map {
+    fn remove(&mut self, id: &SecretId) -> Option<Arc<Known>> {
+        self.known.remove(id).inspect(|old| self.bytes -= old.bytes)
+    }
+
+    /// Puts one in, in the place of others where there are too many; returns these.
+    fn insert(&mut self, known: Arc<Known>) -> Vec<Arc<Known>> {
+        let mut displaced: Vec<_> = self.remove(&known.credential.secret_id).into_iter().collect();
+        while self.known.len() >= CAPACITY || (self.bytes + known.bytes > SESSION_BYTES && !self.known.is_empty()) {
+            // The map's order is as good as random.
+            let Some(victim) = self.known.keys().next().cloned() else { break };
+            displaced.extend(self.remove(&victim));
+        }
+        self.bytes += known.bytes;
+        self.known.insert(known.credential.secret_id.clone(), known);
+        displaced
+    }
+}
 
 /// Access keys by SecretId.
 pub struct Credentials {
     store: Arc<dyn Store>,
     vault: Arc<Vault>,
     principals: Arc<Principals>,
-    known: Map,
-    sessions: Map,
+    known: RwLock<Map>,
+    sessions: RwLock<Map>,
     products: Products,
     /// Uses of access keys that were cached, not saved yet.
     left: Mutex<Vec<(SecretId, u64)>>,
     quotas: Arc<Quotas>,
     /// Limits by account. They outlive the cached access keys: a limit would be whole again.
     rates: RwLock<HashMap<AccountId, Arc<Rates>>>,
+    /// When [`Credentials::sweep`] last ran.
+    swept: AtomicU64,
 }
 
 impl Credentials {
@@ -101,6 +137,7 @@ impl Credentials {
             left: Mutex::default(),
             quotas,
             rates: RwLock::default(),
+            swept: AtomicU64::new(0),
         }
     }
 
@@ -125,29 +162,32 @@ impl Credentials {
     /// One that does not exist and one that is switched off take the same way, with one look into the store: neither its time
     /// nor the answer tells them apart.
     pub async fn find(&self, secret_id: &str) -> Result<Option<Arc<Known>>> {
-        let cached = self.known.read().get(secret_id).cloned();
-        if let Some(known) = cached.filter(|known| known.is_current()) {
-            // A product's can be taken back by another process: it is not believed for longer than was promised, however
-            // busy the store is.
-            if known.credential.product.is_none() || self.principals.is_fresh() {
-                return Ok(Some(known));
-            }
-            self.principals.refresh().await?;
-            if known.is_current() {
-                return Ok(Some(known));
-            }
+        let cached = self.known.read().known.get(secret_id).cloned();
+        if let Some(known) = &cached
+            && known.is_current()
+            && self.is_believed(known).await?
+        {
+            return Ok(cached);
         }
         let Some(id) = SecretId::parse(secret_id) else { return Ok(None) };
-        let _turn = self.principals.turn().await?;
-        let row = self.store.access_key(&id).await.map_err(ApiError::internal)?;
-        let Some(row) = row.filter(|row| row.enabled) else { return Ok(None) };
-        // What counts is the account as it was at one moment; the row only said which.
-        let has = |account: &Account| account.identities.access_keys.iter().any(|row| row.secret_id == id);
-        let Some(mut account) = self.principals.of(row.account).await? else { return Ok(None) };
+        // Whose it is never changes, so one that was known takes no turn from those that were not.
+        let number = match cached {
+            Some(known) => known.credential.account,
+            None => {
+                let _turn = self.principals.turn().await?;
+                let row = self.store.access_key(&id).await.map_err(ApiError::internal)?;
+                let Some(row) = row.filter(|row| row.enabled) else { return Ok(None) };
+                row.account
+            }
+        };
+        // What counts is the account as it was at one moment.
+        let has =
+            |account: &Account| account.identities.access_keys.iter().any(|row| row.secret_id == id && row.enabled);
+        let Some(mut account) = self.principals.of(number).await? else { return Ok(None) };
         if !has(&account) {
-            // Another process has made it since.
+            // Another process may have made it since, or switched it on.
             self.principals.refresh().await?;
-            let Some(fresh) = self.principals.of(row.account).await? else { return Ok(None) };
+            let Some(fresh) = self.principals.of(number).await? else { return Ok(None) };
             account = fresh;
         }
         let row = account.identities.access_keys.iter().find(|row| row.secret_id == id && row.enabled);
@@ -155,6 +195,17 @@ impl Credentials {
             None => Ok(None),
             Some((row, authority)) => self.open(&account, row, authority).await.map(Some),
         }
+    }
+
+    /// Whether what is known of an access key may be believed, as far as other processes can have changed it. That of the main
+    /// account always is: however the store is, somebody must come in. Others not for longer than was promised, however busy
+    /// the store is.
+    async fn is_believed(&self, known: &Known) -> Result<bool> {
+        if known.credential.authority.is_unlimited() || self.principals.is_fresh() {
+            return Ok(true);
+        }
+        self.principals.refresh().await?;
+        Ok(known.is_current())
     }
 
     /// What the principal of an access key may do; none if there is no such principal.
@@ -187,33 +238,53 @@ impl Credentials {
                 authority,
             }),
             rates: self.rates_of(row.account),
-            accounts: vec![account.clone()],
+            made_of: vec![account.current.clone()],
             token: None,
+            bytes: 0,
             last_used: AtomicU64::new(row.last_used),
             saved: AtomicU64::new(row.last_used),
         };
         Ok(self.keep(&self.known, known))
     }
 
-    fn keep(&self, map: &Map, known: Known) -> Arc<Known> {
-        let id = known.credential.secret_id.clone();
+    fn keep(&self, map: &RwLock<Map>, known: Known) -> Arc<Known> {
         let mut map = map.write();
-        let displaced = match map.get(&id) {
+        let other = map.known.get(&known.credential.secret_id);
+        if let Some(other) = other.filter(|other| other.is_current() && other.token == known.token) {
             // Somebody else has opened the same: its signing keys are kept once.
-            Some(other) if other.is_current() && other.token == known.token => return other.clone(),
-            Some(_) => map.remove(&id),
-            None if map.len() >= CAPACITY => {
-                let victim = map.keys().next().cloned();
-                victim.and_then(|id| map.remove(&id))
-            }
-            None => None,
-        };
-        if let Some((old, used)) = displaced.and_then(|old| old.unsaved().map(|used| (old, used))) {
-            self.left.lock().push((old.credential.secret_id.clone(), used));
+            return other.clone();
         }
         let known = Arc::new(known);
-        map.insert(id, known.clone());
+        let uses = map.insert(known.clone()).into_iter().filter_map(|old| {
+            let used = old.unsaved()?;
+            Some((old.credential.secret_id.clone(), used))
+        });
+        self.left.lock().extend(uses);
         known
+    }
+
+    /// Forgets what nobody believes any more: sessions that have ended, and what was made of an account as it was before.
+    pub fn sweep(&self, now: u64) {
+        if now.abs_diff(self.swept.load(Ordering::Relaxed)) < SWEEP_PERIOD {
+            return;
+        }
+        self.swept.store(now, Ordering::Relaxed);
+        for map in [&self.known, &self.sessions] {
+            let gone = |known: &Known| {
+                !known.is_current() || known.credential.session.as_ref().is_some_and(|s| s.expires <= now)
+            };
+            let ended: Vec<SecretId> =
+                map.read().known.values().filter(|k| gone(k)).map(|k| k.credential.secret_id.clone()).collect();
+            for id in ended {
+                let mut map = map.write();
+                // It may be a new one by now.
+                if map.known.get(&id).is_some_and(|known| gone(known))
+                    && let Some(used) = map.remove(&id).and_then(|old| old.unsaved())
+                {
+                    self.left.lock().push((id, used));
+                }
+            }
+        }
     }
 
     /// The temporary access key that goes with a token, if the session has neither ended nor lost what it goes back to. A
@@ -221,22 +292,30 @@ impl Credentials {
     pub async fn find_session(&self, secret_id: &str, token: &str, now: u64) -> Result<Found> {
         let in_time =
             |known: &Arc<Known>| known.credential.session.as_ref().is_some_and(|session| now < session.expires);
-        let cached = self.sessions.read().get(secret_id).cloned();
-        // The token is no secret by itself: it needs the key that the signature is checked with.
-        if let Some(known) = cached.filter(|known| known.token.as_deref() == Some(token) && known.is_current()) {
+        let cached = self.sessions.read().known.get(secret_id).cloned();
+        let digest = jadeseal_crypto::sha256(token.as_bytes());
+        if let Some(known) = cached
+            && known.token == Some(digest)
+            && known.is_current()
+            && self.is_believed(&known).await?
+        {
             return Ok(if in_time(&known) { Found::Known(known) } else { Found::Ended });
         }
         let Some(id) = SecretId::parse(secret_id) else { return Ok(Found::Unknown) };
-        let turn = self.principals.turn().await?;
-        let Some(claims) = sessions::open(&self.vault, &id, token).await? else {
-            drop(turn);
+        let opened = {
+            let _turn = self.principals.turn().await?;
+            sessions::open(&self.vault, &id, token).await?
+        };
+        let Some(claims) = opened else {
             return Ok(self.find(secret_id).await?.map_or(Found::Unknown, Found::Known));
         };
         if now >= claims.session.expires {
             return Ok(Found::Ended);
         }
         let Some(alive) = sessions::alive(&self.principals, &claims).await? else { return Ok(Found::Ended) };
+        let own = claims.policy.as_ref().map_or(0, String::len);
         let known = Known {
+            bytes: SESSION_BASE + POLICY_FACTOR * own,
             rates: self.rates_of(claims.account),
             credential: Arc::new(Credential {
                 account: claims.account,
@@ -248,8 +327,8 @@ impl Credentials {
                 secret: SigningSecret::new(claims.secret_key),
                 authority: alive.authority,
             }),
-            accounts: alive.accounts,
-            token: Some(token.to_owned()),
+            made_of: alive.made_of,
+            token: Some(digest),
             last_used: AtomicU64::new(0),
             saved: AtomicU64::new(0),
         };
@@ -258,14 +337,14 @@ impl Credentials {
 
     /// When an access key was last used, if that is later than the store knows.
     pub fn last_used(&self, secret_id: &SecretId) -> u64 {
-        self.known.read().get(secret_id).map_or(0, |known| known.last_used.load(Ordering::Relaxed))
+        self.known.read().known.get(secret_id).map_or(0, |known| known.last_used.load(Ordering::Relaxed))
     }
 
     /// Access keys whose last use has moved by a minute or more since it was saved.
     pub fn unsaved_uses(&self, now: u64) -> Vec<(SecretId, u64)> {
         let mut uses = std::mem::take(&mut *self.left.lock());
         let map = self.known.read();
-        uses.extend(map.iter().filter_map(|(id, known)| {
+        uses.extend(map.known.iter().filter_map(|(id, known)| {
             let used = known.unsaved()?;
             if now < known.saved.load(Ordering::Relaxed) + SAVE_PERIOD {
                 return None;

@@ -109,6 +109,7 @@ pub async fn pass(svc: &Arc<Service>, watch: &mut ClockWatch) -> bool {
         more |= report(svc, "delete_data_key", delete_data_keys(svc, now).await);
     }
     report(svc, "audit_outbox", svc.journal.sweep().await.map(|()| 0));
+    svc.credentials.sweep(now);
     report(svc, "access_key_use", save_uses(svc).await);
     more
 }

@@ -47,7 +47,7 @@ use credentials::Credentials;
 use guard::Guard;
 use hashbrown::HashMap;
 use jadeseal_audit::Log;
-use jadeseal_auth::{Organisations, ReplayGuard};
+use jadeseal_auth::{Organisations, ReplayGuard, policy::ActionId};
 use jadeseal_root::SealSource;
 use jadeseal_store::Store;
 use jadeseal_types::{ApiError, KeyId, Suite, error::Result};
@@ -167,8 +167,12 @@ impl Service {
         let wanted = if regions.iter().any(|r| !r.profile.is_strict()) { limits.rsa_pool } else { 0 };
         let pool = RsaPool::open(&vault, wanted, rsa_pool_file);
         let routes = entries().enumerate();
-        let actions: HashMap<_, _> =
-            routes.map(|(index, entry)| ((entry.api.version, entry.spec.name), Route { entry, index })).collect();
+        let mut actions = HashMap::new();
+        for (index, entry) in routes {
+            let action = presets::VOCABULARY.find(entry.api.service, entry.spec.name);
+            let action = action.ok_or_else(|| ApiError::internal(format!("no policy can name {}", entry.spec.name)))?;
+            actions.insert((entry.api.version, entry.spec.name), Route { entry, index, action });
+        }
         Ok(Arc::new(Service {
             keys: Keys::new(store.clone(), vault.clone(), workers.clone(), limits.cached_keys),
             credentials: Credentials::new(store.clone(), vault.clone(), principals.clone(), products, quotas.clone()),
@@ -245,11 +249,12 @@ pub async fn check_root(store: &dyn Store, seal: &SealSource) -> Result<()> {
     vault::unlock(seal, &rows, Suite::Aes256).map(drop)
 }
 
-/// An action with its place among [`entries`].
+/// An action with its place among [`entries`] and its number in policies.
 #[derive(Clone, Copy)]
 pub(crate) struct Route {
     pub entry: &'static Entry,
     pub index: usize,
+    pub action: ActionId,
 }
 
 /// Every action, in the order of the families.

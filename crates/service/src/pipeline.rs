@@ -11,9 +11,7 @@ use crate::{
     organisations::Acting,
 };
 use jadeseal_audit::Principal;
-use jadeseal_auth::{
-    Caller, Decoded, RequestParts, Verified, check_time, decode_routed, policy::ActionId, verify, verify_dummy,
-};
+use jadeseal_auth::{Caller, Decoded, RequestParts, Verified, check_time, decode_routed, verify, verify_dummy};
 use jadeseal_store::Scope;
 use jadeseal_types::{ApiError, ErrorCode, Lang, error::Result};
 use std::{
@@ -90,7 +88,7 @@ impl Service {
         self: &Arc<Self>,
         parts: &RequestParts<'_>,
         decoded: Decoded<'_>,
-        Route { entry, index }: Route,
+        Route { entry, index, action }: Route,
         pending: &mut Pending<'_>,
     ) -> Result<Members> {
         let common = &decoded.common;
@@ -160,10 +158,10 @@ impl Service {
             region,
             now,
             entry,
-            action: ActionId(u16::try_from(index).map_err(ApiError::internal)?),
+            action,
             request_tags: Vec::new(),
             secure: parts.secure,
-            dry_run: decoded.common.dry_run,
+            dry_run: false,
             lang: decoded.common.language,
             draft: &pending.draft,
         };

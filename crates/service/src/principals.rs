@@ -23,10 +23,9 @@ use tokio::sync::Semaphore;
 
 /// How long after a change that another process made what was known before may still be believed.
 pub const FRESH: Duration = Duration::from_millis(500);
-/// Look-ups that may be in the database at once: a flood of unknown names must not hold up the readers that known callers need.
+/// Look-ups of SecretIds and tokens that may be in the database at once: a flood of unknown ones must not hold up the readers
+/// that known callers need.
 const MISSES_AT_ONCE: usize = 16;
-/// Times that something is read anew because it was being changed.
-const MAX_TRIES: usize = 8;
 /// Accounts that are kept.
 const CAPACITY: usize = 10_000;
 /// Changes are counted by account in so many places.
@@ -34,19 +33,36 @@ const SHARDS: usize = 64;
 /// Name of the policy that a session brings along.
 const SESSION_POLICY: &str = "session policy";
 
+/// Whether what was made of an account may still be believed. It outlives the account's entry, and keeps nothing else of it.
+#[derive(Clone, Default)]
+pub struct Current(Arc<AtomicBool>);
+
+impl Current {
+    /// False once anything of the account has changed.
+    pub fn holds(&self) -> bool {
+        !self.0.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// An account as it was at some moment.
 pub struct Account {
     /// Its principals and policies.
     pub identities: Identities,
-    stale: AtomicBool,
+    /// Whether it is so still.
+    pub current: Current,
     /// Policies that have been read; none for one that cannot be.
     policies: Mutex<HashMap<PolicyId, Option<Arc<Policy>>>>,
+    /// What has been compiled of them for users and roles, by their numbers, which differ; none where one cannot be read.
+    compiled: Mutex<HashMap<Uin, Option<Arc<PolicySet>>>>,
 }
 
 impl Account {
-    /// False once anything of the account has changed.
-    pub fn is_current(&self) -> bool {
-        !self.stale.load(Ordering::Acquire)
+    fn new(identities: Identities) -> Self {
+        Account { identities, current: Current::default(), policies: Mutex::default(), compiled: Mutex::default() }
     }
 
     /// A principal's number and that of the account, for policies.
@@ -70,6 +86,8 @@ pub struct Principals {
     looked: AtomicU64,
     opened: Instant,
     misses: Semaphore,
+    /// Held while an account is being read, so that many who want the same one after a change read it once.
+    readers: Vec<tokio::sync::Mutex<()>>,
     /// Held while an account is being changed, by account in so many places.
     writers: Vec<tokio::sync::Mutex<()>>,
 }
@@ -87,6 +105,7 @@ impl Principals {
             looked: AtomicU64::new(0),
             opened: Instant::now(),
             misses: Semaphore::new(MISSES_AT_ONCE),
+            readers: (0..SHARDS).map(|_| tokio::sync::Mutex::default()).collect(),
             writers: (0..SHARDS).map(|_| tokio::sync::Mutex::default()).collect(),
         }
     }
@@ -102,48 +121,50 @@ impl Principals {
         self.misses.acquire().await.map_err(ApiError::internal)
     }
 
+    fn known(&self, account: AccountId) -> Option<Arc<Account>> {
+        self.accounts.read().get(&account).filter(|known| known.current.holds()).cloned()
+    }
+
     fn count(&self, account: AccountId) -> &AtomicU64 {
         &self.changes[shard(account)]
     }
 
     /// An account; none if there is no such.
     pub async fn of(&self, account: AccountId) -> Result<Option<Arc<Account>>> {
-        if let Some(known) = self.accounts.read().get(&account)
-            && known.is_current()
-        {
-            return Ok(Some(known.clone()));
+        if let Some(known) = self.known(account) {
+            return Ok(Some(known));
         }
-        for _ in 0..MAX_TRIES {
-            let before = self.count(account).load(Ordering::Acquire);
-            let Some(identities) = self.store.identities(account).await.map_err(ApiError::internal)? else {
-                return Ok(None);
-            };
-            let mut accounts = self.accounts.write();
-            if self.count(account).load(Ordering::Acquire) != before {
-                continue;
-            }
-            // Somebody else may have read the same: one entry is told of a change, so there is one.
-            if let Some(known) = accounts.get(&account).filter(|known| known.is_current()) {
-                return Ok(Some(known.clone()));
-            }
-            if accounts.len() >= CAPACITY
-                && let Some(victim) = accounts.keys().next().copied()
-            {
-                accounts.remove(&victim).inspect(|old| old.stale.store(true, Ordering::Release));
-            }
-            let fresh = Account { identities, stale: AtomicBool::new(false), policies: Mutex::default() };
-            let fresh = Arc::new(fresh);
-            accounts.insert(account, fresh.clone());
+        let _one = self.readers[shard(account)].lock().await;
+        if let Some(known) = self.known(account) {
+            return Ok(Some(known));
+        }
+        let before = self.count(account).load(Ordering::Acquire);
+        let Some(identities) = self.store.identities(account).await.map_err(ApiError::internal)? else {
+            return Ok(None);
+        };
+        let fresh = Arc::new(Account::new(identities));
+        let mut accounts = self.accounts.write();
+        if self.count(account).load(Ordering::Acquire) != before {
+            // It was being changed. This caller began before the change was answered and may see it either way, but nobody
+            // after him.
+            fresh.current.end();
             return Ok(Some(fresh));
         }
-        Err(ApiError::internal(format!("account {account} kept changing")))
+        if accounts.len() >= CAPACITY
+            && let Some(victim) = accounts.keys().next().copied()
+        {
+            // What was made of it is told of no change any more.
+            accounts.remove(&victim).inspect(|old| old.current.end());
+        }
+        accounts.insert(account, fresh.clone());
+        Ok(Some(fresh))
     }
 
     /// Anything of an account has changed. When this has returned, nothing is done by what was known before.
     pub fn changed(&self, account: AccountId) {
         let mut accounts = self.accounts.write();
         self.count(account).fetch_add(1, Ordering::AcqRel);
-        accounts.remove(&account).inspect(|old| old.stale.store(true, Ordering::Release));
+        accounts.remove(&account).inspect(|old| old.current.end());
     }
 
     /// Learns of changes that other processes on the same store have made.
@@ -216,6 +237,16 @@ impl Principals {
     }
 
     fn authority(&self, account: &Account, uin: Uin, has: impl Fn(&Attached) -> bool) -> Authority {
+        let known = account.compiled.lock().get(&uin).cloned();
+        let set = known.unwrap_or_else(|| {
+            let set = self.compile(account, uin, has);
+            account.compiled.lock().insert(uin, set.clone());
+            set
+        });
+        set.map_or_else(Authority::nothing, Authority::of_policies)
+    }
+
+    fn compile(&self, account: &Account, uin: Uin, has: impl Fn(&Attached) -> bool) -> Option<Arc<PolicySet>> {
         let mut ids: Vec<PolicyId> = Vec::new();
         for attachment in account.identities.attachments.iter().filter(|a| has(&a.to)) {
             if !ids.contains(&attachment.policy) {
@@ -224,11 +255,10 @@ impl Principals {
         }
         let mut policies = Vec::with_capacity(ids.len());
         for id in ids {
-            let Some(policy) = self.policy(account, id) else { return Authority::nothing() };
-            policies.push((name(&account.identities, id), policy));
+            policies.push((name(&account.identities, id), self.policy(account, id)?));
         }
-        let set = PolicySet::new(account.binding(uin), policies.iter().map(|(name, policy)| (*name, policy.as_ref())));
-        Authority::of_policies(set)
+        let policies = policies.iter().map(|(name, policy)| (*name, policy.as_ref()));
+        Some(Arc::new(PolicySet::new(account.binding(uin), policies)))
     }
 
     /// Narrows what a principal may do by the policy that his session brought along.

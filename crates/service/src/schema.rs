@@ -156,7 +156,7 @@ pub(crate) fn uint(value: &Value<'_>) -> Option<u64> {
     }
 }
 
-fn boolean(text: &str) -> Option<bool> {
+pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" | "True" | "1" => Some(true),
         "false" | "False" | "0" | "" => Some(false),

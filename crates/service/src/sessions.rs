@@ -4,7 +4,7 @@
 //! under that domain key for the one SecretId that it goes with.
 
 use crate::{
-    principals::{Account, Principals},
+    principals::{Account, Current, Principals},
     vault::{Vault, session_place},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -49,7 +49,7 @@ pub(crate) struct Alive {
     pub app_id: AppId,
     pub authority: Authority,
     /// What it depends on.
-    pub accounts: Vec<Arc<Account>>,
+    pub made_of: Vec<Current>,
 }
 
 /// Looks whether all is there that a session goes back to: the access key it began with, and each role on the way.
@@ -83,5 +83,6 @@ pub(crate) async fn alive(principals: &Principals, claims: &Claims) -> Result<Op
         None if session.of_role => authority,
         None => Authority::nothing(),
     };
-    Ok(Some(Alive { app_id: account.identities.account.app_id, authority, accounts: accounts.clone() }))
+    let made_of = accounts.iter().map(|account| account.current.clone()).collect();
+    Ok(Some(Alive { app_id: account.identities.account.app_id, authority, made_of }))
 }

@@ -288,6 +288,10 @@ impl Test {
         if matches!(seen, Seen::Unknown) {
             return Truth::Maybe;
         }
+        if matches!(self.against, Against::Nothing) {
+            // Whether it allows or denies, it must not let anything through.
+            return Truth::Maybe;
+        }
         let absent = matches!(seen, Seen::Absent | Seen::Texts([]));
         if let Against::Absent(flags) = &self.against {
             return flags.contains(&absent).into();

@@ -41,7 +41,7 @@ pub struct ActionInfo {
 
 /// The number of an action in a [`Vocabulary`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ActionId(pub u16);
+pub struct ActionId(pub(crate) u16);
 
 /// All actions that policies can name.
 #[derive(Debug)]

@@ -39,6 +39,11 @@ impl PolicySet {
         set
     }
 
+    /// Whom they were compiled for.
+    pub fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
     /// Decides.
     pub fn evaluate(&self, action: ActionId, resource: &Resource<'_>, conditions: &Conditions<'_>) -> Decision {
         let asked = Asked::new(&self.binding, resource, conditions);

@@ -19,7 +19,7 @@ use jadeseal_auth::{
     params::{Params, Value},
     policy::{Checks, Conditions, Invalid, Policy, Taker, TrustPolicy},
     refusal,
-    session::{Claims, MAX_ROLES},
+    session::{Claims, MAX_CHAIN},
 };
 use jadeseal_types::{AccountId, ApiError, ErrorCode as E, SecretBytes, SecretId, Uin, error::Result, limits};
 
@@ -246,7 +246,7 @@ impl Action for AssumeRole {
             expires = expires.min(session.expires);
             roles.clone_from(&session.roles);
         }
-        if roles.len() >= MAX_ROLES {
+        if roles.len() >= MAX_CHAIN {
             let (en, zh) = ("Too many roles lead to this session.", "角色扮演链过长。");
             return Err(ApiError::with_text(E::TempKeyNotAllowed, en, zh));
         }
