@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+from kmslib.cam import Account  # noqa: E402
 from kmslib.server import GM, INTL, MAIN, Server  # noqa: E402
 
 _names = itertools.count(1)
@@ -23,6 +24,12 @@ def server():
             yield running
         finally:
             assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def account(server):
+    """The main account, which makes principals and policies."""
+    return Account(server.endpoint, server.creds)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import uuid
 import httpx
 import pytest
 
-from kmslib.wire import Client, b64
+from kmslib.cam import source
+from kmslib.wire import Client, Creds, b64
 
 MALFORMED = ("InvalidParameter", "InvalidRequest")
 
@@ -312,3 +313,38 @@ def test_default_language_is_chinese(server):
     request = client.tc3("DescribeKey")
     del request.headers["x-tc-language"]
     assert any("\u4e00" <= c <= "\u9fff" for c in client.send(request).message)
+
+
+def test_wrong_credentials_are_slowed_and_counted(server):
+    """Guesses from one address wait longer and longer; nobody else waits, nor does a right request from there."""
+    address = source()
+    guesser, honest = server.client(source=address), server.client(source=address)
+    elsewhere = server.client(source=source())
+    codes = ("AuthFailure.SignatureFailure", "AuthFailure.SecretIdNotFound", "AuthFailure.TokenFailure")
+    wrong = (
+        Creds(server.creds.secret_id, "wrong"), Creds("AKIDnobodyatall", "x"),
+        Creds("AKIDnobodyatall", "x", "token"),
+    )
+
+    def counted():
+        text = httpx.get(server.endpoint + "/metrics").text
+        found = dict(re.findall(r'^jadeseal_wrong_credentials_total\{code="([^"]+)"\} (\d+)$', text, re.M))
+        slowed = int(re.search(r"^jadeseal_slowed_refusals_total (\d+)$", text, re.M)[1])
+        return [int(found.get(code, 0)) for code in codes], slowed
+
+    def took(client, creds, code):
+        began = time.monotonic()
+        assert client.ask("GetRegions", creds=creds).code == code
+        return time.monotonic() - began
+
+    (before, slowed), waits = counted(), []
+    for n in range(30):
+        waits.append(took(guesser, wrong[n % 3], codes[n % 3]))
+    # Twenty are free, of which one or two are forgotten meanwhile; then each waits 50 ms more.
+    assert max(waits[:20]) < 0.2 and waits[29] > 0.3 and waits[29] > waits[24] > waits[19]
+    assert took(honest, server.creds, None) < 0.2
+    assert took(elsewhere, wrong[0], codes[0]) < 0.2
+    (after, now), expected = counted(), (11, 10, 10)
+    assert tuple(b - a for a, b in zip(before, after)) == expected and 8 <= now - slowed <= 10
+    for client in (guesser, honest, elsewhere):
+        client.close()

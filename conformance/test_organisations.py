@@ -13,6 +13,7 @@ from tencentcloud.kms.v20190118 import models
 
 from kmslib import sdk
 from kmslib.actions import table
+from kmslib.cam import REFUSED, Account, allow, deny, trust
 from kmslib.organisation import Deployment, run
 from kmslib.server import MAIN, ROOT
 from kmslib.wire import b64
@@ -222,3 +223,80 @@ def test_node(deployment, owned):
                           capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "pass 6" in done.stdout, done.stdout
+
+
+@pytest.fixture(scope="module")
+def owner(deployment):
+    """The administrator, as one who makes principals."""
+    return Account(deployment.endpoint, deployment.admin.creds)
+
+
+def test_policies_of_an_administrators_users(deployment, owner, owned):
+    """To act for a member takes a policy that reaches his keys: one on the own account's does not."""
+    key, data = owned
+    own = owner.key()
+    member, sibling = deployment.member.uin, deployment.sibling.uin
+    for resource, reaches in (
+        ("*", True), ("qcs::kms::uin/*:key/*", True), (f"qcs::kms::uin/{member}:key/*", True),
+        (f"qcs::kms::uin/{member}:key/creatorUin/*/{key}", True),
+        ("qcs::kms::uin/:key/*", False), (f"qcs::kms::uin/{owner.account}:key/*", False),
+        ("qcs::kms::uin/${owner_uin}:key/*", False), (f"qcs::kms::uin/{sibling}:key/*", False),
+        (f"qcs::kms::uin/{member}:key/creatorUin/*/{own}", False),
+    ):
+        who = owner.as_user(owner.user([allow("kms:*", resource)])).kms
+        answer = who.ask("DescribeKey", {"KeyId": key, "MemberAccount": deployment.member.member})
+        assert answer.code == (None if reaches else REFUSED), resource
+        if not reaches:
+            # The Uin behind an AppId is not told.
+            by_app_id = {"KeyId": key, "MemberAccount": {"MemberAppId": deployment.member.app_id}}
+            answer = who.ask("DescribeKey", by_app_id)
+            assert answer.code == REFUSED and str(member) not in answer.message
+    account = ("*", "qcs::kms::uin/*:key/*", "qcs::kms::uin/:key/*")
+    assert [owner.as_user(owner.user([allow("kms:*", r)])).kms.code("DescribeKey", KeyId=own) for r in account] == [None] * 3
+    listing = owner.as_user(owner.user([allow(["kms:ListKeyDetail", "kms:DescribeDataKey"])])).kms
+    assert listing.code("ListKeyDetail", MemberAccounts=[deployment.member.member]) is None
+    assert listing.code("DescribeDataKey", DataKeyId=data, MemberAccount=deployment.member.member) is None
+    denied = owner.user([allow("kms:*"), deny("kms:*", f"qcs::kms::uin/{member}:key/*")])
+    denied = owner.as_user(denied).kms
+    assert denied.code("DescribeKey", KeyId=key, MemberAccount=deployment.member.member) == REFUSED
+    assert denied.code("DescribeKey", KeyId=own) is None
+
+
+def test_sessions_of_an_administrator_act_for_members(deployment, owner, owned):
+    """A role of the administrator may, one that a member lent him is the member's own."""
+    key, _ = owned
+    role = owner.role(None, [allow("kms:*")])
+    session = owner.as_user(owner.assume(role)).kms
+    request_id = session.call("DescribeKey", KeyId=key, MemberAccount=deployment.member.member)["RequestId"]
+    record = next(r for r in deployment.records() if r["request_id"] == request_id)
+    assert (record["v"], record["account"], record["targets"], record["principal"], record["uin"], record["session"]) == (
+        3, str(owner.account), [str(deployment.member.uin)], "role", role.id, "session"
+    )
+    theirs = Account(deployment.endpoint, deployment.member.creds)
+    lent = theirs.role(trust(owner.root), [allow("kms:*")])
+    session = owner.as_user(owner.assume(lent)).kms
+    assert session.code("DescribeKey", KeyId=key) is None
+    assert session.code("DescribeKey", KeyId=key, MemberAccount=deployment.member.member) == ROLE
+    assert session.code("DescribeKey", KeyId=key, MemberAccount=deployment.sibling.member) == ROLE
+
+
+def test_whether_somebody_is_a_member_is_not_told_to_users_without_policies(deployment, owner, owned):
+    key, _ = owned
+    nobody = owner.as_user(owner.user([allow("kms:*", f"qcs::kms::uin/:key/creatorUin/*/{owner.key()}")])).kms
+    answers = [
+        nobody.ask("DescribeKey", {"KeyId": key, "MemberAccount": {kind: number}})
+        for who in (deployment.member, deployment.sibling, deployment.stranger)
+        for kind, number in (("MemberUin", who.uin), ("MemberAppId", who.app_id))
+    ] + [nobody.ask("DescribeKey", {"KeyId": key, "MemberAccount": {"MemberUin": 7}})]
+    assert {a.code for a in answers} == {REFUSED}
+    messages = {a.message for a in answers}
+    assert len(messages) == 1, messages
+
+
+def test_users_of_members_act_for_nobody(deployment, owned):
+    key, _ = owned
+    theirs = Account(deployment.endpoint, deployment.member.creds)
+    user = theirs.as_user(theirs.user("AdministratorAccess")).kms
+    assert user.code("DescribeKey", KeyId=key) is None
+    assert user.code("DescribeKey", KeyId=key, MemberAccount=deployment.member.member) == ROLE
+    assert user.code("DescribeKey", KeyId=key, MemberAccount={"MemberUin": deployment.admin.uin}) == ROLE

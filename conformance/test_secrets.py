@@ -16,6 +16,7 @@ from kmslib import blob as blobs
 from kmslib import sm2
 from kmslib.asymmetric import DECRYPT_KYBER, DECRYPT_RSA, DECRYPT_SM2, SIGN_DILITHIUM, SIGN_P256, SIGN_SM2, USAGES, load
 from kmslib.byok import WRAPPINGS, import_material, rsa_padding
+from kmslib.cam import Account
 from kmslib.server import GM, MAIN, Server
 from kmslib.wire import b64, unb64
 
@@ -333,3 +334,43 @@ def test_no_decrypted_text_in_memory_at_idle(used):
     for where, region in memory(server.pid):
         found += [(n, where) for n, text in enumerate(known["decrypted"]) if left(text) in region]
     assert not found, (len(found), found[:5])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="reading a non-dumpable process needs root")
+def test_access_keys_are_told_once():
+    """Secret halves of access keys, permanent and temporary, are in one answer and afterwards nowhere: not in memory while
+    nobody signs with them, and in no file ever."""
+    with tempfile.TemporaryDirectory(prefix="jadeseal-secrets-") as base:
+        server = Server(pathlib.Path(base) / "data", regions=(MAIN,)).start()
+        try:
+            account = Account(server.endpoint, server.creds)
+            role, owner = account.role(), account.user()
+            secrets, used = [], []
+            for n in range(20):
+                made = account.user(name=f"told-once-{n}")
+                second = account.cam.call("CreateAccessKey", TargetUin=made.uin)["AccessKey"]["SecretAccessKey"]
+                secrets += [made.creds.secret_key, second, account.assume(role).secret_key]
+                session = account.assume(role)
+                used += [made.creds.secret_key, session.secret_key, session.token]
+                for creds in (made.creds, session):
+                    account.as_user(creds).sts.call("GetCallerIdentity")
+                # What nobody signs with any more.
+                on = {"AccessKeyId": made.creds.secret_id, "TargetUin": made.uin}
+                account.cam.call("UpdateAccessKey", Status="Inactive", **on)
+            for client in (account.cam, account.sts):
+                # The HTTP library keeps a copy of the last answer of a connection.
+                for _ in range(20):
+                    client.call("GetCallerIdentity" if client is account.sts else "ListUsers")
+                client.close()
+            assert len(set(secrets)) == 60 and account.as_user(owner).sts.code("GetCallerIdentity") is None
+            time.sleep(3)
+            found = [(where, s[:4]) for where, region in memory(server.pid) for s in secrets[1:] if left(s).encode() in region
+                     and s not in used]
+            assert not found, (len(found), found[:5])
+            files = [p for p in [*server.data_dir.rglob("*"), server.log] if p.is_file()]
+            for path in files:
+                data = path.read_bytes()
+                assert not [s for s in secrets + used if s.encode() in data], path
+            assert b"told-once-7" in b"".join(p.read_bytes() for p in files), "the scan works"
+        finally:
+            server.kill()

@@ -1,6 +1,9 @@
 """Makes clients of the official Python SDK."""
 
+import importlib
+
 from tencentcloud.common import credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.kms.v20190118 import kms_client, kms_client_async, models
@@ -38,3 +41,40 @@ def request(action, **fields):
 def call(client, action, **fields):
     """Calls an action by the SDK's typed method."""
     return getattr(client, action)(request(action, **fields))
+
+
+class Product:
+    """The official SDK's client of another product than the KMS: `Product(server, "cam", "20190116")`."""
+
+    def __init__(self, server, name, version, creds=None, *, sign="TC3-HMAC-SHA256", http="POST", language="en-US"):
+        package = f"tencentcloud.{name}.v{version}"
+        module = importlib.import_module(f"{package}.{name}_client")
+        self.models = importlib.import_module(f"{package}.models")
+        creds = creds or server.creds
+        profile = ClientProfile(
+            signMethod=sign, language=language,
+            httpProfile=HttpProfile(protocol="http", endpoint=server.host, reqMethod=http, reqTimeout=20),
+        )
+        who = credential.Credential(creds.secret_id, creds.secret_key, creds.token)
+        self.client = getattr(module, f"{name.capitalize()}Client")(who, server.hello["region"], profile)
+
+    def call(self, action, **fields):
+        """Calls an action by the SDK's typed method; returns the typed answer."""
+        made = getattr(self.models, f"{action}Request")()
+        unknown = {name for name in fields if f"_{name}" not in vars(made)}
+        assert not unknown, (action, unknown)
+        made._deserialize(fields)
+        return getattr(self.client, action)(made)
+
+    def error(self, action, **fields):
+        """Code and message of a call that must fail."""
+        try:
+            answer = self.call(action, **fields)
+        except TencentCloudSDKException as error:
+            assert len(error.get_request_id()) == 36
+            return error.get_code(), error.get_message()
+        raise AssertionError(f"{action} should have failed: {answer}")
+
+    def code(self, action, **fields):
+        """The error code of a call that must fail."""
+        return self.error(action, **fields)[0]

@@ -18,11 +18,30 @@ VERSION = "2019-01-18"
 
 
 @dataclass(frozen=True)
+class Api:
+    """A product as requests name it."""
+
+    service: str
+    version: str
+
+
+KMS = Api("kms", VERSION)
+TAG = Api("tag", "2018-08-13")
+CAM = Api("cam", "2019-01-16")
+STS = Api("sts", "2018-08-13")
+
+
+@dataclass(frozen=True)
 class Creds:
-    """An access key."""
+    """An access key; a temporary one has a token."""
 
     secret_id: str
     secret_key: str
+    token: str | None = None
+
+
+# What the client's API says, as against none at all.
+_DEFAULT = object()
 
 
 class ApiError(Exception):
@@ -106,7 +125,10 @@ def flatten(params, prefix=""):
 class Client:
     """Signs and sends; keeps one connection alive."""
 
-    def __init__(self, endpoint, creds, region=None, language="en-US", timeout=20, source=None):
+    def __init__(self, endpoint, creds, region=None, language="en-US", timeout=20, source=None, api=KMS, headers=None):
+        self.api = api
+        # Sent with every request besides what the protocol asks for.
+        self.headers = headers or {}
         self.netloc = urlsplit(endpoint).netloc
         # Address to call from; all of 127.0.0.0/8 is this machine.
         self.source = (source, 0) if source else None
@@ -116,13 +138,15 @@ class Client:
         self.timeout = timeout
         self.connection = None
 
-    def tc3(self, action, params=None, *, method="POST", timestamp=None, creds=None, region=None, version=VERSION,
-            host=None, service="kms", body=None, unsigned_payload=False, signed=("content-type", "host"), extra=None,
+    def tc3(self, action, params=None, *, method="POST", timestamp=None, creds=None, region=None, version=_DEFAULT,
+            host=None, service=None, body=None, unsigned_payload=False, signed=("content-type", "host"), extra=None,
             comma=", "):
         """A request signed by TC3. `body` overrides the JSON of `params`."""
         creds = creds or self.creds
         timestamp = int(time.time()) if timestamp is None else timestamp
         host = host or self.netloc
+        service = service or self.api.service
+        version = self.api.version if version is _DEFAULT else version
         query, content_type = "", "application/json"
         if method == "GET":
             query, content_type, body = urlencode(flatten(params or {})), "application/x-www-form-urlencoded", b""
@@ -138,7 +162,9 @@ class Client:
             headers["x-tc-region"] = region
         if unsigned_payload:
             headers["x-tc-content-sha256"] = "UNSIGNED-PAYLOAD"
-        headers.update(extra or {})
+        if creds.token is not None:
+            headers["x-tc-token"] = creds.token
+        headers.update(self.headers | (extra or {}))
         payload = b"UNSIGNED-PAYLOAD" if unsigned_payload else body
         payload_hash = hashlib.sha256(payload).hexdigest()
         scope, signature = tc3_signature(
@@ -151,7 +177,7 @@ class Client:
         return Request(method, "/?" + query if query else "/", headers, body)
 
     def v1(self, action, params=None, *, method="POST", algorithm="HmacSHA256", timestamp=None, creds=None,
-           region=None, version=VERSION, host=None, extra=None):
+           region=None, version=_DEFAULT, host=None, extra=None):
         """A request signed by version 1: parameters in the form or in the query."""
         creds = creds or self.creds
         host = host or self.netloc
@@ -160,10 +186,12 @@ class Client:
         fields["Nonce"] = str(random.randint(1, 1 << 31))
         fields["SecretId"] = creds.secret_id
         region = self.region if region is None else region
+        version = self.api.version if version is _DEFAULT else version
         for name, value in (
             ("Action", action),
             ("Version", version),
             ("Region", region),
+            ("Token", creds.token),
             ("SignatureMethod", algorithm),
             ("Language", self.language),
         ):
@@ -175,7 +203,7 @@ class Client:
         mac = hmac.new(creds.secret_key.encode(), text.encode(), digest).digest()
         fields["Signature"] = base64.b64encode(mac).decode()
         encoded = urlencode(fields, quote_via=quote)
-        headers = {"host": host, "content-type": "application/x-www-form-urlencoded"}
+        headers = {"host": host, "content-type": "application/x-www-form-urlencoded"} | self.headers
         if method == "GET":
             return Request("GET", "/?" + encoded, headers)
         return Request("POST", "/", headers, encoded.encode())
