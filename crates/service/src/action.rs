@@ -1,7 +1,6 @@
 //! What an action is, and the table of all of them.
 
 use crate::{
-    authorise::Asked,
     cx::Cx,
     organisations::{Acting, Name, PARAMETER},
     schema::{self, Doc, Field, Request, Response},
@@ -111,6 +110,16 @@ pub enum Identity {
 }
 
 impl Named {
+    /// True when single resources would have to be named, and none are: the action is then authorised on `*`.
+    pub fn is_none(&self) -> bool {
+        match self {
+            Named::Everything | Named::Nothing => false,
+            Named::Keys(ids) => ids.is_empty(),
+            Named::Resources(texts) => texts.is_empty(),
+            Named::Identities(identities) => identities.is_empty(),
+        }
+    }
+
     /// The ids under a parameter that holds one id or a list of them.
     pub fn keys_in(params: &Params<'_>, name: &str) -> Named {
         Named::Keys(texts_in(params, name).filter_map(KeyId::parse).collect())
@@ -196,42 +205,19 @@ impl Entry {
         {
             cx.act_for(name).await?;
         }
+        cx.note_request_tags(&params);
+        cx.named = (self.named)(&params);
         // A permanent access key or a policy would outlive the session and what narrows it.
-        if cx.caller.principal() == Principal::Federated && *self.api == CAM {
+        if cx.caller.principal() == Principal::Federated && *self.api == CAM && !matches!(cx.named, Named::Nothing) {
             return Err(ErrorCode::TempKeyNotAllowed.into());
         }
-        cx.note_request_tags(&params);
-        match (self.named)(&params) {
-            Named::Nothing => {}
-            Named::Everything => cx.authorise(Asked::Everything).await?,
-            Named::Resources(texts) => {
-                for text in &texts {
-                    cx.authorise(Asked::Written(text)).await?;
-                }
-                if texts.is_empty() {
-                    cx.authorise(Asked::Everything).await?;
-                }
-            }
-            Named::Identities(identities) => {
-                for identity in &identities {
-                    cx.authorise(Asked::Identity(identity)).await?;
-                }
-                if identities.is_empty() {
-                    cx.authorise(Asked::Everything).await?;
-                }
-            }
-            Named::Keys(ids) => {
-                for id in &ids {
-                    cx.note(*id);
-                    cx.authorise(Asked::Key(*id)).await?;
-                }
-                if ids.is_empty() {
-                    cx.authorise(Asked::Everything).await?;
-                }
-            }
+        if let Named::Keys(ids) = &cx.named {
+            ids.iter().for_each(|id| cx.note(*id));
         }
+        cx.authorise().await?;
         if cx.dry_run {
-            return Err(ErrorCode::DryRunOperation.into());
+            let refused = matches!(cx.acting, Acting::Refused);
+            return Err(if refused { ErrorCode::NotRoleOperation } else { ErrorCode::DryRunOperation }.into());
         }
         (self.run)(params, &cx).await
     }

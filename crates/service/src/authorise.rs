@@ -1,20 +1,23 @@
 //! Asking the policies: what a request is about, in their words.
 
 use crate::{
-    action::{Access, Identity},
+    action::{Access, Identity, Named},
+    credentials::{Found, Known},
     cx::Cx,
     keys::pair,
     organisations::Acting,
+    presets::VOCABULARY,
     principals,
     principals::{Account, role_at},
 };
 use jadeseal_auth::{
-    Outcome,
+    Authority, Outcome,
     params::{Params, Value},
-    policy::{Conditions, Facts, Resource},
+    policy::{ActionId, Conditions, Facts, Resource},
     refusal,
 };
-use jadeseal_types::{AccountId, ApiError, KeyId, Region, Uin, error::Result};
+use jadeseal_store::{Attached, RoleRow};
+use jadeseal_types::{AccountId, ApiError, ErrorCode, KeyId, Region, Uin, error::Result};
 use std::sync::Arc;
 
 /// What a policy is asked about.
@@ -31,19 +34,71 @@ pub(crate) enum Asked<'a> {
     Identity(&'a Identity),
 }
 
+/// Whose authority is asked about which action.
+struct Question<'a> {
+    authority: &'a Authority,
+    action: ActionId,
+    name: (&'static str, &'static str),
+}
+
 /// Longest resource that is looked at, characters.
 const MAX_WRITTEN: usize = 512;
 /// Tags of a request that are looked at.
 const MAX_TAGS: usize = 100;
 
 impl Cx<'_> {
-    /// Asks the policy; default deny. Whether a key exists is not told to whom none allows it: the policy is asked without
-    /// looking at the key, and where its creator or its tags decide, a key that is not there is refused as one that is.
-    pub(crate) async fn authorise(&self, asked: Asked<'_>) -> Result<()> {
-        if self.caller.authority().is_unlimited() {
+    /// Asks the policy about all that the request names; default deny.
+    pub(crate) async fn authorise(&self) -> Result<()> {
+        self.authorise_with(self.caller.authority()).await
+    }
+
+    /// Asks again, before something that had to wait for its turn: what the caller may do can have been taken away since, and
+    /// he himself be gone. What he signed with, as it is now.
+    pub(crate) async fn authorise_anew(&self) -> Result<Arc<Known>> {
+        let (secret_id, token) = self.presented;
+        let found = match token {
+            None => self.svc.credentials.find(secret_id).await?.ok_or(ErrorCode::SecretIdNotFound)?,
+            Some(token) => match self.svc.credentials.find_session(secret_id, token, self.now).await? {
+                Found::Known(known) => known,
+                Found::Ended | Found::Unknown => return Err(ErrorCode::TokenFailure.into()),
+            },
+        };
+        self.authorise_with(&found.credential.authority).await?;
+        Ok(found)
+    }
+
+    async fn authorise_with(&self, authority: &Authority) -> Result<()> {
+        match &self.named {
+            Named::Nothing => {}
+            Named::Everything => self.must(authority, Asked::Everything).await?,
+            Named::Resources(texts) => {
+                for text in texts {
+                    self.must(authority, Asked::Written(text)).await?;
+                }
+            }
+            Named::Identities(identities) => {
+                for identity in identities {
+                    self.must(authority, Asked::Identity(identity)).await?;
+                }
+            }
+            Named::Keys(ids) => {
+                for id in ids {
+                    self.must(authority, Asked::Key(*id)).await?;
+                }
+            }
+        }
+        if self.named.is_none() { self.must(authority, Asked::Everything).await } else { Ok(()) }
+    }
+
+    /// Whether a key exists is not told to whom none allows it: the policy is asked without looking at the key, and where its
+    /// creator or its tags decide, a key that is not there is refused as one that is.
+    async fn must(&self, authority: &Authority, asked: Asked<'_>) -> Result<()> {
+        if authority.is_unlimited() {
             return Ok(());
         }
-        let (outcome, looked) = self.decide(asked).await?;
+        let question =
+            Question { authority, action: self.action, name: (self.entry.api.service, self.entry.spec.name) };
+        let (outcome, looked) = self.decide(&question, asked).await?;
         if matches!(outcome, Outcome::Allowed(_)) {
             return Ok(());
         }
@@ -52,28 +107,53 @@ impl Cx<'_> {
         // Of a key that had to be looked at no more is told than that: the same as of one that is not there.
         let why = if looked { &Outcome::Depends } else { &outcome };
         let why = self.dry_run.then_some(why);
-        Err(refusal(self.entry.api.service, self.entry.spec.name, told.as_deref(), why))
+        Err(refusal(question.name.0, question.name.1, told.as_deref(), why))
+    }
+
+    /// Whether a statement denies another action to the caller, which this one would do with.
+    pub(crate) async fn is_denied(
+        &self,
+        service: &'static str,
+        action: &'static str,
+        asked: Asked<'_>,
+    ) -> Result<bool> {
+        let authority = self.caller.authority();
+        let id = VOCABULARY.find(service, action);
+        let id = id.ok_or_else(|| ApiError::internal(format!("no policy can name {service}:{action}")))?;
+        let (outcome, _) = self.decide(&Question { authority, action: id, name: (service, action) }, asked).await?;
+        Ok(matches!(outcome, Outcome::Denied(_)))
+    }
+
+    /// Asks about a role of another account, under both its spellings: once it has let the caller in, it is known to be there.
+    pub(crate) fn may_take(&self, account: AccountId, role: &RoleRow) -> bool {
+        let question = Question {
+            authority: self.caller.authority(),
+            action: self.action,
+            name: (self.entry.api.service, self.entry.spec.name),
+        };
+        let spellings = spellings(role);
+        matches!(self.ask(&question, &Resource::Identity { account, spellings: &spellings }), Outcome::Allowed(_))
     }
 
     /// Decides; true when a key had to be looked at, or would have been if there were one.
-    async fn decide(&self, asked: Asked<'_>) -> Result<(Outcome, bool)> {
+    async fn decide(&self, question: &Question<'_>, asked: Asked<'_>) -> Result<(Outcome, bool)> {
         let account = self.scope.account();
         match asked {
-            Asked::Everything => Ok((self.ask(&Resource::Everything), false)),
-            Asked::Key(id) => self.ask_about_key(self.scope.region(), id).await,
+            Asked::Everything => Ok((self.ask(question, &Resource::Everything), false)),
+            Asked::Key(id) => self.ask_about_key(question, self.scope.region(), id).await,
             Asked::Written(text) => match parse(text, account) {
-                Some((region, id)) => self.ask_about_key(&region, id).await,
+                Some((region, id)) => self.ask_about_key(question, &region, id).await,
                 // Not one of his: whoever may everything is told so later.
-                None => Ok((self.ask(&Resource::Everything), false)),
+                None => Ok((self.ask(question, &Resource::Everything), false)),
             },
             Asked::Identity(identity) => {
                 let (account, spellings) = self.spell(identity).await?;
-                Ok((self.ask(&Resource::Identity { account, spellings: &spellings }), false))
+                Ok((self.ask(question, &Resource::Identity { account, spellings: &spellings }), false))
             }
         }
     }
 
-    fn ask(&self, resource: &Resource<'_>) -> Outcome {
+    fn ask(&self, question: &Question<'_>, resource: &Resource<'_>) -> Outcome {
         let conditions = Conditions {
             source: self.caller.source(),
             now: self.now,
@@ -81,20 +161,19 @@ impl Cx<'_> {
             request_tags: &self.request_tags,
             external_id: None,
         };
-        let (service, action) = (self.entry.api.service, self.entry.spec.name);
-        self.caller.authority().decide(self.action, (service, action), resource, &conditions)
+        question.authority.decide(question.action, question.name, resource, &conditions)
     }
 
-    async fn ask_about_key(&self, region: &Region, id: KeyId) -> Result<(Outcome, bool)> {
+    async fn ask_about_key(&self, question: &Question<'_>, region: &Region, id: KeyId) -> Result<(Outcome, bool)> {
         let account = self.scope.account();
         let unknown = Resource::Key { region, account, id, facts: None };
-        let outcome = self.ask(&unknown);
+        let outcome = self.ask(question, &unknown);
         if outcome != Outcome::Depends {
             return Ok((outcome, false));
         }
         let Some((creator, tags)) = self.facts(region, id).await? else { return Ok((Outcome::Depends, true)) };
         let facts = Some(Facts { creator, tags: &tags });
-        Ok((self.ask(&Resource::Key { region, account, id, facts }), true))
+        Ok((self.ask(question, &Resource::Key { region, account, id, facts }), true))
     }
 
     /// Creator and tags of a CMK or data key of the scope's account; none if there is none.
@@ -134,44 +213,62 @@ impl Cx<'_> {
         }
     }
 
-    /// The account of a principal or policy, and every spelling of the end of its six segments.
+    /// The account of a principal or policy, and every spelling of the end of its six segments. What is the caller's own has one
+    /// more, so that a policy can keep him from changing what he may do himself.
     async fn spell(&self, identity: &Identity) -> Result<(AccountId, Vec<String>)> {
         let own = self.caller.account();
-        let user = |uin: u64| vec![format!("uin/{uin}")];
-        let spelled = match identity {
-            Identity::Caller => user(self.caller.uin().0),
+        if let Identity::RoleArn(arn) = identity {
+            let Some((account, last)) = parse_arn(arn, own) else { return Ok((own, vec![String::new()])) };
+            // Which roles another account has is its own affair.
+            let role = if account == own { self.own_role(last).await? } else { None };
+            return Ok((account, role.unwrap_or_else(|| vec![last.to_owned()])));
+        }
+        let account = self.account().await?;
+        let all = &account.identities;
+        let one = |kind: &str, id: u64, is_own: bool| {
+            let spelled = format!("{kind}/{id}");
+            let own = is_own.then(|| format!("own/{spelled}"));
+            std::iter::once(spelled).chain(own).collect()
+        };
+        let himself = self.caller.uin();
+        let user = |uin: u64| one("uin", uin, uin == himself.0);
+        let is_in = |group: u64| all.members.iter().any(|m| m.uin == himself && m.group.0 == group);
+        let policy = |id: u64| {
+            let has = |to: &Attached| match to {
+                Attached::User(uin) => *uin == himself,
+                Attached::Group(group) => is_in(group.0),
+                Attached::Role(role) => role.0 == himself.0,
+            };
+            one("policyid", id, all.attachments.iter().any(|a| a.policy.0 == id && has(&a.to)))
+        };
+        // Nobody has the number 0: only who may do it to everybody learns that there is nothing of a name.
+        let spelled: Vec<String> = match identity {
+            Identity::Caller => user(himself.0),
             Identity::User(uin) => user(*uin),
-            Identity::UserNamed(name) => {
-                let account = self.account().await?;
-                let found = account.identities.users.iter().find(|u| u.name == *name);
-                // Nobody has the number 0: only who may do it to everybody learns that there is no such user.
-                user(found.map_or(0, |u| u.uin.0))
+            Identity::UserNamed(name) => user(all.users.iter().find(|u| u.name == *name).map_or(0, |u| u.uin.0)),
+            Identity::Group(id) => one("groupid", *id, is_in(*id)),
+            Identity::Policy(id) => policy(*id),
+            Identity::PolicyNamed(name) => policy(principals::policy_named(all, name).map_or(0, |id| id.0)),
+            Identity::Role(id) => {
+                let last = format!("role/{id}");
+                self.own_role(&last).await?.unwrap_or_else(|| vec![last])
             }
-            Identity::Group(id) => vec![format!("groupid/{id}")],
-            Identity::Policy(id) => vec![format!("policyid/{id}")],
-            Identity::PolicyNamed(name) => {
-                let found = principals::policy_named(&self.account().await?.identities, name);
-                // As with users.
-                vec![format!("policyid/{}", found.map_or(0, |id| id.0))]
+            Identity::RoleNamed(name) => {
+                let last = format!("roleName/{name}");
+                self.own_role(&last).await?.unwrap_or_else(|| vec![last])
             }
-            Identity::Role(id) => self.spell_role(own, &format!("role/{id}")).await?,
-            Identity::RoleNamed(name) => self.spell_role(own, &format!("roleName/{name}")).await?,
-            Identity::RoleArn(arn) => {
-                let Some((account, last)) = parse_arn(arn) else { return Ok((own, vec![String::new()])) };
-                return Ok((account, self.spell_role(account, last).await?));
-            }
+            Identity::RoleArn(_) => Vec::new(),
         };
         Ok((own, spelled))
     }
 
-    /// Both spellings of a role, where there is one; else the one that was given.
-    async fn spell_role(&self, account: AccountId, last: &str) -> Result<Vec<String>> {
-        let found = self.svc.principals.of(account).await?;
-        let role = found.as_ref().and_then(|account| role_at(&account.identities, last));
-        Ok(match role {
-            Some(role) => vec![format!("role/{}", role.id), format!("roleName/{}", role.name)],
-            None => vec![last.to_owned()],
-        })
+    /// All spellings of a role of the caller's account; none if there is no such.
+    async fn own_role(&self, last: &str) -> Result<Option<Vec<String>>> {
+        let account = self.account().await?;
+        Ok(role_at(&account.identities, last).map(|role| {
+            let own = (role.id.0 == self.caller.uin().0).then(|| format!("own/role/{}", role.id));
+            spellings(role).into_iter().chain(own).collect()
+        }))
     }
 
     /// The caller's account with its principals.
@@ -197,10 +294,11 @@ impl Cx<'_> {
                 let last = match identity {
                     Identity::Caller => format!("uin/{}", self.caller.uin()),
                     Identity::User(uin) => format!("uin/{uin}"),
-                    Identity::UserNamed(name) => format!("userName/{name}"),
+                    // Whose it is, is not told; and policies name numbers.
+                    Identity::UserNamed(_) => "uin/*".to_owned(),
                     Identity::Group(id) => format!("groupid/{id}"),
                     Identity::Policy(id) => format!("policyid/{id}"),
-                    Identity::PolicyNamed(name) => format!("policyName/{name}"),
+                    Identity::PolicyNamed(_) => "policyid/*".to_owned(),
                     Identity::Role(id) => format!("role/{id}"),
                     Identity::RoleNamed(name) => format!("roleName/{name}"),
                     Identity::RoleArn(arn) => return arn.chars().take(MAX_WRITTEN).collect(),
@@ -225,9 +323,18 @@ fn parse(text: &str, account: AccountId) -> Option<(Region, KeyId)> {
     Some((Region::parse(region)?, KeyId::parse(id)?))
 }
 
-/// Account and last segment of a role's six segments: `qcs::cam::uin/<account>:role/<id>` or `:roleName/<name>`.
-pub(crate) fn parse_arn(arn: &str) -> Option<(AccountId, &str)> {
+/// Account and last segment of a role's six segments: `qcs::cam::uin/<account>:role/<id>` or `:roleName/<name>`. Without an
+/// account it is that of `own`.
+pub(crate) fn parse_arn(arn: &str, own: AccountId) -> Option<(AccountId, &str)> {
     let (account, last) = arn.strip_prefix("qcs::cam::uin/")?.split_once(':')?;
-    let account = AccountId(account.parse().ok().filter(|n: &u64| n.to_string() == account)?);
+    let account = match account {
+        "" => own,
+        number => AccountId(number.parse().ok().filter(|n: &u64| n.to_string() == number)?),
+    };
     (last.starts_with("role/") || last.starts_with("roleName/")).then_some((account, last))
+}
+
+/// Both spellings of a role.
+pub(crate) fn spellings(role: &RoleRow) -> Vec<String> {
+    vec![format!("role/{}", role.id), format!("roleName/{}", role.name)]
 }

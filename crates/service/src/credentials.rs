@@ -54,7 +54,8 @@ impl Known {
         }
     }
 
-    fn is_current(&self) -> bool {
+    /// False once anything has changed of what it was made of.
+    pub fn is_current(&self) -> bool {
         self.made_of.iter().all(Current::holds)
     }
 

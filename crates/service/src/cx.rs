@@ -3,7 +3,8 @@
 
 use crate::{
     Service,
-    action::{Entry, KMS},
+    action::{Entry, KMS, Named},
+    credentials::Known,
     keys::KeyEntry,
     lifecycle::{Step, apply},
     organisations::{Acting, Name},
@@ -43,6 +44,12 @@ pub struct Cx<'a> {
     pub(crate) entry: &'static Entry,
     /// Its number among those that policies can name.
     pub(crate) action: ActionId,
+    /// What the action is authorised on.
+    pub(crate) named: Named,
+    /// What he signed with, as it was found when the request came.
+    pub(crate) known: Arc<Known>,
+    /// SecretId and token, to find it again.
+    pub(crate) presented: (&'a str, Option<&'a str>),
     /// Tags that the request carries, as `key&value`.
     pub(crate) request_tags: Vec<String>,
     /// The request came over TLS.
@@ -293,10 +300,15 @@ impl Cx<'_> {
         &self,
         mut step: impl FnMut(&Identities) -> Result<(Vec<IdentityChange>, T)> + Send,
     ) -> Result<T> {
-        let _turn = self.svc.principals.turn_to_change(self.caller.account()).await;
+        let turn = self.svc.principals.turn_to_change(self.caller.account(), self.caller.uin())?;
+        let _come = turn.come().await;
         let named = self.draft.subjects();
         for _ in 0..MAX_TRIES {
             let account = self.account().await?;
+            if !self.known.is_current() {
+                // While he waited, what he may do can have been taken away. If it is after this, the commit finds it.
+                self.authorise_anew().await?;
+            }
             // What an earlier try would have made is not there.
             self.draft.forget_subjects(named);
             let (changes, value) = step(&account.identities)?;

@@ -1,6 +1,7 @@
 //! What a principal may do, and which statement says so: without a request, and without the root of trust.
 
 use crate::{
+    authorise::spellings,
     keys::pair,
     presets::VOCABULARY,
     principals::{Account, Principals, role_at},
@@ -115,7 +116,7 @@ impl Simulator {
                 // A role has two spellings, and policies may use either.
                 let found = self.principals.of(number).await?;
                 let role = found.as_ref().and_then(|found| role_at(&found.identities, &last));
-                let both = role.map(|role| vec![format!("role/{}", role.id), format!("roleName/{}", role.name)]);
+                let both = role.map(spellings);
                 decide(&Resource::Identity { account: number, spellings: &both.unwrap_or_else(|| vec![last]) })
             }
             Asked::Key { region, account, creator, id } => {
@@ -129,7 +130,12 @@ impl Simulator {
             let from = attached.iter().find(|(to, _)| *to == a.to)?;
             Some((crate::principals::name(all, a.policy).to_owned(), from.1.clone()))
         });
+        let is_his = |to: &Attached| attached.iter().any(|(his, _)| his == to);
+        let unreadable = self.principals.unreadable(&account, is_his);
         let why = match &outcome {
+            _ if unreadable.is_some() => {
+                format!("refused: policy {} cannot be read, so nothing is allowed", unreadable.unwrap_or_default())
+            }
             Outcome::Depends => {
                 "refused: it depends on the key's creator and tags, and there is no such key".to_owned()
             }

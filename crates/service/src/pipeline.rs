@@ -4,7 +4,7 @@
 
 use crate::{
     Route, Service,
-    action::{Entry, KMS, Members},
+    action::{Entry, KMS, Members, Named},
     credentials::{Found, Known},
     cx::{Cx, Draft, Facts},
     entries, guard,
@@ -123,9 +123,13 @@ impl Service {
         if let Some(rates) = &known.rates {
             rates.admit(index, entry.spec.name, self.clock.monotonic())?;
         }
-        let region = match decoded.common.region.as_deref() {
+        let named = decoded.common.region.as_deref();
+        let region = match named.map(|name| self.regions.find(name)) {
             None => self.regions.default_region(),
-            Some(name) => self.regions.find(name).ok_or(ErrorCode::UnsupportedRegion)?,
+            Some(Some(region)) => region,
+            // Principals and sessions are of no region, and some clients cannot be told which to name.
+            Some(None) if matches!(entry.api.service, "cam" | "sts") => self.regions.default_region(),
+            Some(None) => return Err(ErrorCode::UnsupportedRegion.into()),
         };
         // The tag service changes keys of every region, whichever the request names.
         let strict = match *entry.api == KMS {
@@ -159,6 +163,9 @@ impl Service {
             now,
             entry,
             action,
+            named: Named::Nothing,
+            known,
+            presented: (decoded.presented.secret_id(), decoded.common.token.as_deref().filter(|t| !t.is_empty())),
             request_tags: Vec::new(),
             secure: parts.secure,
             dry_run: false,

@@ -4,13 +4,13 @@
 //! answer. What was made of it (access keys, sessions) holds the account's entry and is believed only as long as that is.
 
 use crate::{presets, presets::VOCABULARY, region::Regions};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use jadeseal_auth::{
     Authority, Organisations,
-    policy::{Binding, Checks, Invalid, Policy, PolicySet},
+    policy::{Binding, Checks, Invalid, Policy, PolicySet, TrustPolicy},
 };
 use jadeseal_store::{Attached, Identities, RoleRow, Store};
-use jadeseal_types::{AccountId, ApiError, PolicyId, Region, RoleId, Uin, error::Result};
+use jadeseal_types::{AccountId, ApiError, ErrorCode, PolicyId, Region, RoleId, Uin, error::Result};
 use parking_lot::{Mutex, RwLock};
 use std::{
     sync::{
@@ -28,8 +28,13 @@ pub const FRESH: Duration = Duration::from_millis(500);
 const MISSES_AT_ONCE: usize = 16;
 /// Accounts that are kept.
 const CAPACITY: usize = 10_000;
-/// Changes are counted by account in so many places.
-const SHARDS: usize = 64;
+/// Accounts of which it is known whether they are being read or changed, before those that are not are forgotten.
+const SLOTS: usize = 2 * CAPACITY;
+/// Changes of one principal that may wait for their turn, the main account's and anybody else's.
+const WAITING_OF_MAIN: usize = 256;
+const WAITING: usize = 8;
+/// Unreadable policies that have been told of in the log.
+const TOLD: usize = 10_000;
 /// Name of the policy that a session brings along.
 const SESSION_POLICY: &str = "session policy";
 
@@ -72,24 +77,60 @@ impl Account {
     }
 }
 
+/// What goes on with an account, whether it is in memory or not.
+#[derive(Default)]
+struct Slot {
+    /// Counts the changes: what was read before a change must not be kept after it.
+    changes: AtomicU64,
+    /// Held while it is being read, so that many who want it after a change read it once.
+    reading: tokio::sync::Mutex<()>,
+    /// Held while it is being changed.
+    writing: tokio::sync::Mutex<()>,
+    /// How many changes of each principal wait or are under way.
+    waiting: Mutex<HashMap<Uin, usize>>,
+}
+
+/// A turn at changing an account.
+pub struct Turn {
+    slot: Arc<Slot>,
+    uin: Uin,
+}
+
+impl Turn {
+    /// Waits until it comes.
+    pub async fn come(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.slot.writing.lock().await
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut waiting = self.slot.waiting.lock();
+        if let Some(count) = waiting.get_mut(&self.uin) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.uin);
+            }
+        }
+    }
+}
+
 /// The accounts by number.
 pub struct Principals {
     store: Arc<dyn Store>,
     regions: Vec<Region>,
     organisations: Organisations,
     accounts: RwLock<HashMap<AccountId, Arc<Account>>>,
-    /// Counts the changes: what was read before a change must not be kept after it.
-    changes: Vec<AtomicU64>,
+    slots: Mutex<HashMap<AccountId, Arc<Slot>>>,
     /// Moment of the store up to which changes by other processes are known.
     moment: AtomicU64,
     /// When that was last looked at, milliseconds since `opened`, taken before the look.
     looked: AtomicU64,
     opened: Instant,
     misses: Semaphore,
-    /// Held while an account is being read, so that many who want the same one after a change read it once.
-    readers: Vec<tokio::sync::Mutex<()>>,
-    /// Held while an account is being changed, by account in so many places.
-    writers: Vec<tokio::sync::Mutex<()>>,
+    /// Policies, by number, and trust policies, by that of their role, that cannot be read, as the log has been told; with the
+    /// time of their last change.
+    told: Mutex<HashSet<(u64, u64)>>,
 }
 
 impl Principals {
@@ -100,20 +141,39 @@ impl Principals {
             regions: regions.iter().map(|r| r.name.clone()).collect(),
             organisations,
             accounts: RwLock::default(),
-            changes: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
+            slots: Mutex::default(),
             moment: AtomicU64::new(0),
             looked: AtomicU64::new(0),
             opened: Instant::now(),
             misses: Semaphore::new(MISSES_AT_ONCE),
-            readers: (0..SHARDS).map(|_| tokio::sync::Mutex::default()).collect(),
-            writers: (0..SHARDS).map(|_| tokio::sync::Mutex::default()).collect(),
+            told: Mutex::default(),
         }
     }
 
-    /// A turn at changing an account. Changes are by compare-and-swap on the whole of it, so those that come at once would
-    /// mostly refuse each other; as it is, only other processes are in the way.
-    pub async fn turn_to_change(&self, account: AccountId) -> tokio::sync::MutexGuard<'_, ()> {
-        self.writers[shard(account)].lock().await
+    fn slot(&self, account: AccountId) -> Arc<Slot> {
+        let mut slots = self.slots.lock();
+        if slots.len() >= SLOTS {
+            // Whoever is at work with one has it.
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        slots.entry(account).or_default().clone()
+    }
+
+    /// A turn at changing an account, in the name of a principal. Changes are by compare-and-swap on the whole of it, so those
+    /// that come at once would mostly refuse each other; as it is, only other processes are in the way. No principal has so
+    /// many in the queue that he keeps others from theirs.
+    pub fn turn_to_change(&self, account: AccountId, uin: Uin) -> Result<Turn> {
+        let slot = self.slot(account);
+        let most = if uin.0 == account.0 { WAITING_OF_MAIN } else { WAITING };
+        {
+            let mut waiting = slot.waiting.lock();
+            let count = waiting.entry(uin).or_default();
+            if *count >= most {
+                return Err(ErrorCode::RequestLimitExceeded.into());
+            }
+            *count += 1;
+        }
+        Ok(Turn { slot, uin })
     }
 
     /// A turn at looking for something in the database that may well not be there.
@@ -125,26 +185,23 @@ impl Principals {
         self.accounts.read().get(&account).filter(|known| known.current.holds()).cloned()
     }
 
-    fn count(&self, account: AccountId) -> &AtomicU64 {
-        &self.changes[shard(account)]
-    }
-
     /// An account; none if there is no such.
     pub async fn of(&self, account: AccountId) -> Result<Option<Arc<Account>>> {
         if let Some(known) = self.known(account) {
             return Ok(Some(known));
         }
-        let _one = self.readers[shard(account)].lock().await;
+        let slot = self.slot(account);
+        let _one = slot.reading.lock().await;
         if let Some(known) = self.known(account) {
             return Ok(Some(known));
         }
-        let before = self.count(account).load(Ordering::Acquire);
+        let before = slot.changes.load(Ordering::Acquire);
         let Some(identities) = self.store.identities(account).await.map_err(ApiError::internal)? else {
             return Ok(None);
         };
         let fresh = Arc::new(Account::new(identities));
         let mut accounts = self.accounts.write();
-        if self.count(account).load(Ordering::Acquire) != before {
+        if slot.changes.load(Ordering::Acquire) != before {
             // It was being changed. This caller began before the change was answered and may see it either way, but nobody
             // after him.
             fresh.current.end();
@@ -162,8 +219,9 @@ impl Principals {
 
     /// Anything of an account has changed. When this has returned, nothing is done by what was known before.
     pub fn changed(&self, account: AccountId) {
+        let slot = self.slot(account);
         let mut accounts = self.accounts.write();
-        self.count(account).fetch_add(1, Ordering::AcqRel);
+        slot.changes.fetch_add(1, Ordering::AcqRel);
         accounts.remove(&account).inspect(|old| old.current.end());
     }
 
@@ -178,7 +236,17 @@ impl Principals {
             known.into_iter().for_each(|account| self.changed(account));
             self.moment.store(moment, Ordering::Release);
         }
-        changed.into_iter().for_each(|account| self.changed(account));
+        for account in changed {
+            let Some(known) = self.known(account) else {
+                self.changed(account);
+                continue;
+            };
+            // Most are changes of this process, which knows already.
+            let revision = self.store.identities_revision(account).await.map_err(ApiError::internal)?;
+            if revision.is_none_or(|revision| revision > known.identities.revision) {
+                self.changed(account);
+            }
+        }
         self.moment.fetch_max(moment, Ordering::AcqRel);
         self.looked.fetch_max(before, Ordering::AcqRel);
         Ok(())
@@ -201,6 +269,32 @@ impl Principals {
         Checks { vocabulary: &VOCABULARY, account, members, regions: &self.regions, strict }
     }
 
+    /// Who may take a role; none when its policy cannot be read, and then nobody may.
+    pub fn trust(&self, account: AccountId, role: &RoleRow) -> Option<TrustPolicy> {
+        match TrustPolicy::parse(&role.document, &self.checks(account, false)) {
+            Ok(trust) => Some(trust),
+            Err(Invalid { place, en, .. }) => {
+                if self.tells((role.id.0, role.update_time)) {
+                    tracing::error!(%account, role = role.id.0, place, "a role's policy cannot be read: {en}");
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether the log has not been told of something yet.
+    fn tells(&self, what: (u64, u64)) -> bool {
+        let mut told = self.told.lock();
+        told.len() < TOLD && told.insert(what)
+    }
+
+    /// The first policy of a principal that cannot be read, by name.
+    pub fn unreadable(&self, account: &Account, has: impl Fn(&Attached) -> bool) -> Option<String> {
+        let attached = account.identities.attachments.iter().filter(|a| has(&a.to));
+        let broken = attached.map(|a| a.policy).find(|id| self.policy(account, *id).is_none())?;
+        Some(name(&account.identities, broken).to_owned())
+    }
+
     fn policy(&self, account: &Account, id: PolicyId) -> Option<Arc<Policy>> {
         if let Some(known) = account.policies.lock().get(&id) {
             return known.clone();
@@ -209,8 +303,16 @@ impl Principals {
         let document = document(&account.identities, id)?;
         let policy = match Policy::parse(document, &self.checks(number, false)) {
             Ok(policy) => Some(Arc::new(policy)),
-            Err(Invalid { place, en, .. }) => {
-                tracing::error!(account = %number, policy = id.0, place, "a stored policy cannot be read: {en}");
+            Err(invalid) => {
+                let name = name(&account.identities, id);
+                let row = account.identities.policies.iter().find(|row| row.id == id);
+                if self.tells((id.0, row.map_or(0, |row| row.update_time))) {
+                    let Invalid { place, en, .. } = invalid;
+                    tracing::error!(
+                        account = %number, policy = id.0, name, place,
+                        "a stored policy cannot be read, and whoever has it is refused everything: {en}"
+                    );
+                }
                 None
             }
         };
@@ -268,10 +370,6 @@ impl Principals {
             Err(_) => Authority::nothing(),
         }
     }
-}
-
-fn shard(account: AccountId) -> usize {
-    (account.0 % SHARDS as u64) as usize
 }
 
 /// A role by the last segment of its resource, `role/<id>` or `roleName/<name>`. The number is compared as text: there is one

@@ -165,6 +165,9 @@ pub trait Store: Send + Sync + 'static {
     /// All principals of an account, at one moment. None when there is no such account.
     async fn identities(&self, account: AccountId) -> Result<Option<Identities>>;
 
+    /// [`Identities::revision`] of an account, alone.
+    async fn identities_revision(&self, account: AccountId) -> Result<Option<u64>>;
+
     /// The accounts whose principals or access keys have been changed ([`Change::Identities`],
     /// [`Store::put_access_key`]) since a moment that an earlier call told, and the present moment: whoever keeps them in
     /// memory looks here whether they are still what they were. Moments grow; the first is 0.

@@ -210,8 +210,9 @@ pub struct Cmk<D> {
     demand: PhantomData<D>,
 }
 
-/// Computes something with the private key of an asymmetric CMK, on a thread for such work. The key is checked when the
-/// call arrives and once more when its turn comes: after DisableKey has returned, nothing begins with the key.
+/// Computes something with the private key of an asymmetric CMK, on a thread for such work. The key and the caller's rights are
+/// checked when the call arrives and once more when its turn comes: after DisableKey or a change of a policy has returned,
+/// nothing begins with the key that it does not allow.
 pub(crate) async fn compute<T: Send + 'static>(
     mut entry: Arc<KeyEntry>,
     version: u32,
@@ -220,6 +221,7 @@ pub(crate) async fn compute<T: Send + 'static>(
     work: impl Fn(&PrivateKey) -> T + Send + Sync + 'static,
 ) -> Result<T> {
     let work = Arc::new(work);
+    let mut caller_now = cx.known.clone();
     for _ in 0..MAX_TRIES {
         let key_id = entry.row.key_id;
         let key = cx.svc.keys.asymmetric(&cx.scope, &entry, version).await?;
@@ -227,11 +229,13 @@ pub(crate) async fn compute<T: Send + 'static>(
         if is_quick(key.usage()) {
             return Ok(work(&key));
         }
-        let (at_its_turn, work) = (entry.clone(), work.clone());
-        let done = cx.svc.workers.run(move || (!at_its_turn.is_replaced()).then(|| work(&key))).await?;
+        let (at_its_turn, work, caller) = (entry.clone(), work.clone(), caller_now.clone());
+        let is_so = move || !at_its_turn.is_replaced() && caller.is_current();
+        let done = cx.svc.workers.run(move || is_so().then(|| work(&key))).await?;
         if let Some(done) = done {
             return Ok(done);
         }
+        caller_now = cx.authorise_anew().await?;
         entry = cx.get_key(key_id).await?;
         check(&entry)?;
     }

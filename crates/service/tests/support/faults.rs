@@ -131,6 +131,7 @@ pass_on! {
     fn access_key(secret_id: &SecretId) -> Option<AccessKeyRow>;
     fn access_keys(account: AccountId) -> Vec<AccessKeyRow>;
     fn identities(account: AccountId) -> Option<Identities>;
+    fn identities_revision(account: AccountId) -> Option<u64>;
     fn identities_changed(since: u64) -> (u64, Vec<AccountId>);
     fn put_access_key(row: AccessKeyRow) -> ();
     fn touch_access_keys(used: &[(SecretId, u64)]) -> ();

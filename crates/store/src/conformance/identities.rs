@@ -515,6 +515,8 @@ pub async fn changes_are_all_or_nothing(store: S) {
     two_accounts(&store).await;
     change(&store, MINE, one_of_each(MINE, 1, "A")).await.unwrap();
     let before = (of(&store, MINE).await, store.identities_changed(0).await.unwrap());
+    assert_eq!(store.identities_revision(AccountId(MINE)).await.unwrap(), Some(before.0.revision));
+    assert_eq!(store.identities_revision(AccountId(12345)).await.unwrap(), None);
     let mut changes = one_of_each(MINE, 2, "B");
     changes.extend([DropUser(Uin(1)), DropGroup(GroupId(1)), DropPolicy(PolicyId(1)), DropRole(RoleId(1))]);
     for (failing, error) in [(DropUser(Uin(9)), StoreError::NotFound), (AddPolicy(policy(2)), StoreError::Conflict)] {

@@ -67,6 +67,11 @@ fn sort(of: &mut Identities) {
     of.access_keys.sort_by_key(|k| k.create_time);
 }
 
+pub(super) fn revision(conn: &Connection, account: AccountId) -> Result<Option<u64>> {
+    let sql = "SELECT revision FROM identity WHERE account = ?1";
+    Ok(conn.prepare_cached(sql)?.query_row([sql_id(account.0)], |r| rows::count(r, 0)).optional()?)
+}
+
 pub(super) fn changed(conn: &Connection, since: u64) -> Result<(u64, Vec<AccountId>)> {
     let _snapshot = conn.unchecked_transaction()?;
     let sql = "SELECT coalesce(max(moment), 0) FROM identity";

@@ -347,6 +347,10 @@ impl Store for SqliteStore {
         self.read(move |c| identities::identities(c, account)).await
     }
 
+    async fn identities_revision(&self, account: AccountId) -> Result<Option<u64>> {
+        self.read(move |c| identities::revision(c, account)).await
+    }
+
     async fn identities_changed(&self, since: u64) -> Result<(u64, Vec<AccountId>)> {
         self.read(move |c| identities::changed(c, since)).await
     }
