@@ -293,14 +293,16 @@ def test_sessions_that_have_ended(account, dead, subjects, action):
 @pytest.mark.parametrize("action", ACTIONS)
 def test_dry_run(everything, nobody, rewritten, subjects, action):
     params = VALID[action](subjects(action))
-    allowed = everything.ask(action, params, extra=DRY_RUN)
+    allowed = everything.ask(action, params | DRY_RUN)
     assert (allowed.code, allowed.message) == ("DryRunOperation", "The request would have succeeded.")
-    for off in ("0", "false", ""):
-        assert nobody.ask(action, params, extra={"x-jadeseal-dry-run": off}).code == REFUSED
-    refused = nobody.ask(action, params, extra=DRY_RUN)
+    for off in (False, None):
+        assert nobody.ask(action, params | {"DryRun": off}).code == REFUSED
+    assert everything.ask(action, params | {"DryRun": "yes"}).code == "InvalidParameter"
+    assert everything.send(everything.v1(action, params | DRY_RUN)).code == "DryRunOperation"
+    refused = nobody.ask(action, params | DRY_RUN)
     refuses(refused, action)
     assert "no policy of the principal allows it" in refused.message
-    denied = rewritten(allow("kms:*"), deny(["kms:GetRegions", f"kms:{action}"])).ask(action, params, extra=DRY_RUN)
+    denied = rewritten(allow("kms:*"), deny(["kms:GetRegions", f"kms:{action}"])).ask(action, params | DRY_RUN)
     refuses(denied, action)
     assert re.search(r"denied by statement 1 of policy policy-\d+\.$", denied.message), denied.message
 
@@ -320,11 +322,11 @@ def test_dry_runs_change_nothing(account, server):
     before = state()
     for action in ACTIONS:
         params = VALID[action](made[USAGE.get(action, "ENCRYPT_DECRYPT"), action in ON_EXTERNAL])
-        answer = account.kms.ask(action, params, extra=DRY_RUN)
+        answer = account.kms.ask(action, params | DRY_RUN)
         assert (answer.code, set(answer.response)) == ("DryRunOperation", {"Error", "RequestId"}), action
     assert state() == before
     users = account.cam.call("ListUsers")["Data"]
-    assert account.cam.ask("AddUser", {"Name": fresh("dry")}, extra=DRY_RUN).code == "DryRunOperation"
+    assert account.cam.ask("AddUser", {"Name": fresh("dry")} | DRY_RUN).code == "DryRunOperation"
     assert account.cam.call("ListUsers")["Data"] == users
     assert ("AddUser", "DryRunOperation") in {(r["action"], r["code"]) for r in records(server)[-10:]}
 
@@ -336,14 +338,14 @@ def test_a_refusal_does_not_tell_whether_a_key_exists(server, account, subjects,
     client = user([by]).kms
     other = other_account(server, fresh("other"))
     theirs = Subject(other.kms, fresh, "Enabled")
-    extra = DRY_RUN if how == "dry run" else None
+    extra = DRY_RUN if how == "dry run" else {}
     for action in KEYED:
         on = subjects(action, "blue")
         params, seen = VALID[action](on), {}
         for what, cmk, data in (("own", on.key, on.data_key), ("foreign", theirs.key, theirs.data_key),
                                 ("unknown", UNKNOWN, UNKNOWN)):
             changed, named = retarget(params, cmk, data)
-            answer = client.ask(action, changed, extra=extra)
+            answer = client.ask(action, changed | extra)
             refuses(answer, action)
             seen[what] = answer.message.replace(named, "ID")
             assert seen[what] != answer.message, (action, answer.message)

@@ -91,7 +91,8 @@ def test_a_user_takes_a_role(server, account, taker, role, alias, sign, http):
 def test_both_spellings_of_a_role(account, by_taker, role):
     for last in (f"role/{role.id}", f"roleName/{role.name}"):
         by_taker.assume(f"qcs::cam::uin/{account.account}:{last}")
-    for wrong in (role.name, role.id, "", f"qcs::cam:uin/{account.account}:role/{role.id}", f"qcs::cam::uin/:role/{role.id}",
+        by_taker.assume(f"qcs::cam::uin/:{last}")
+    for wrong in (role.name, role.id, "", f"qcs::cam:uin/{account.account}:role/{role.id}",
                   f"qcs::cam::uin/0{account.account}:role/{role.id}", f"qcs::cam::uin/{account.account}:uin/{role.id}"):
         assert by_taker.sts.code("AssumeRole", RoleArn=wrong, **NAME) == "InvalidParameter.ParamError", wrong
 
@@ -193,7 +194,7 @@ def test_a_session_policy_narrows(account, by_taker, role, key, encode):
     policy = document(allow(["kms:DescribeKey", "kms:GenerateRandom"]))
     kms = account.as_user(by_taker.assume(role, Policy=encode(policy))).kms
     assert kms.code("DescribeKey", KeyId=key) is None and kms.code("GenerateRandom", NumberOfBytes=8) is None
-    refused = kms.ask("Encrypt", {"KeyId": key, "Plaintext": "eA=="}, extra=DRY_RUN)
+    refused = kms.ask("Encrypt", {"KeyId": key, "Plaintext": "eA=="} | DRY_RUN)
     assert refused.code == REFUSED and "the session policy does not allow it" in refused.message
 
 
@@ -328,7 +329,7 @@ def test_whether_another_account_has_a_role_is_not_told(server, account, abroad,
     """There or not, trusting or not, whichever account: the same answer, but for the role's own name."""
     there = abroad.role(trust("qcs::cam::uin/7:root"))
     for who in (by_taker, account):
-        for extra in (None, DRY_RUN) if who is by_taker else (None,):
+        for extra in ({}, DRY_RUN) if who is by_taker else ({},):
             answers = {}
             for what, number, last in (
                 ("there", abroad.account, f"roleName/{there.name}"), ("there by number", abroad.account, f"role/{there.id}"),
@@ -336,17 +337,17 @@ def test_whether_another_account_has_a_role_is_not_told(server, account, abroad,
                 ("no account", 7, f"roleName/{there.name}"),
             ):
                 arn = f"qcs::cam::uin/{number}:{last}"
-                answer = who.sts.ask("AssumeRole", NAME | {"RoleArn": arn}, extra=extra)
+                answer = who.sts.ask("AssumeRole", NAME | {"RoleArn": arn} | extra)
                 assert arn in answer.message or extra
                 answers[what] = (answer.code, answer.message.replace(arn, "ARN"))
             assert len(set(answers.values())) == 1, answers
-            assert answers["there"][0] == (REFUSED if extra is None else "DryRunOperation")
+            assert answers["there"][0] == ("DryRunOperation" if extra else REFUSED)
     # A policy that knows roles by their numbers alone must not tell which names have one.
     by_number = account.as_user(account.user([allow("sts:AssumeRole", f"qcs::cam::uin/{abroad.account}:role/*")]))
-    for more, extra in (({}, None), ({}, DRY_RUN), ({"Nonsense": 1}, None), ({"DurationSeconds": "x"}, None)):
+    for more in ({}, DRY_RUN, {"Nonsense": 1}, {"DurationSeconds": "x"}):
         arns = [f"qcs::cam::uin/{abroad.account}:roleName/{name}" for name in (there.name, "none-at-all")]
-        answers = [by_number.sts.ask("AssumeRole", NAME | more | {"RoleArn": arn}, extra=extra) for arn in arns]
-        assert answers[0].code == answers[1].code, (more, extra)
+        answers = [by_number.sts.ask("AssumeRole", NAME | more | {"RoleArn": arn}) for arn in arns]
+        assert answers[0].code == answers[1].code, more
     # Of the own account it is told, to who may take all roles.
     missing = f"qcs::cam::uin/{account.account}:roleName/none-at-all"
     assert by_taker.sts.code("AssumeRole", RoleArn=missing, **NAME) == "ResourceNotFound.RoleNotFound"

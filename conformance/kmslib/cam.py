@@ -22,7 +22,7 @@ PRESETS = {
     "JadesealSecurityAdministratorAccess": 202,
     "JadesealAuditorAccess": 203,
 }
-DRY_RUN = {"x-jadeseal-dry-run": "1"}
+DRY_RUN = {"DryRun": True}
 REFUSED = "UnauthorizedOperation"
 DEAD = "AuthFailure.TokenFailure"
 
