@@ -64,7 +64,7 @@ def alive(account):
 
 
 @pytest.mark.parametrize("sign,http", sdk.WAYS)
-def test_a_user_takes_a_role(server, account, taker, role, alias, sign, http):
+def test_a_user_takes_a_role(server, account, taker, role, sign, http):
     """By the SDK in each of its ways, and so is the session used."""
     got = sts_sdk(server, taker.creds, sign=sign, http=http).call(
         "AssumeRole", RoleArn=role.arn, RoleSessionName="build-7", DurationSeconds=600
@@ -76,7 +76,7 @@ def test_a_user_takes_a_role(server, account, taker, role, alias, sign, http):
         protocol="http", endpoint=server.host, reqMethod=http, reqTimeout=20))
     who = credential.Credential(got.Credentials.TmpSecretId, got.Credentials.TmpSecretKey, got.Credentials.Token)
     kms = kms_client.KmsClient(who, MAIN, profile)
-    key = sdk.call(kms, "CreateKey", Alias=alias()).KeyId
+    key = sdk.call(kms, "CreateKey", Alias=fresh("sts")).KeyId
     sealed = sdk.call(kms, "Encrypt", KeyId=key, Plaintext=b64(b"by a role"))
     assert sdk.call(kms, "Decrypt", CiphertextBlob=sealed.CiphertextBlob).Plaintext == b64(b"by a role")
     metadata = sdk.call(kms, "DescribeKey", KeyId=key).KeyMetadata
@@ -614,13 +614,13 @@ def test_quick_successions(account, by_taker, role, key):
         assert account.as_user(creds).identity()["UserId"] == f"{role.id}:n{n}"
 
 
-def test_sdk_credentials_of_a_dead_session(server, account, by_taker, alias):
+def test_sdk_credentials_of_a_dead_session(server, account, by_taker):
     """What a program sees when its session ends under way."""
     role = account.role(None, [allow("kms:*")])
     creds = by_taker.assume(role)
     profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=server.host, reqTimeout=20))
     kms = kms_client.KmsClient(credential.Credential(creds.secret_id, creds.secret_key, creds.token), MAIN, profile)
-    sdk.call(kms, "CreateKey", Alias=alias())
+    sdk.call(kms, "CreateKey", Alias=fresh("sts"))
     account.cam.call("DeleteRole", RoleName=role.name)
     with pytest.raises(TencentCloudSDKException) as error:
         sdk.call(kms, "ListKeys")
