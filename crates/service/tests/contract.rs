@@ -256,3 +256,30 @@ fn sts_actions_are_as_in_the_real_api() {
     let committed = include_str!("../../../api/sts-actions.json");
     assert!(serde_json::from_str::<Value>(committed).unwrap() == ours, "run `cargo xtask export`");
 }
+
+/// Conditions on the tags that a request carries look for them under two names.
+#[test]
+fn tags_that_are_set_are_under_the_names_that_policies_look_at() {
+    for export in jadeseal_service::EXPORTS {
+        let table: Value = serde_json::from_str(&export.json()).unwrap();
+        let tags: BTreeSet<&String> = table["types"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(_, fields)| {
+                let has = |name: &str| fields.as_array().unwrap().iter().any(|f| f["name"] == name);
+                (has("TagKey") && has("TagValue") || has("Key") && has("Value"))
+                    && fields.as_array().unwrap().len() <= 3
+            })
+            .map(|(name, _)| name)
+            .collect();
+        for (action, entry) in table["actions"].as_object().unwrap().iter().filter(|(_, e)| e["access"] != "read") {
+            for field in entry["request"].as_array().unwrap() {
+                let ty = field["type"].as_str().unwrap().trim_matches(['[', ']']);
+                let set = tags.iter().any(|name| *name == ty);
+                let looked_at = ["Tags", "ReplaceTags"].contains(&field["name"].as_str().unwrap());
+                assert!(!set || looked_at, "{action} sets tags under {}", field["name"]);
+            }
+        }
+    }
+}
