@@ -1,6 +1,11 @@
 //! Actions of a statement, as a set of numbers of the vocabulary.
 
-use super::{ActionId, ActionInfo, Checks, Invalid, Vocabulary, glob::Glob, invalid::refuse};
+use super::{
+    ActionId, ActionInfo, Checks, Invalid, Vocabulary,
+    glob::Glob,
+    invalid::{echo, refuse},
+    products,
+};
 use jadeseal_types::ErrorCode;
 
 /// Actions that a [`Vocabulary`] can hold.
@@ -53,20 +58,27 @@ pub(super) fn numbered(vocabulary: &Vocabulary) -> impl Iterator<Item = (ActionI
     (0u16..).map(ActionId).zip(vocabulary.actions())
 }
 
-/// Reads one element of `action`: `kms:Encrypt`, `name/kms:Encrypt`, `kms:Describe*`, `*`.
+/// Reads one element of `action`: `kms:Encrypt`, `name/kms:Encrypt`, `kms:Describe*`, `*`. Of a product that is not served
+/// there is no action, whatever its name.
 pub(super) fn parse(text: &str, place: &str, checks: &Checks<'_>) -> Result<Bits, Invalid> {
     let plain = text.strip_prefix("name/").unwrap_or(text);
     let (service, name) = if plain == "*" { ("*", "*") } else { plain.split_once(':').unwrap_or_default() };
     let fits = |part: &str| {
         !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'*'))
     };
+    let wrong = |code, en: &str, zh: &str| {
+        let (en, zh) = match meant(plain, checks.vocabulary) {
+            Some(meant) => (format!("{en}; write {meant}"), format!("{zh}；应写作 {meant}")),
+            None => (en.to_owned(), zh.to_owned()),
+        };
+        Err(refuse(code, place, en, zh))
+    };
     if !fits(service) || !fits(name) {
-        return Err(refuse(
+        return wrong(
             ErrorCode::ActionError,
-            place,
             "an action is written <service>:<action> or name/<service>:<action>, where * is a wildcard",
             "action 须写作 <服务>:<接口> 或 name/<服务>:<接口>，* 为通配符",
-        ));
+        );
     }
     let name = FORMER.iter().find(|(old, _)| service == "kms" && *old == name).map_or(name, |(_, new)| new);
     let (services, names) = (Glob::new(service), Glob::new(name));
@@ -77,13 +89,26 @@ pub(super) fn parse(text: &str, place: &str, checks: &Checks<'_>) -> Result<Bits
             found.insert(id);
         }
     }
-    match (checks.strict && found.is_empty(), served) {
-        (true, false) => {
-            Err(refuse(ErrorCode::ActionServiceNotExist, place, "the service is not served", "该服务不存在"))
-        }
-        (true, true) => {
-            Err(refuse(ErrorCode::ActionNotExist, place, "the service has no such action", "该服务没有此接口"))
-        }
-        _ => Ok(found),
+    if !checks.strict || !found.is_empty() || !served && products::is_elsewhere(service) {
+        Ok(found)
+    } else if served {
+        wrong(ErrorCode::ActionNotExist, "the service has no such action", "该服务没有此接口")
+    } else {
+        wrong(ErrorCode::ActionServiceNotExist, "the service is not served", "该服务不存在")
     }
+}
+
+/// The right spelling of what has letters of the wrong case or a colon too many.
+fn meant(text: &str, vocabulary: &Vocabulary) -> Option<String> {
+    let (service, name) = text.split_once(':')?;
+    let name = name.trim_start_matches(':');
+    let mut of_service = vocabulary.actions().iter().filter(|a| a.service.eq_ignore_ascii_case(service)).peekable();
+    let Some(&ActionInfo { service, .. }) = of_service.peek() else {
+        let fits = name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'*'));
+        return products::meant(service).filter(|_| fits && !name.is_empty()).map(|s| format!("{s}:{}", echo(name)));
+    };
+    let names = Glob::new(name);
+    let found = of_service.find(|a| a.name.eq_ignore_ascii_case(name) || names.matches(a.name))?;
+    let name = if name.contains('*') { name } else { found.name };
+    Some(format!("{service}:{}", echo(name)))
 }

@@ -2,9 +2,12 @@
 
 use super::{
     AccountId, Conditions, Decision, Facts, Policy, PolicySet, Resource, Uin,
+    conditions::{Condition, Item, Seen, Truth},
     fuzzing::world,
+    operators::{Key, Operator},
     tests::{QUIET, action, document, refused},
 };
+use crate::params::Value;
 use jadeseal_types::{ErrorCode, KeyId};
 
 /// A request of the user 101 of the account 100.
@@ -181,7 +184,6 @@ fn addresses_are_compared() {
         ("10.217.182.3", "10.217.182.4", false),
         ("0.0.0.0/0", "255.1.2.3", true),
         ("0.0.0.0/0", "::1", false),
-        ("::/0", "10.0.0.1", false),
         ("2001:db8::/32", "2001:db8:1::7", true),
         ("2001:db8::/32", "2001:db9::7", false),
         ("10.0.0.0/8", "::ffff:10.1.2.3", true),
@@ -206,13 +208,75 @@ fn addresses_are_compared() {
 }
 
 #[test]
+fn a_network_of_ipv6_that_seems_to_hold_ipv4_is_refused() {
+    for (net, wide) in [
+        ("::/0", true),
+        ("::/1", true),
+        ("::/80", true),
+        ("::fffe:0:0/95", true),
+        ("::ffff:1.2.3.4/64", true),
+        ("::ffff:0:0/96", false),
+        ("::ffff:10.0.0.0/104", false),
+        ("2000::/3", false),
+        ("::1", false),
+        ("::/96", false),
+        ("64:ff9b::/96", false),
+    ] {
+        for operator in ["ip_equal", "for_any_value:ip_not_equal"] {
+            let written = statement(&one(operator, "qcs:ip", &format!(r#"["10.0.0.1","{net}"]"#)));
+            if wide {
+                let e = refused(&written);
+                let place = format!("statement[0].condition.{operator}.qcs:ip[1]");
+                assert_eq!((e.code, e.place), (ErrorCode::ConditionContentError, place), "{net}");
+                assert!(e.en.contains("0.0.0.0/0") && e.zh.contains("2000::/3"));
+            } else {
+                assert!(Policy::parse(&written, &world().checks(true)).is_ok(), "{net}");
+            }
+            assert!(Policy::parse(&written, &world().checks(false)).is_ok(), "{net}");
+        }
+    }
+    let everywhere = one("ip_equal", "qcs:ip", r#"["0.0.0.0/0","2000::/3"]"#);
+    for (source, expected) in [("10.0.0.1", true), ("::ffff:10.0.0.1", true), ("2001:db8::1", true), ("fd00::1", false)]
+    {
+        assert_eq!(holds(&everywhere, &Request { source: Some(source), ..Request::default() }), expected, "{source}");
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_is_neither_fulfilled_nor_not() {
+    let binding = world().binding;
+    let condition = |operator: &str, key, value: &str| {
+        let value = Value::Str(value.into());
+        Condition::of(Operator::parse(operator).unwrap(), key, &value, &world().checks(true)).compile(&binding)
+    };
+    let address = Item::Ip("10.0.0.1".parse().unwrap());
+    for (operator, key, value, item) in [
+        ("string_equal", Key::Uin, "1", address),
+        ("string_not_equal", Key::Uin, "1", Item::Flag(true)),
+        ("string_like_if_exist", Key::Uin, "*", Item::Date(1)),
+        ("numeric_not_equal", Key::Uin, "1", Item::Text("2")),
+        ("date_equal", Key::CurrentTime, "2022-05-31T00:00:00Z", Item::Number(1)),
+        ("ip_equal", Key::Ip, "10.0.0.0/8", Item::Text("10.0.0.1")),
+        ("bool_equal", Key::SecureTransport, "true", Item::Text("true")),
+    ] {
+        for quantifier in ["", "for_any_value:", "for_all_value:"] {
+            let test = condition(&format!("{quantifier}{operator}"), key, value);
+            assert_eq!(test.holds(Seen::One(item)), Truth::Maybe, "{quantifier}{operator}");
+            assert_eq!(test.holds(Seen::Unknown), Truth::Maybe);
+        }
+    }
+}
+
+#[test]
 fn all_of_several_conditions_must_hold() {
     let condition = r#"{"string_equal":{"qcs:uin":"101","qcs:tag":"a&1"},"ip_equal":{"qcs:ip":"10.0.0.0/8"}}"#;
     let good = Request { source: Some("10.1.1.1"), request_tags: &["a&1"], ..Request::default() };
     assert!(holds(condition, &good));
     assert!(!holds(condition, &Request { source: Some("11.1.1.1"), ..good }));
     assert!(!holds(condition, &Request { request_tags: &[], source: good.source, ..Request::default() }));
-    assert!(holds("{}", &Request::default()));
+    for none in ["{}", "null"] {
+        assert!(holds(none, &Request::default()));
+    }
 }
 
 #[test]
@@ -220,7 +284,7 @@ fn conditions_are_checked() {
     use ErrorCode::*;
     for (condition, code, place) in [
         ("[]", ConditionError, ""),
-        ("null", ConditionError, ""),
+        ("false", ConditionError, ""),
         (r#"{"string_equal":{}}"#, ConditionError, ".string_equal"),
         (r#"{"string_equal":1}"#, ConditionError, ".string_equal"),
         (r#"{"string_equals":{"qcs:tag":"a&b"}}"#, ConditionTypeError, ".string_equals"),

@@ -5,13 +5,13 @@ use super::{
     glob::Glob,
     invalid::{echo, refuse},
     operators::{Family, Key, Operator, Order, Quantifier, TextTest},
-    parse::{Scope, elements},
-    variables,
+    parse::{Reading, elements},
+    variables::{self, Variable},
 };
 use crate::params::{Params, Value};
 use ipnet::{IpNet, Ipv4Net};
 use jadeseal_types::ErrorCode;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Yes, no, or not to be told from what is known. The order is that of `and`: the least of several wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,17 +35,27 @@ pub(super) struct Condition {
     values: Values,
 }
 
-/// What a key is compared with. Texts and numbers may hold variables.
-#[derive(Clone, Debug)]
+/// What a key is compared with, and how.
+#[derive(Debug)]
 enum Values {
-    Texts(Vec<Box<str>>),
-    Dates(Vec<i128>),
+    /// May hold variables.
+    Texts(TextTest, Vec<Box<str>>),
+    Numbers(Order, Vec<Number>),
+    Dates(Order, Vec<i128>),
     Nets(Vec<IpNet>),
+    Absent(Vec<bool>),
     Flags(Vec<bool>),
 }
 
+/// A number as written.
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Given(u64),
+    Of(Variable),
+}
+
 /// Reads the member `condition` of a statement.
-pub(super) fn parse(map: &Value<'_>, place: &str, scope: Scope<'_>) -> Result<Vec<Condition>, Invalid> {
+pub(super) fn parse(map: &Value<'_>, place: &str, reading: Reading<'_>) -> Result<Vec<Condition>, Invalid> {
     let mut out = Vec::new();
     for (name, keys) in object(map, place)?.iter() {
         let place = format!("{place}.{}", echo(name));
@@ -59,14 +69,14 @@ pub(super) fn parse(map: &Value<'_>, place: &str, scope: Scope<'_>) -> Result<Ve
         }
         for (name, values) in keys.iter() {
             let place = format!("{place}.{}", echo(name));
-            let key = key(name, operator.family, &place, scope.trust)?;
-            out.push(Condition { operator, key, values: self::values(operator, key, values, &place, scope)? });
+            let key = key(name, operator.family, &place, reading.trust)?;
+            out.push(Condition { operator, key, values: self::values(operator, key, values, &place, reading)? });
         }
     }
     Ok(out)
 }
 
-fn object<'v, 'p>(value: &'v Value<'p>, place: &str) -> Result<&'v Params<'p>, Invalid> {
+pub(super) fn object<'v, 'p>(value: &'v Value<'p>, place: &str) -> Result<&'v Params<'p>, Invalid> {
     match value {
         Value::Map(map) => Ok(map),
         _ => Err(refuse(ErrorCode::ConditionError, place, "must be an object", "必须是对象")),
@@ -93,48 +103,51 @@ fn key(name: &str, family: Family, place: &str, trust: bool) -> Result<Key, Inva
 }
 
 /// Reads the values of a key.
-fn values(operator: Operator, key: Key, value: &Value<'_>, place: &str, scope: Scope<'_>) -> Result<Values, Invalid> {
+fn values(
+    operator: Operator,
+    key: Key,
+    value: &Value<'_>,
+    place: &str,
+    reading: Reading<'_>,
+) -> Result<Values, Invalid> {
     let wrong = |place: &str, (en, zh): (&str, &str)| refuse(ErrorCode::ConditionContentError, place, en, zh);
     let items = elements(value, place).ok_or_else(|| wrong(place, ("must not be empty", "不能为空")))?;
     let mut out = match operator.family {
-        Family::Text(_) | Family::Number(_) => Values::Texts(Vec::new()),
-        Family::Date(_) => Values::Dates(Vec::new()),
+        Family::Text(how) => Values::Texts(how, Vec::new()),
+        Family::Number(order) => Values::Numbers(order, Vec::new()),
+        Family::Date(order) => Values::Dates(order, Vec::new()),
         Family::Ip => Values::Nets(Vec::new()),
-        Family::Null | Family::Bool => Values::Flags(Vec::new()),
+        Family::Null => Values::Absent(Vec::new()),
+        Family::Bool => Values::Flags(Vec::new()),
     };
     for (place, item) in items {
         let found = match (&mut out, item) {
-            (Values::Texts(all), Value::Str(text)) => {
-                let checked = self::text(operator.family, key, text, scope);
-                all.push(checked.map_err(|words| wrong(&place, words))?);
-                true
+            (Values::Texts(how, all), Value::Str(text)) => {
+                let words = variables(text, reading).or_else(|| tag(*how, key, text, reading));
+                words.map_or(Ok(()), |words| Err(wrong(&place, words)))?;
+                all.push(text.as_ref().into());
+                Some(())
             }
-            (Values::Texts(all), Value::Int(n)) if matches!(operator.family, Family::Number(_)) => u64::try_from(*n)
-                .is_ok_and(|n| {
-                    all.push(n.to_string().into());
-                    true
-                }),
-            (Values::Dates(all), Value::Str(text)) => date(text).is_some_and(|t| {
-                all.push(t);
-                true
-            }),
-            (Values::Nets(all), Value::Str(text)) => net(text).is_some_and(|net| {
-                all.push(net);
-                true
-            }),
-            (Values::Flags(all), Value::Bool(flag)) => {
+            (Values::Numbers(_, all), Value::Str(text)) => {
+                variables(text, reading).map_or(Ok(()), |words| Err(wrong(&place, words)))?;
+                number(text).map(|n| all.push(n))
+            }
+            (Values::Numbers(_, all), Value::Int(n)) => u64::try_from(*n).ok().map(|n| all.push(Number::Given(n))),
+            (Values::Dates(_, all), Value::Str(text)) => date(text).map(|t| all.push(t)),
+            (Values::Nets(all), Value::Str(text)) => match net(text) {
+                Some(net) if reading.checks.strict && is_wide(&net) => return Err(wrong(&place, WIDE)),
+                net => net.map(|net| all.push(net)),
+            },
+            (Values::Absent(all) | Values::Flags(all), Value::Bool(flag)) => {
                 all.push(*flag);
-                true
+                Some(())
             }
-            (Values::Flags(all), Value::Str(text)) => text.parse().is_ok_and(|flag| {
-                all.push(flag);
-                true
-            }),
-            _ => false,
+            (Values::Absent(all) | Values::Flags(all), Value::Str(text)) => {
+                text.parse().ok().map(|flag| all.push(flag))
+            }
+            _ => None,
         };
-        if !found {
-            return Err(wrong(&place, expected(operator.family)));
-        }
+        found.ok_or_else(|| wrong(&place, expected(operator.family)))?;
     }
     Ok(out)
 }
@@ -150,32 +163,29 @@ fn expected(family: Family) -> (&'static str, &'static str) {
     }
 }
 
-/// Checks a text or the text of a number.
-fn text(family: Family, key: Key, text: &str, scope: Scope<'_>) -> Result<Box<str>, (&'static str, &'static str)> {
-    if scope.trust && variables::any(text) {
-        return Err(("a trust policy has no variables", "信任策略不支持变量"));
+/// What is wrong with the variables of a value.
+fn variables(text: &str, reading: Reading<'_>) -> Option<(&'static str, &'static str)> {
+    if reading.trust && variables::any(text) {
+        return Some(("a trust policy has no variables", "信任策略不支持变量"));
     }
-    if !variables::known(text) {
-        return Err((
-            "the variables are ${uin}, ${owner_uin} and ${app_id}",
-            "变量只有 ${uin}、${owner_uin} 和 ${app_id}",
-        ));
+    let words = ("the variables are ${uin}, ${owner_uin} and ${app_id}", "变量只有 ${uin}、${owner_uin} 和 ${app_id}");
+    (!variables::known(text)).then_some(words)
+}
+
+/// What is wrong with the value of a key, if that is for tags.
+fn tag(how: TextTest, key: Key, text: &str, reading: Reading<'_>) -> Option<(&'static str, &'static str)> {
+    let any = text.contains('&') || how == TextTest::Like && text.contains('*');
+    let wrong = reading.checks.strict && key.is_tags() && !any;
+    wrong.then_some(("a tag is written <key>&<value>", "标签须写作 <键>&<值>"))
+}
+
+/// A number in digits, or a variable alone.
+fn number(text: &str) -> Option<Number> {
+    if let Some(variable) = Variable::alone(text) {
+        return Some(Number::Of(variable));
     }
-    match family {
-        Family::Number(_) if variables::Variable::alone(text).is_none() => {
-            let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-            let number = digits.then(|| text.parse::<u64>().ok()).flatten().ok_or(expected(family))?;
-            Ok(number.to_string().into())
-        }
-        Family::Text(how) if scope.checks.strict && key.is_tags() => {
-            let wild = how == TextTest::Like && text.contains('*');
-            if text.contains('&') || wild {
-                return Ok(text.into());
-            }
-            Err(("a tag is written <key>&<value>", "标签须写作 <键>&<值>"))
-        }
-        _ => Ok(text.into()),
-    }
+    let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    digits.then(|| text.parse().ok().map(Number::Given)).flatten()
 }
 
 /// A moment, in nanoseconds of Unix time: RFC 3339, or without an offset for UTC.
@@ -208,6 +218,17 @@ fn net(text: &str) -> Option<IpNet> {
         _ => Some(net),
     }
 }
+
+/// True for a network of IPv6 that seems to have all addresses of IPv4 in it. Those are compared as what they are, so none
+/// of them ever is in it: a statement that denies it would let them through.
+fn is_wide(net: &IpNet) -> bool {
+    matches!(net, IpNet::V6(v6) if v6.contains(&Ipv4Addr::UNSPECIFIED.to_ipv6_mapped()))
+}
+
+const WIDE: (&str, &str) = (
+    "no IPv4 address is in a network of IPv6: write 0.0.0.0/0 for these, and beside it one such as 2000::/3",
+    "IPv4 地址不属于任何 IPv6 网段：请以 0.0.0.0/0 表示 IPv4，并另写如 2000::/3 的 IPv6 网段",
+);
 
 /// What a request has under a key.
 #[derive(Clone, Copy, Debug)]
@@ -253,84 +274,100 @@ enum Against {
     Nets(Vec<IpNet>),
     Absent(Vec<bool>),
     Flags(Vec<bool>),
-    /// What no pair of operator and values leads to.
-    Nothing,
 }
 
 impl Condition {
+    /// Of a strict reading.
+    #[cfg(test)]
+    pub fn of(operator: Operator, key: Key, value: &Value<'_>, checks: &super::Checks<'_>) -> Self {
+        let reading = Reading { checks, trust: false };
+        Condition { operator, key, values: values(operator, key, value, "", reading).expect("values that are taken") }
+    }
+
     /// Puts in what variables stand for.
     pub fn compile(&self, binding: &Binding) -> Test {
         let expanded = |texts: &[Box<str>]| -> Vec<Box<str>> {
             texts.iter().map(|t| variables::expand(t, binding).into()).collect()
         };
-        let against = match (self.operator.family, &self.values) {
-            (Family::Text(TextTest::Equal), Values::Texts(t)) => Against::Equal(expanded(t)),
-            (Family::Text(TextTest::EqualIgnoreCase), Values::Texts(t)) => Against::EqualIgnoreCase(expanded(t)),
-            (Family::Text(TextTest::Like), Values::Texts(t)) => {
-                Against::Like(expanded(t).iter().map(|t| Glob::new(t)).collect())
-            }
-            (Family::Number(order), Values::Texts(t)) => {
-                Against::Numbers(order, expanded(t).iter().filter_map(|t| t.parse().ok()).collect())
-            }
-            (Family::Date(order), Values::Dates(d)) => Against::Dates(order, d.clone()),
-            (Family::Ip, Values::Nets(n)) => Against::Nets(n.clone()),
-            (Family::Null, Values::Flags(f)) => Against::Absent(f.clone()),
-            (Family::Bool, Values::Flags(f)) => Against::Flags(f.clone()),
-            _ => Against::Nothing,
+        let against = match &self.values {
+            Values::Texts(TextTest::Equal, t) => Against::Equal(expanded(t)),
+            Values::Texts(TextTest::EqualIgnoreCase, t) => Against::EqualIgnoreCase(expanded(t)),
+            Values::Texts(TextTest::Like, t) => Against::Like(expanded(t).iter().map(|t| Glob::new(t)).collect()),
+            Values::Numbers(order, n) => Against::Numbers(*order, n.iter().map(|n| n.value(binding)).collect()),
+            Values::Dates(order, d) => Against::Dates(*order, d.clone()),
+            Values::Nets(n) => Against::Nets(n.clone()),
+            Values::Absent(f) => Against::Absent(f.clone()),
+            Values::Flags(f) => Against::Flags(f.clone()),
         };
         Test { operator: self.operator, key: self.key, against }
+    }
+}
+
+impl Number {
+    fn value(self, binding: &Binding) -> u64 {
+        match self {
+            Number::Given(n) => n,
+            Number::Of(variable) => variable.value(binding),
+        }
     }
 }
 
 impl Test {
     /// Decides for what the request has under the key.
     pub fn holds(&self, seen: Seen<'_>) -> Truth {
-        if matches!(seen, Seen::Unknown) {
-            return Truth::Maybe;
-        }
-        if matches!(self.against, Against::Nothing) {
-            // Whether it allows or denies, it must not let anything through.
-            return Truth::Maybe;
-        }
-        let absent = matches!(seen, Seen::Absent | Seen::Texts([]));
+        let (texts, one): (&[String], _) = match seen {
+            Seen::Unknown => return Truth::Maybe,
+            Seen::Absent => (&[], None),
+            Seen::Texts(texts) => (texts, None),
+            Seen::One(item) => (&[], Some(item)),
+        };
+        let absent = texts.is_empty() && one.is_none();
         if let Against::Absent(flags) = &self.against {
             return flags.contains(&absent).into();
         }
         if absent && self.operator.if_exist {
             return Truth::Yes;
         }
-        let fulfils = |item: Item<'_>| self.matches(item) != self.operator.negated;
-        // Of no values none fulfils it, and all do.
-        let (texts, one): (&[String], _) = match seen {
-            Seen::Texts(texts) => (texts, None),
-            Seen::One(item) => (&[], Some(item)),
-            Seen::Unknown | Seen::Absent => (&[], None),
+        // What cannot be compared decides nothing: whether the statement allows or denies, it must let nothing through.
+        let fulfils = |item: Item<'_>| {
+            self.matches(item).map_or(Truth::Maybe, |matches| (matches != self.operator.negated).into())
         };
-        let mut items = texts.iter().map(|t| Item::Text(t)).chain(one);
+        // Of no values none fulfils it, and all do.
+        let items = texts.iter().map(|t| Item::Text(t)).chain(one).map(fulfils);
         match self.operator.quantifier {
-            Quantifier::Any => items.any(fulfils).into(),
-            Quantifier::All => items.all(fulfils).into(),
+            Quantifier::Any => items.max().unwrap_or(Truth::No),
+            Quantifier::All => items.min().unwrap_or(Truth::Yes),
         }
     }
 
-    /// True when one of the condition's values matches.
-    fn matches(&self, item: Item<'_>) -> bool {
+    /// True when one of the condition's values matches; none when they are of another kind, which [`Key::suits`] does not
+    /// let happen.
+    fn matches(&self, item: Item<'_>) -> Option<bool> {
         let mut digits = [0u8; 20];
         let text = match item {
-            Item::Text(text) => text,
+            Item::Text(text) => Some(text),
             Item::Number(n) => decimal(n, &mut digits),
-            Item::Date(_) | Item::Ip(_) | Item::Flag(_) => "",
+            Item::Date(_) | Item::Ip(_) | Item::Flag(_) => None,
         };
-        match (&self.against, item) {
-            (Against::Equal(values), _) => values.iter().any(|v| **v == *text),
-            (Against::EqualIgnoreCase(values), _) => values.iter().any(|v| same_letters(v, text)),
-            (Against::Like(globs), _) => globs.iter().any(|g| g.matches(text)),
+        Some(match (&self.against, item) {
+            (Against::Equal(values), _) => {
+                let text = text?;
+                values.iter().any(|v| **v == *text)
+            }
+            (Against::EqualIgnoreCase(values), _) => {
+                let text = text?;
+                values.iter().any(|v| same_letters(v, text))
+            }
+            (Against::Like(globs), _) => {
+                let text = text?;
+                globs.iter().any(|g| g.matches(text))
+            }
             (Against::Numbers(order, values), Item::Number(n)) => values.iter().any(|v| order.holds(n, *v)),
             (Against::Dates(order, values), Item::Date(t)) => values.iter().any(|v| order.holds(t, *v)),
             (Against::Flags(values), Item::Flag(flag)) => values.contains(&flag),
             (Against::Nets(nets), Item::Ip(ip)) => nets.iter().any(|net| net.contains(&ip)),
-            _ => false,
-        }
+            _ => return None,
+        })
     }
 }
 
@@ -339,8 +376,8 @@ fn same_letters(a: &str, b: &str) -> bool {
     a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
 }
 
-/// The decimal digits of a number.
-pub(super) fn decimal(mut n: u64, out: &mut [u8; 20]) -> &str {
+/// The decimal digits of a number; always some.
+pub(super) fn decimal(mut n: u64, out: &mut [u8; 20]) -> Option<&str> {
     let mut at = out.len();
     loop {
         at -= 1;
@@ -350,5 +387,5 @@ pub(super) fn decimal(mut n: u64, out: &mut [u8; 20]) -> &str {
             break;
         }
     }
-    std::str::from_utf8(&out[at..]).unwrap_or_default()
+    std::str::from_utf8(&out[at..]).ok()
 }

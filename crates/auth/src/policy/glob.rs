@@ -106,7 +106,8 @@ mod tests {
         let (pattern, text) = ("*a".repeat(250) + "b", "a".repeat(5000));
         let started = std::time::Instant::now();
         assert!(!Glob::new(&pattern).matches(&text));
-        assert!(started.elapsed().as_millis() < 200);
+        // One that tries places again would not be done this year.
+        assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
     }
 
     /// Every text of at most six of two letters.

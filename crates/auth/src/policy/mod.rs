@@ -6,12 +6,15 @@ mod actions;
 #[cfg(test)]
 mod condition_tests;
 mod conditions;
+#[cfg(test)]
+mod elsewhere_tests;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod glob;
 mod invalid;
 mod operators;
 mod parse;
+mod products;
 #[cfg(test)]
 mod properties;
 mod reach;

@@ -13,7 +13,7 @@ use jadeseal_types::{ErrorCode, limits::MAX_POLICY_CHARS};
 
 /// What a document is read as.
 #[derive(Clone, Copy)]
-pub(super) struct Scope<'a> {
+pub(super) struct Reading<'a> {
     /// What it is checked against.
     pub checks: &'a Checks<'a>,
     /// True for a trust policy.
@@ -36,10 +36,21 @@ pub(super) struct Statement {
 impl Policy {
     /// Reads a document of at most [`jadeseal_types::limits::MAX_POLICY_CHARS`] characters.
     pub fn parse(document: &str, checks: &Checks<'_>) -> Result<Self, Invalid> {
-        let scope = Scope { checks, trust: false };
+        let reading = Reading { checks, trust: false };
         let reach = Reach::new(checks);
-        let statements = read(document, |members, place| statement(members, place, scope, &reach))?;
-        Ok(Policy { statements })
+        let read = read(document, |members, place| statement(members, place, reading, &reach))?;
+        if let Some((_, first)) = read.first().filter(|_| checks.strict && read.iter().all(|(s, _)| s.is_inert())) {
+            let (en, zh) = ("nothing that the policy names is served", "策略中的产品均不存在");
+            return Err(refuse(ErrorCode::ActionServiceNotExist, first.as_str(), en, zh));
+        }
+        Ok(Policy { statements: read.into_iter().map(|(statement, _)| statement).collect() })
+    }
+}
+
+impl Statement {
+    /// True when it is about other products alone, or about what there is no more: it is never asked.
+    pub fn is_inert(&self) -> bool {
+        self.actions.is_empty()
     }
 }
 
@@ -69,10 +80,18 @@ impl Members<'_> {
     }
 
     /// The conditions.
-    pub fn conditions(&self, place: &str, scope: Scope<'_>) -> Result<Vec<Condition>, Invalid> {
+    pub fn conditions(&self, place: &str, reading: Reading<'_>) -> Result<Vec<Condition>, Invalid> {
         match self.condition {
-            Some(map) => conditions::parse(map, &format!("{place}.condition"), scope),
-            None => Ok(Vec::new()),
+            Some(Value::Null) | None => Ok(Vec::new()),
+            Some(map) => conditions::parse(map, &format!("{place}.condition"), reading),
+        }
+    }
+
+    /// Passes over the conditions of a statement that is never asked: those of other products are not known here.
+    fn pass_over_conditions(&self, place: &str) -> Result<(), Invalid> {
+        match self.condition {
+            Some(Value::Null) | None => Ok(()),
+            Some(map) => conditions::object(map, &format!("{place}.condition")).map(drop),
         }
     }
 }
@@ -170,8 +189,14 @@ pub(super) fn strings<'v>(
     items.into_iter().map(text).collect()
 }
 
-fn statement(members: &Members<'_>, place: &str, scope: Scope<'_>, reach: &Reach<'_>) -> Result<Statement, Invalid> {
-    let checks = scope.checks;
+/// Reads a statement; with it the place of its first action.
+fn statement(
+    members: &Members<'_>,
+    place: &str,
+    reading: Reading<'_>,
+    reach: &Reach<'_>,
+) -> Result<(Statement, String), Invalid> {
+    let checks = reading.checks;
     if members.principal.is_some() {
         let (en, zh) = ("only a trust policy of a role names principals", "仅角色的信任策略可指定 principal");
         return Err(refuse(ErrorCode::PrincipalError, format!("{place}.principal"), en, zh));
@@ -184,9 +209,15 @@ fn statement(members: &Members<'_>, place: &str, scope: Scope<'_>, reach: &Reach
         all.extend(&bits);
         named.push((place, text, bits));
     }
+    let first = named.first().map(|(place, ..)| place.clone()).unwrap_or_default();
+    let resources = strings(members.resource, &format!("{place}.resource"), ErrorCode::ResourceError)?;
+    if all.is_empty() {
+        members.pass_over_conditions(place)?;
+        return Ok((Statement { denies, actions: all, resources: Vec::new(), conditions: Vec::new() }, first));
+    }
     let (mut patterns, mut usable) = (Vec::new(), Bits::default());
-    for (place, text) in strings(members.resource, &format!("{place}.resource"), ErrorCode::ResourceError)? {
-        let pattern = resources::parse(text, &place, checks, &all, reach)?;
+    for (place, text) in resources {
+        let Some(pattern) = resources::parse(text, &place, checks, &all, reach)? else { continue };
         if checks.strict {
             let bits = reach.usable(&pattern);
             if !bits.meets(&all) {
@@ -197,9 +228,10 @@ fn statement(members: &Members<'_>, place: &str, scope: Scope<'_>, reach: &Reach
         patterns.push(pattern);
     }
     if checks.strict
-        && let Some((place, text, bits)) = named.iter().find(|(_, _, bits)| !bits.meets(&usable))
+        && let Some((place, text, bits)) = named.iter().find(|(_, _, bits)| !bits.is_empty() && !bits.meets(&usable))
     {
         return Err(reach.refuse_action(text, bits, place));
     }
-    Ok(Statement { denies, actions: all, resources: patterns, conditions: members.conditions(place, scope)? })
+    let conditions = members.conditions(place, reading)?;
+    Ok((Statement { denies, actions: all, resources: patterns, conditions }, first))
 }

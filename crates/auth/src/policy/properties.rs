@@ -30,6 +30,8 @@ fn actions() -> impl Strategy<Value = Value> {
         "cam:*",
         "cam:Get*",
         "kms:Nothing",
+        "cos:*",
+        "name/cvm:Describe*",
     ]);
     one_or_more(one.prop_map(Value::from))
 }
@@ -63,10 +65,15 @@ fn resources() -> impl Strategy<Value = Value> {
             "role/*".to_owned(),
             "role*c*".to_owned(),
             "roleName/ci".to_owned(),
+            "own/*".to_owned(),
+            "own/uin/${uin}".to_owned(),
+            "own/role*".to_owned(),
         ]),
     );
     let six = six.prop_map(|(service, region, account, rest)| format!("qcs::{service}:{region}:{account}:{rest}"));
-    let one = prop_oneof![1 => Just("*".to_owned()), 4 => six];
+    let elsewhere =
+        select(vec!["qcs::cos:ap-x:uid/1250:b/*", "qcs::cos:::key/*", "qcs::cvm::uin/100:*", "qcs::cos::*:uin/*"]);
+    let one = prop_oneof![2 => Just("*".to_owned()), 8 => six, 1 => elsewhere.prop_map(str::to_owned)];
     one_or_more(one.prop_map(Value::from))
 }
 
@@ -127,6 +134,11 @@ fn statement() -> impl Strategy<Value = Value> {
         for (operator, key, values) in conditions {
             condition[operator][key] = values;
         }
+        let of_others = |action: &Value| action.as_str().is_some_and(|a| a.contains("cos:") || a.contains("cvm:"));
+        if action.as_array().map_or(of_others(&action), |all| all.iter().all(of_others)) {
+            condition["bool_equal"]["cos:secure-transport"] = json!([1.5, null]);
+        }
+        let condition = if condition == json!({}) { Value::Null } else { condition };
         if capital {
             json!({"Effect": effect, "Action": action, "Resource": resource, "Condition": condition})
         } else {
@@ -157,8 +169,11 @@ fn asked_of() -> impl Strategy<Value = Of> {
     let account = || select(vec![100, 100, 200, 300]);
     let key = (0..2usize, account(), select(vec![ID, OTHER]), select(vec![100, 101, 102, 7]), tags())
         .prop_map(|(region, account, id, creator, tags)| Of::Key { region, account, id, creator, tags });
-    let spellings = select(vec![vec!["uin/101"], vec!["role/4611686018427387905", "roleName/ci"], vec!["policyid/7"]])
-        .prop_map(|all: Vec<&str>| all.into_iter().map(str::to_owned).collect());
+    let role = vec!["role/4611686018427387905", "roleName/ci"];
+    let own = [&role[..], &["own/role/4611686018427387905"]].concat();
+    let spellings =
+        select(vec![vec!["uin/101", "own/uin/101"], vec!["uin/102"], role, own, vec!["policyid/7", "own/policyid/7"]])
+            .prop_map(|all: Vec<&str>| all.into_iter().map(str::to_owned).collect());
     let identity = (account(), spellings).prop_map(|(account, spellings)| Of::Identity { account, spellings });
     prop_oneof![1 => Just(Of::Everything), 5 => key, 2 => identity]
 }
@@ -179,7 +194,7 @@ fn request() -> impl Strategy<Value = Request> {
     // About the dates of the conditions: 2022-05-31T00:00:00Z and 2024-03-01T01:29:59Z.
     let now = select(vec![0, 1_653_955_199, 1_653_955_200, 1_653_955_201, 1_709_256_599, 1_900_000_000]);
     // Half of them ask for Encrypt, so that many meet a statement.
-    let action = prop_oneof![Just(0usize), 0..12usize];
+    let action = prop_oneof![Just(0usize), 0..13usize];
     (action, asked_of(), source, now, any::<bool>(), tags()).prop_map(
         |(action, of, source, now, secure, request_tags)| Request { action, of, source, now, secure, request_tags },
     )

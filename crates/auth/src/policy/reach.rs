@@ -14,12 +14,19 @@ use std::sync::Arc;
 /// A kind of resource that actions are authorised on.
 struct Kind {
     prefix: &'static str,
+    /// True for what only the own account has, see [`OWN`].
+    own: bool,
     service: Service,
     /// What its last segments look like.
     shape: Glob,
     /// The actions.
     actions: Bits,
 }
+
+/// How identities begin, and how they begin besides when they are the caller's own: himself, his groups, his policies and
+/// the role of his session.
+const OWN: [(&str, &str); 4] =
+    [("uin/", "own/uin/"), ("groupid/", "own/groupid/"), ("policyid/", "own/policyid/"), ("role/", "own/role/")];
 
 /// What is reachable for the policies of an account.
 pub(super) struct Reach<'a> {
@@ -43,6 +50,11 @@ impl<'a> Reach<'a> {
                 kinds[at].actions.insert(id);
             }
         }
+        for (prefix, own) in OWN {
+            if let Some(kind) = kinds.iter().find(|kind| kind.prefix == prefix) {
+                kinds.push(Kind { own: true, actions: kind.actions, ..Kind::new(own) });
+            }
+        }
         let mut members = checks.members.to_vec();
         members.sort_unstable();
         Reach { checks, members: members.into(), kinds, assume_role: checks.vocabulary.find("sts", "AssumeRole") }
@@ -62,6 +74,15 @@ impl<'a> Reach<'a> {
         }
     }
 
+    /// True when the account can be the own one.
+    fn is_own(&self, account: &Account) -> bool {
+        match account {
+            Account::Own | Account::Reachable(_) | Account::Variable(variables::Variable::OwnerUin) => true,
+            Account::Number(n) => *n == self.checks.account,
+            Account::Variable(_) => false,
+        }
+    }
+
     /// True when a resource of a foreign account makes sense: its roles can be taken.
     pub fn lets_foreign(&self, six: &Six, actions: &Bits) -> bool {
         let takes = self.assume_role.is_some_and(|id| actions.has(id));
@@ -77,7 +98,7 @@ impl<'a> Reach<'a> {
         for kind in &self.kinds {
             // Only keys lie in regions.
             let here = six.service.admits(kind.service) && (kind.service == Service::Kms || six.region.is_none());
-            if here && kind.shape.intersects(&rest) {
+            if here && (!kind.own || self.is_own(&six.account)) && kind.shape.intersects(&rest) {
                 if !self.is_foreign(&six.account) {
                     usable.extend(&kind.actions);
                 } else if let Some(id) = self.assume_role.filter(|id| kind.actions.has(*id)) {
@@ -92,6 +113,10 @@ impl<'a> Reach<'a> {
     pub fn refuse_resource(&self, pattern: &Pattern, place: &str) -> Invalid {
         let usable = self.usable(pattern);
         let (en, zh) = match numbered(self.checks.vocabulary).find(|(id, _)| usable.has(*id)) {
+            None if is_key_without_creator(pattern) => (
+                format!("a key is written {KEY_PREFIX}<uin>/<id>, by who made it; with * for anybody"),
+                format!("密钥须写作 {KEY_PREFIX}<uin>/<id>，其中 <uin> 为创建者，* 表示任意创建者"),
+            ),
             Some((_, action)) => (
                 format!(
                     "no action of the statement is authorised on such a resource; {}:{} would be",
@@ -132,8 +157,9 @@ impl<'a> Reach<'a> {
 
     /// How resources of some kinds begin.
     fn spelled(&self, of: impl Fn(&Kind) -> bool) -> String {
-        let kinds: Vec<String> = self.kinds.iter().filter(|k| of(k)).map(|k| format!("{}*", k.prefix)).collect();
-        kinds.join(", ")
+        let (own, kinds): (Vec<_>, Vec<_>) = self.kinds.iter().filter(|k| of(k)).partition(|k| k.own);
+        let kinds = kinds.iter().map(|k| format!("{}*", k.prefix));
+        kinds.chain((!own.is_empty()).then(|| "own/*".to_owned())).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -142,9 +168,15 @@ impl Kind {
         let key = KEY_PREFIX.starts_with(prefix);
         Kind {
             prefix,
+            own: false,
             service: if key { Service::Kms } else { Service::Cam },
             shape: Glob::new(&if key { format!("{KEY_PREFIX}*/*") } else { format!("{prefix}*") }),
             actions: Bits::default(),
         }
     }
+}
+
+/// True for `key/<id>` and the like.
+fn is_key_without_creator(pattern: &Pattern) -> bool {
+    matches!(pattern, Pattern::Six(six) if six.service.admits(Service::Kms) && six.rest.starts_with("key/"))
 }

@@ -56,7 +56,7 @@ impl Question<'_> {
         let strings = |name| list(member(statement, name).unwrap()).into_iter().map(|v| v.as_str().unwrap().to_owned());
         strings("action").any(|a| self.action(&a))
             && strings("resource").any(|r| self.resource(&self.expand(&r)))
-            && member(statement, "condition").is_none_or(|c| {
+            && member(statement, "condition").filter(|c| !c.is_null()).is_none_or(|c| {
                 c.as_object().unwrap().iter().all(|(operator, keys)| {
                     keys.as_object().unwrap().iter().all(|(key, values)| self.condition(operator, key, &list(values)))
                 })

@@ -6,6 +6,7 @@ use super::{
     conditions::{Truth, decimal},
     glob::Glob,
     invalid::refuse,
+    products,
     reach::Reach,
     variables::{self, Variable},
 };
@@ -67,28 +68,23 @@ pub(super) enum Account {
     Variable(Variable),
 }
 
-/// Reads one element of `resource`.
+/// Reads one element of `resource`; none for what belongs to a product that is not served.
 pub(super) fn parse(
     text: &str,
     place: &str,
     checks: &Checks<'_>,
     actions: &Bits,
     reach: &Reach<'_>,
-) -> Result<Pattern, Invalid> {
+) -> Result<Option<Pattern>, Invalid> {
     let wrong = |code, en: &str, zh: &str| refuse(code, place, en, zh);
     if text == "*" {
-        return Ok(Pattern::Everything);
+        return Ok(Some(Pattern::Everything));
     }
     if text.len() > MAX_RESOURCE_CHARS && text.chars().count() > MAX_RESOURCE_CHARS {
         return Err(wrong(ErrorCode::ResourceError, "is longer than 512 characters", "超过 512 个字符"));
     }
     if text.chars().any(char::is_control) {
         return Err(wrong(ErrorCode::ResourceError, "holds a control character", "含有控制字符"));
-    }
-    if !variables::known(text) {
-        let (en, zh) =
-            ("the variables are ${uin}, ${owner_uin} and ${app_id}", "变量只有 ${uin}、${owner_uin} 和 ${app_id}");
-        return Err(wrong(ErrorCode::ResourceError, en, zh));
     }
     let mut segments = text.splitn(6, ':');
     let mut next = || segments.next();
@@ -105,13 +101,22 @@ pub(super) fn parse(
         let (en, zh) = ("the second segment, the project, must be empty", "第二段（项目）必须为空");
         return Err(wrong(ErrorCode::ResourceProjectError, en, zh));
     }
+    if products::is_elsewhere(service) && !is_served(service, checks) {
+        // Region, account and names are as that product has them.
+        let formed = matches!(account, "" | "*") || ["uin/", "uid/"].iter().any(|form| account.starts_with(form));
+        return if formed { Ok(None) } else { Err(wrong(ErrorCode::ResourceUinError, ACCOUNT.0, ACCOUNT.1)) };
+    }
+    if !variables::known(text) {
+        let (en, zh) =
+            ("the variables are ${uin}, ${owner_uin} and ${app_id}", "变量只有 ${uin}、${owner_uin} 和 ${app_id}");
+        return Err(wrong(ErrorCode::ResourceError, en, zh));
+    }
     let service = match service {
         "" | "*" => Service::Any,
         "kms" => Service::Kms,
         "cam" => Service::Cam,
         name => {
-            let served = checks.vocabulary.actions().iter().any(|a| a.service == name);
-            if variables::any(name) || checks.strict && !served {
+            if variables::any(name) || checks.strict && !is_served(name, checks) {
                 return Err(wrong(ErrorCode::ResourceServiceNotExist, "the service is not served", "该服务不存在"));
             }
             Service::Other
@@ -127,7 +132,11 @@ pub(super) fn parse(
         );
         return Err(wrong(ErrorCode::ResourceUinError, en, zh));
     }
-    Ok(Pattern::Six(six))
+    Ok(Some(Pattern::Six(six)))
+}
+
+fn is_served(service: &str, checks: &Checks<'_>) -> bool {
+    checks.vocabulary.actions().iter().any(|a| a.service == service)
 }
 
 fn region(text: &str, place: &str, checks: &Checks<'_>) -> Result<Option<Glob>, Invalid> {
@@ -152,11 +161,12 @@ fn account(text: &str, place: &str, reach: &Reach<'_>) -> Result<Account, Invali
         }
         _ => Err(()),
     }
-    .map_err(|()| {
-        let (en, zh) = ("the account must be empty, uin/<number>, uin/* or *", "账号须为空、uin/<数字>、uin/* 或 *");
-        refuse(ErrorCode::ResourceUinError, place, en, zh)
-    })
+    .map_err(|()| refuse(ErrorCode::ResourceUinError, place, ACCOUNT.0, ACCOUNT.1))
 }
+
+/// What an account has to be.
+const ACCOUNT: (&str, &str) =
+    ("the account must be empty, uin/<number>, uin/* or *", "账号须为空、uin/<数字>、uin/* 或 *");
 
 /// A number in its one spelling.
 pub(super) fn number(text: &str) -> Option<u64> {
@@ -240,7 +250,8 @@ pub(super) type Room = [u8; KEY_PREFIX.len() + 20 + 1 + ID_LENGTH];
 /// The last segment of a key, `key/creatorUin/<creator>/<id>`.
 #[derive(Clone, Copy)]
 pub(super) struct KeyText<'a> {
-    text: &'a str,
+    /// Always there.
+    text: Option<&'a str>,
     creator_known: bool,
 }
 
@@ -249,21 +260,26 @@ impl<'a> KeyText<'a> {
     pub fn new(id: KeyId, creator: Option<u64>, room: &'a mut Room) -> Self {
         let (mut digits, mut hex) = ([0; 20], [0; ID_LENGTH]);
         id.write_text(&mut hex);
-        let creator_text = creator.map_or(UNKNOWN_CREATOR, |n| decimal(n, &mut digits)).as_bytes();
-        let mut length = 0;
-        for piece in [KEY_PREFIX.as_bytes(), creator_text, b"/", &hex] {
-            room[length..length + piece.len()].copy_from_slice(piece);
-            length += piece.len();
-        }
-        KeyText { text: std::str::from_utf8(&room[..length]).unwrap_or_default(), creator_known: creator.is_some() }
+        let creator_text = creator.map_or(Some(UNKNOWN_CREATOR), |n| decimal(n, &mut digits));
+        let text = creator_text.and_then(|creator| {
+            let mut length = 0;
+            for piece in [KEY_PREFIX.as_bytes(), creator.as_bytes(), b"/", &hex] {
+                room[length..length + piece.len()].copy_from_slice(piece);
+                length += piece.len();
+            }
+            std::str::from_utf8(&room[..length]).ok()
+        });
+        KeyText { text, creator_known: creator.is_some() }
     }
 
+    /// Without a text nothing is decided: a statement that denies must not let a key through.
     fn fits(self, glob: &Glob) -> Truth {
-        if glob.matches(self.text) {
+        let Some(text) = self.text else { return Truth::Maybe };
+        if glob.matches(text) {
             return Truth::Yes;
         }
         let behind = KEY_PREFIX.len() + UNKNOWN_CREATOR.len();
-        if !self.creator_known && glob.touches(KEY_PREFIX, self.text.get(behind..).unwrap_or_default()) {
+        if !self.creator_known && glob.touches(KEY_PREFIX, text.get(behind..).unwrap_or_default()) {
             return Truth::Maybe;
         }
         Truth::No

@@ -25,7 +25,7 @@ impl PolicySet {
         let mut set = PolicySet { binding, denying: Vec::new(), allowing: Vec::new() };
         for (name, policy) in policies {
             let name: Arc<str> = name.into();
-            for (number, statement) in policy.statements.iter().enumerate() {
+            for (number, statement) in policy.statements.iter().enumerate().filter(|(_, s)| !s.is_inert()) {
                 let side = if statement.denies { &mut set.denying } else { &mut set.allowing };
                 side.push(Statement {
                     policy: Arc::clone(&name),

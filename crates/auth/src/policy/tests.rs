@@ -143,7 +143,12 @@ fn actions_are_spelled_in_several_ways() {
         ("kms:En?rypt", ActionError, false),
         ("kms:${uin}", ActionError, false),
         ("", ActionError, false),
-        ("cos:PutObject", ActionServiceNotExist, true),
+        ("coss:PutObject", ActionServiceNotExist, true),
+        ("co*:PutObject", ActionServiceNotExist, true),
+        ("*:PutObject", ActionNotExist, true),
+        ("c*:PutObject", ActionNotExist, true),
+        ("cos:Put?bject", ActionError, false),
+        ("kms::Encrypt", ActionError, false),
         ("KMS:Encrypt", ActionServiceNotExist, true),
         ("kms:encrypt", ActionNotExist, true),
         ("kms:Get*", ActionNotExist, true),
@@ -151,6 +156,33 @@ fn actions_are_spelled_in_several_ways() {
         let document = allow(&format!(r#"["*",{bad:?}]"#), r#""*""#);
         assert_refused(&document, code, "statement[0].action[1]");
         assert_eq!(stored(&document), in_store, "{bad}");
+    }
+}
+
+#[test]
+fn a_slip_in_an_action_is_answered_with_the_right_spelling() {
+    for (slip, right) in [
+        ("kms::Encrypt", "kms:Encrypt"),
+        ("KMS:Encrypt", "kms:Encrypt"),
+        ("name/Kms:encrypt", "kms:Encrypt"),
+        ("kms:DESCRIBEKEY", "kms:DescribeKey"),
+        ("KMS::*", "kms:*"),
+        ("Cam:Get*", "cam:Get*"),
+        ("COS:PutObject", "cos:PutObject"),
+        ("cos::PutObject", "cos:PutObject"),
+    ] {
+        let e = refused(&allow(&format!("{slip:?}"), r#""*""#));
+        assert!(e.en.ends_with(&format!("; write {right}")), "{slip}: {}", e.en);
+        assert!(e.zh.ends_with(&format!("；应写作 {right}")), "{slip}: {}", e.zh);
+        assert!(Policy::parse(&allow(&format!(r#"["kms:*",{right:?}]"#), r#""*""#), &world().checks(true)).is_ok());
+    }
+    for strange in ["kms:Encrpyt", "KMS:Encrpyt", "kmss:Encrypt", "Encrypt", "cos::", "COS:Put\u{1b}", "kms:::"] {
+        let e = refused(
+            &serde_json::json!({"version": "2.0", "statement": [
+            {"effect": "deny", "action": strange, "resource": "*"}]})
+            .to_string(),
+        );
+        assert!(!e.en.contains("write "), "{strange}: {}", e.en);
     }
 }
 
@@ -193,7 +225,7 @@ fn resources_of_keys() {
 
 #[test]
 fn resources_of_identities() {
-    let spellings = ["role/4611686018427387905".to_owned(), "roleName/ci".to_owned()];
+    let spellings = ["role/4611686018427387905", "roleName/ci", "own/role/4611686018427387905"].map(str::to_owned);
     for (pattern, account, expected) in [
         ("*", 300, true),
         ("qcs::cam::uin/100:roleName/ci", 100, true),
@@ -205,6 +237,10 @@ fn resources_of_identities() {
         ("qcs::kms:::*", 100, false),
         ("qcs::cam::uin/300:roleName/ci", 300, true),
         ("qcs::cam:::roleName/ci", 300, false),
+        ("qcs::cam:::own/*", 100, true),
+        ("qcs::cam:::own/role/*", 100, true),
+        ("qcs::cam:::own/uin/*", 100, false),
+        ("qcs::cam::uin/200:own/*", 100, false),
     ] {
         let role = Resource::Identity { account: AccountId(account), spellings: &spellings };
         let document = allow(r#""sts:AssumeRole""#, &format!("{pattern:?}"));
@@ -222,7 +258,11 @@ fn resources_are_checked_segment_by_segment() {
         ("qcs::kms::key/*", ResourceQcsError, false),
         ("arn:::::key/*", ResourceQcsError, false),
         ("qcs:1:kms:::key/*", ResourceProjectError, false),
-        ("qcs::cos:::key/*", ResourceServiceNotExist, true),
+        ("qcs::coss:::key/*", ResourceServiceNotExist, true),
+        ("qcs::COS:::key/*", ResourceServiceNotExist, true),
+        ("qcs::cos::100:key/*", ResourceUinError, false),
+        ("qcs:1:cos:::key/*", ResourceProjectError, false),
+        ("qcs::cos:::a\u{7}", ResourceError, false),
         ("qcs::k*:::key/*", ResourceServiceNotExist, true),
         ("qcs::${uin}:::key/*", ResourceServiceNotExist, false),
         ("qcs::kms:eu-frankfurt::key/*", ResourceRegionError, true),
@@ -258,6 +298,9 @@ fn what_can_match_nothing_is_refused_when_it_is_written() {
         allow(r#""sts:AssumeRole""#, r#"["qcs::cam::uin/300:roleName/ci","qcs::cam:::role/*"]"#),
         allow(r#"["cam:Get*","kms:Decrypt"]"#, r#"["qcs::cam:::policyid/7","qcs::::uin/200:key/*"]"#),
         allow(r#""tag:*""#, r#""qcs::kms:ap-shanghai:uin/:key/*""#),
+        allow(r#""cam:Get*""#, r#""qcs::cam::uin/${owner_uin}:own/*""#),
+        allow(r#""cam:AddUserToGroup""#, r#"["qcs::cam::uin/100:own/uin/${uin}","qcs::cam::*:own/groupid/*"]"#),
+        allow(r#"["cam:GetPolicy","sts:AssumeRole"]"#, r#"["qcs::cam:::own/policyid/*","qcs::cam:::own/role/*"]"#),
     ] {
         assert!(Policy::parse(&good, &world().checks(true)).is_ok(), "{good}");
     }
@@ -272,7 +315,15 @@ fn what_can_match_nothing_is_refused_when_it_is_written() {
         (r#"["kms:Encrypt","cam:GetRole"]"#, r#"["qcs::kms:::key/*"]"#, "action[1]", "role/*, roleName/*"),
         (r#""kms:Encrypt""#, r#"["*","qcs::cam:::role/*"]"#, "resource[1]", "cam:GetRole would be"),
         (r#""kms:Encrypt""#, r#"["*","qcs::kms:::kex/*"]"#, "resource[1]", "key/*"),
-        (r#""kms:Encrypt""#, r#"["*","qcs::kms:::key/7"]"#, "resource[1]", "key/*"),
+        (r#""kms:Encrypt""#, r#"["*","qcs::kms:::key/7"]"#, "resource[1]", "key/creatorUin/<uin>/<id>"),
+        (r#""kms:Encrypt""#, r#"["*","qcs::*:::key/creatorUin/7"]"#, "resource[1]", "key/creatorUin/<uin>/<id>"),
+        (r#""kms:Encrypt""#, r#"["*","qcs::cam:::own/*"]"#, "resource[1]", "cam:GetUser would be"),
+        (r#""cam:GetUser""#, r#"["*","qcs::cam:::own/role/*"]"#, "resource[1]", "cam:GetRole would be"),
+        (r#""cam:GetUser""#, r#"["*","qcs::cam::uin/200:own/uin/*"]"#, "resource[1]", "own/*"),
+        (r#""sts:AssumeRole""#, r#"["*","qcs::cam::uin/300:own/role/*"]"#, "resource[1]", "own/*"),
+        (r#""cam:ListUsers""#, r#"["qcs::cos:::*"]"#, "action", "which the statement does not name"),
+        (r#"["cos:*","kms:Encrypt"]"#, r#"["qcs::cos:::*"]"#, "action[1]", "key/*"),
+        (r#"["cos:*","kms:Encrypt"]"#, r#"["*","qcs::cam:::role/*"]"#, "resource[1]", "cam:GetRole would be"),
         (r#""kms:Encrypt""#, r#"["*","qcs::cam:::key/*"]"#, "resource[1]", "key/*"),
         (r#""cam:GetRole""#, r#"["*","qcs::cam:ap-shanghai::role/*"]"#, "resource[1]", "only keys have a region"),
         (r#""cam:GetRole""#, r#"["qcs::sts:::role/*"]"#, "resource[0]", "nothing"),
@@ -376,6 +427,10 @@ fn trust_policies_admit_whom_they_name() {
     let policy = trust(&(statement("root") + deny)).unwrap();
     assert_eq!(policy.named().len(), 2);
     assert!(policy.admits(&root, &QUIET) && !policy.admits(&user, &QUIET));
+    let beside = statement("uin/101").replace(r#"{"qcs""#, r#"{"service":["cos.qcloud.com","cvm.qcloud.com"],"qcs""#);
+    let policy = trust(&(beside + r#","condition":null"#)).unwrap();
+    assert_eq!(policy.named(), [Trusted::User(AccountId(100), Uin(101))]);
+    assert!(policy.admits(&user, &QUIET) && !policy.admits(&root, &QUIET));
     let policy = trust(
         &(statement("root")
             + r#","condition":{"string_equal":{"sts:external_id":["a","b"]},"numeric_equal":{"qcs:uin":101}}"#),
@@ -403,6 +458,13 @@ fn trust_policies_are_checked() {
             PrincipalServiceNotExist,
             "principal.service",
         ),
+        (
+            format!(r#"{ok},"principal":{{"service":[],"qcs":"qcs::cam::uin/100:root"}}"#),
+            PrincipalError,
+            "principal.service",
+        ),
+        (format!(r#"{ok},"principal":{{"service":"x","qcs":[]}}"#), PrincipalError, "principal.qcs"),
+        (format!(r#"{ok},"principal":{{"service":"x","Service":"y"}}"#), PrincipalError, "principal.Service"),
         (format!(r#"{ok},"principal":{{"federated":"x"}}"#), PrincipalError, "principal.federated"),
         (format!(r#"{ok},"principal":{{"aws":"x"}}"#), PrincipalError, "principal.aws"),
         (qcs("*"), PrincipalQcsError, "principal.qcs[0]"),
@@ -454,7 +516,8 @@ fn the_worst_documents_are_read_in_no_long_time() {
         let _ = Policy::parse(&document, &world().checks(true));
         let _ = Policy::parse(&document, &world().checks(false)).map(|p| PolicySet::new(world().binding, [("p", &p)]));
     }
-    assert!(started.elapsed().as_millis() < 1000, "{:?}", started.elapsed());
+    // Some milliseconds, as long as work grows with the document and not with its square.
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
 }
 
 /// Of a user with ten policies of three statements each: allowed by the last, with a condition.

@@ -4,7 +4,7 @@ use super::{
     Binding, Checks, Conditions, Invalid, Resource, Taker, TrustPolicy, Trusted,
     conditions::{Test, Truth},
     invalid::{echo, refuse},
-    parse::{Members, Scope, read, strings},
+    parse::{Members, Reading, read, strings},
     resources::number,
     set::{Asked, all_hold},
 };
@@ -26,8 +26,8 @@ impl TrustPolicy {
     /// Reads a document as [`Policy::parse`](super::Policy::parse) does. Its statements have a principal and no resource,
     /// and their only action is `sts:AssumeRole`.
     pub fn parse(document: &str, checks: &Checks<'_>) -> Result<Self, Invalid> {
-        let scope = Scope { checks, trust: true };
-        Ok(TrustPolicy { statements: read(document, |members, place| statement(members, place, scope))? })
+        let reading = Reading { checks, trust: true };
+        Ok(TrustPolicy { statements: read(document, |members, place| statement(members, place, reading))? })
     }
 
     /// Whom it names, allowing or denying; each once.
@@ -45,14 +45,26 @@ impl TrustPolicy {
     pub fn admits(&self, taker: &Taker<'_>, conditions: &Conditions<'_>) -> bool {
         let binding = Binding { uin: taker.uin, account: taker.account, app_id: AppId(0) };
         let asked = Asked::new(&binding, &Resource::Everything, conditions);
-        let matches =
-            |s: &&Statement| s.principals.iter().any(|p| p.is(taker)) && all_hold(&s.tests, &asked) == Truth::Yes;
-        let (denying, allowing): (Vec<_>, Vec<_>) = self.statements.iter().filter(matches).partition(|s| s.denies);
-        denying.is_empty() && !allowing.is_empty()
+        let about_him = self.statements.iter().filter(|s| s.principals.iter().any(|p| p.is(taker)));
+        let (denying, allowing): (Vec<_>, Vec<_>) = about_him.partition(|s| s.denies);
+        // What could not be decided would deny, and does not allow.
+        denying.iter().all(|s| all_hold(&s.tests, &asked) == Truth::No)
+            && allowing.iter().any(|s| all_hold(&s.tests, &asked) == Truth::Yes)
     }
 }
 
 impl Trusted {
+    /// The account that somebody must be of to be meant.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn account(&self) -> AccountId {
+        match self {
+            Trusted::Account(account)
+            | Trusted::User(account, _)
+            | Trusted::Role(account, _)
+            | Trusted::RoleName(account, _) => *account,
+        }
+    }
+
     /// True when the taker is meant. A session of a role is no user, even if its number were that of one.
     fn is(&self, taker: &Taker<'_>) -> bool {
         match self {
@@ -84,7 +96,7 @@ impl Trusted {
     }
 }
 
-fn statement(members: &Members<'_>, place: &str, scope: Scope<'_>) -> Result<Statement, Invalid> {
+fn statement(members: &Members<'_>, place: &str, reading: Reading<'_>) -> Result<Statement, Invalid> {
     let principals = principals(members.principal, &format!("{place}.principal"))?;
     let denies = members.denies(place)?;
     for (place, text) in strings(members.action, &format!("{place}.action"), ErrorCode::ActionError)? {
@@ -103,7 +115,7 @@ fn statement(members: &Members<'_>, place: &str, scope: Scope<'_>) -> Result<Sta
     }
     // Nothing in it depends on who asks, so it is compiled for nobody.
     let nobody = Binding { uin: Uin(0), account: AccountId(0), app_id: AppId(0) };
-    let tests = members.conditions(place, scope)?.iter().map(|c| c.compile(&nobody)).collect();
+    let tests = members.conditions(place, reading)?.iter().map(|c| c.compile(&nobody)).collect();
     Ok(Statement { denies, principals, tests })
 }
 
@@ -118,18 +130,18 @@ fn principals(value: Option<&Value<'_>>, place: &str) -> Result<Vec<Trusted>, In
         }
         Some(_) => return wrong(ErrorCode::PrincipalError, place, "must be an object", "必须是对象"),
     };
-    let mut qcs = None;
+    let (mut qcs, mut service) = (None, None);
     for (name, value) in map.iter() {
         let place = format!("{place}.{}", echo(name));
         match name.to_ascii_lowercase().as_str() {
             "qcs" if qcs.is_none() => qcs = Some(value),
-            "qcs" => {
+            "service" if service.is_none() => {
+                strings(Some(value), &place, ErrorCode::PrincipalError)?;
+                service = Some(place);
+            }
+            "qcs" | "service" => {
                 let (en, zh) = ("stands twice, in letters of different case", "重复出现，仅大小写不同");
                 return wrong(ErrorCode::PrincipalError, &place, en, zh);
-            }
-            "service" => {
-                let (en, zh) = ("no service can take a role here", "没有可扮演角色的产品服务");
-                return wrong(ErrorCode::PrincipalServiceNotExist, &place, en, zh);
             }
             "federated" => {
                 let (en, zh) = ("identity providers are not served", "不支持身份提供商");
@@ -137,6 +149,11 @@ fn principals(value: Option<&Value<'_>>, place: &str) -> Result<Vec<Trusted>, In
             }
             _ => return wrong(ErrorCode::PrincipalError, &place, "there is no such member", "没有该成员"),
         }
+    }
+    // Beside others a product takes nothing from anybody and gives nobody anything.
+    if let (None, Some(place)) = (qcs, service) {
+        let (en, zh) = ("no service can take a role here", "没有可扮演角色的产品服务");
+        return wrong(ErrorCode::PrincipalServiceNotExist, &place, en, zh);
     }
     let named = strings(qcs, &format!("{place}.qcs"), ErrorCode::PrincipalError)?;
     let read = |(place, text): (String, &str)| {
