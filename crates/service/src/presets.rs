@@ -165,6 +165,8 @@ const NOT_SERVED: &[(&str, &str, &[&str])] = &[
     ("kms", "EnableWhiteBoxKeys", &["key/"]),
     ("kms", "EncryptByWhiteBox", &["key/"]),
     ("kms", "OverwriteWhiteBoxDeviceFingerprints", &["key/"]),
+    // Asked in the cloud by a product that is to work under a role.
+    ("cam", "PassRole", &["role/", "roleName/"]),
     ("cloudaudit", "DescribeEvents", &[]),
     ("cloudaudit", "LookUpEvents", &[]),
 ];
