@@ -16,8 +16,8 @@ use jadeseal_auth::{
     policy::{ActionId, Conditions, Facts, Resource},
     refusal,
 };
-use jadeseal_store::{Attached, RoleRow};
-use jadeseal_types::{AccountId, ApiError, ErrorCode, KeyId, Region, Uin, error::Result};
+use jadeseal_store::{Attached, Identities, RoleRow};
+use jadeseal_types::{AccountId, ApiError, ErrorCode, GroupId, KeyId, Region, Uin, error::Result};
 use std::sync::Arc;
 
 /// What a policy is asked about.
@@ -213,62 +213,34 @@ impl Cx<'_> {
         }
     }
 
-    /// The account of a principal or policy, and every spelling of the end of its six segments. What is the caller's own has one
-    /// more, so that a policy can keep him from changing what he may do himself.
+    /// The account of a principal or policy, and every spelling of the end of its six segments.
     async fn spell(&self, identity: &Identity) -> Result<(AccountId, Vec<String>)> {
         let own = self.caller.account();
-        if let Identity::RoleArn(arn) = identity {
-            let Some((account, last)) = parse_arn(arn, own) else { return Ok((own, vec![String::new()])) };
-            // Which roles another account has is its own affair.
-            let role = if account == own { self.own_role(last).await? } else { None };
-            return Ok((account, role.unwrap_or_else(|| vec![last.to_owned()])));
-        }
         let account = self.account().await?;
         let all = &account.identities;
-        let one = |kind: &str, id: u64, is_own: bool| {
-            let spelled = format!("{kind}/{id}");
-            let own = is_own.then(|| format!("own/{spelled}"));
-            std::iter::once(spelled).chain(own).collect()
-        };
-        let himself = self.caller.uin();
-        let user = |uin: u64| one("uin", uin, uin == himself.0);
-        let is_in = |group: u64| all.members.iter().any(|m| m.uin == himself && m.group.0 == group);
-        let policy = |id: u64| {
-            let has = |to: &Attached| match to {
-                Attached::User(uin) => *uin == himself,
-                Attached::Group(group) => is_in(group.0),
-                Attached::Role(role) => role.0 == himself.0,
-            };
-            one("policyid", id, all.attachments.iter().any(|a| a.policy.0 == id && has(&a.to)))
-        };
         // Nobody has the number 0: only who may do it to everybody learns that there is nothing of a name.
-        let spelled: Vec<String> = match identity {
-            Identity::Caller => user(himself.0),
-            Identity::User(uin) => user(*uin),
-            Identity::UserNamed(name) => user(all.users.iter().find(|u| u.name == *name).map_or(0, |u| u.uin.0)),
-            Identity::Group(id) => one("groupid", *id, is_in(*id)),
-            Identity::Policy(id) => policy(*id),
-            Identity::PolicyNamed(name) => policy(principals::policy_named(all, name).map_or(0, |id| id.0)),
-            Identity::Role(id) => {
-                let last = format!("role/{id}");
-                self.own_role(&last).await?.unwrap_or_else(|| vec![last])
+        let last = match identity {
+            Identity::Caller => format!("uin/{}", self.caller.uin()),
+            Identity::User(uin) => format!("uin/{uin}"),
+            Identity::UserNamed(name) => {
+                let found = all.users.iter().find(|u| u.name == *name);
+                format!("uin/{}", found.map_or(0, |u| u.uin.0))
             }
-            Identity::RoleNamed(name) => {
-                let last = format!("roleName/{name}");
-                self.own_role(&last).await?.unwrap_or_else(|| vec![last])
+            Identity::Group(id) => format!("groupid/{id}"),
+            Identity::Policy(id) => format!("policyid/{id}"),
+            Identity::PolicyNamed(name) => {
+                format!("policyid/{}", principals::policy_named(all, name).map_or(0, |id| id.0))
             }
-            Identity::RoleArn(_) => Vec::new(),
+            Identity::Role(id) => format!("role/{id}"),
+            Identity::RoleNamed(name) => format!("roleName/{name}"),
+            Identity::RoleArn(arn) => match parse_arn(arn, own) {
+                Some((account, last)) if account == own => last.to_owned(),
+                // Which roles another account has is its own affair.
+                Some((account, last)) => return Ok((account, vec![last.to_owned()])),
+                None => String::new(),
+            },
         };
-        Ok((own, spelled))
-    }
-
-    /// All spellings of a role of the caller's account; none if there is no such.
-    async fn own_role(&self, last: &str) -> Result<Option<Vec<String>>> {
-        let account = self.account().await?;
-        Ok(role_at(&account.identities, last).map(|role| {
-            let own = (role.id.0 == self.caller.uin().0).then(|| format!("own/role/{}", role.id));
-            spellings(role).into_iter().chain(own).collect()
-        }))
+        Ok((own, spellings_of(all, self.caller.uin(), &last)))
     }
 
     /// The caller's account with its principals.
@@ -332,6 +304,29 @@ pub(crate) fn parse_arn(arn: &str, own: AccountId) -> Option<(AccountId, &str)> 
         number => AccountId(number.parse().ok().filter(|n: &u64| n.to_string() == number)?),
     };
     (last.starts_with("role/") || last.starts_with("roleName/")).then_some((account, last))
+}
+
+/// Every spelling of a principal or policy of an account by one of them. What is a principal's own has one more, so that a
+/// policy can keep him from changing what he may do himself.
+pub(crate) fn spellings_of(all: &Identities, himself: Uin, last: &str) -> Vec<String> {
+    if let Some(role) = role_at(all, last) {
+        let own = (role.id.0 == himself.0).then(|| format!("own/role/{}", role.id));
+        return spellings(role).into_iter().chain(own).collect();
+    }
+    let is_in = |group: GroupId| all.members.iter().any(|m| m.uin == himself && m.group == group);
+    let is_his = |to: &Attached| match to {
+        Attached::User(uin) => *uin == himself,
+        Attached::Group(group) => is_in(*group),
+        Attached::Role(role) => role.0 == himself.0,
+    };
+    let number = |text: &str| text.parse::<u64>().ok().filter(|n| n.to_string() == text);
+    let is_own = match last.split_once('/').and_then(|(kind, id)| Some((kind, number(id)?))) {
+        Some(("uin", uin)) => uin == himself.0,
+        Some(("groupid", group)) => is_in(GroupId(group)),
+        Some(("policyid", policy)) => all.attachments.iter().any(|a| a.policy.0 == policy && is_his(&a.to)),
+        _ => false,
+    };
+    std::iter::once(last.to_owned()).chain(is_own.then(|| format!("own/{last}"))).collect()
 }
 
 /// Both spellings of a role.

@@ -1,10 +1,10 @@
 //! What a principal may do, and which statement says so: without a request, and without the root of trust.
 
 use crate::{
-    authorise::spellings,
+    authorise::spellings_of,
     keys::pair,
     presets::VOCABULARY,
-    principals::{Account, Principals, role_at},
+    principals::{Account, Principals},
     region::Regions,
 };
 use jadeseal_auth::{
@@ -113,11 +113,11 @@ impl Simulator {
         let outcome = match self.resource(q)? {
             Asked::Everything => decide(&Resource::Everything),
             Asked::Identity(number, last) => {
-                // A role has two spellings, and policies may use either.
-                let found = self.principals.of(number).await?;
-                let role = found.as_ref().and_then(|found| role_at(&found.identities, &last));
-                let both = role.map(spellings);
-                decide(&Resource::Identity { account: number, spellings: &both.unwrap_or_else(|| vec![last]) })
+                let spellings = match number == q.account {
+                    true => spellings_of(&account.identities, uin, &last),
+                    false => vec![last],
+                };
+                decide(&Resource::Identity { account: number, spellings: &spellings })
             }
             Asked::Key { region, account, creator, id } => {
                 let facts = self.facts(account, &region, id, creator, q.tags.clone()).await?;

@@ -14,7 +14,7 @@ const PRODUCTS: &[&str] = &[
     "bsca", "btoe", "ca", "captcha", "car", "cas", "cat", "cbm", "cbs", "ccc", "ccr", "ccs", "cdb", "cdc", "cdn",
     "cds", "cdwch", "cdwdoris", "cdwpg", "cdz", "cetcd", "cfg", "cfs", "cfw", "chc", "chdfs", "ciam", "cii", "cim",
     "ckafka", "clb", "cloudapp", "cloudhsm", "cloudmate", "cloudrc", "cloudstudio", "cls", "cme", "cmq", "cmqqueue",
-    "cmqtopic", "cms", "cngw", "cns", "config", "controlcenter", "coral", "cos", "cpdp", "csip", "csxg", "ctem",
+    "cmqtopic", "cngw", "cns", "config", "controlcenter", "coral", "cos", "cpdp", "csip", "csxg", "ctem",
     "ctsdb", "cvm", "cwp", "cws", "cynosdb", "dasb", "dataagent", "databuddy", "dayu", "dbbrain", "dbdc", "dbs", "dc",
     "dcdb", "dlc", "dnspod", "domain", "drm", "ds", "dsgc", "dts", "eb", "ecc", "ecdn", "ecm", "edgezone", "eiam",
     "eis", "emr", "es", "ess", "essbasic", "evt", "facefusion", "faceid", "finance", "fmu", "ft", "fwm", "ga2",
