@@ -152,7 +152,7 @@ def test_a_trust_by_address(account, taker):
 
 
 @pytest.mark.parametrize("seconds,expected", [
-    (1, None), (7200, None), (43200, OVER_TIME), (7201, OVER_TIME), (0, OVER_TIME), (-1, "InvalidParameter"),
+    (1, None), (7200, None), (43200, OVER_TIME), (7201, OVER_TIME), (0, None), (-1, "InvalidParameter"),
 ])
 def test_duration_of_a_role_by_default(account, by_taker, seconds, expected):
     role = account.role()
@@ -164,8 +164,9 @@ def test_duration_of_a_role_that_says(account, by_taker):
     for role, seconds, expected in ((long, 43200, None), (long, 43201, OVER_TIME), (short, 60, None), (short, 61, OVER_TIME)):
         assert by_taker.sts.code("AssumeRole", RoleArn=role.arn, DurationSeconds=seconds, **NAME) == expected
     for role, seconds in ((long, 7200), (short, 60)):
-        got = by_taker.sts.call("AssumeRole", RoleArn=role.arn, **NAME)
-        assert abs(got["ExpiredTime"] - time.time() - seconds) < 5
+        for left_out in ({}, {"DurationSeconds": 0}, {"DurationSeconds": None}):
+            got = by_taker.sts.call("AssumeRole", RoleArn=role.arn, **NAME, **left_out)
+            assert abs(got["ExpiredTime"] - time.time() - seconds) < 5
 
 
 @pytest.mark.parametrize("name,good", [
@@ -552,7 +553,7 @@ def test_federation_of_a_user(account, key):
 def test_federation_has_its_limits(account):
     user = account.as_user(account.user([allow("*")]))
     policy = {"Policy": document(allow("*"))}
-    for who, seconds, expected in ((account, 7200, None), (account, 7201, OVER_TIME), (account, 0, OVER_TIME),
+    for who, seconds, expected in ((account, 7200, None), (account, 7201, OVER_TIME), (account, 0, None),
                                    (user, 129_600, None), (user, 129_601, OVER_TIME)):
         assert who.sts.code("GetFederationToken", Name="g", DurationSeconds=seconds, **policy) == expected, seconds
     for name, good in (("g", True), ("a=,.@_-", True), ("a" * 128, True), ("", False), ("a" * 129, False), ("a b", False)):

@@ -115,7 +115,10 @@ async fn policies_are_made_shown_changed_listed_and_deleted() {
         err(&kms, &root, "UpdatePolicy", json!({ "PolicyName": "p1" })).await,
         "InvalidParameter.PolicyIdNotExist"
     );
-    assert_eq!(err(&kms, &root, "UpdatePolicy", json!({ "Description": "x" })).await, "InvalidParameter");
+    assert_eq!(err(&kms, &root, "UpdatePolicy", json!({ "Description": "x" })).await, "InvalidParameter.ParamError");
+    // An empty document is none, as absent.
+    ok(&kms, &root, "UpdatePolicy", json!({ "PolicyId": id, "PolicyDocument": "" })).await;
+    assert_eq!(ok(&kms, &root, "GetPolicy", json!({ "PolicyId": id })).await["PolicyDocument"], ENCRYPT);
     assert_eq!(err(&kms, &root, "UpdatePolicy", json!({ "PolicyId": id, "Alias": "x" })).await, "InvalidParameter");
 
     let other = policy(&kms, &root, "other", ENCRYPT).await;
@@ -132,11 +135,12 @@ async fn policies_are_made_shown_changed_listed_and_deleted() {
     assert!(names(&found["List"], "PolicyName").contains(&"other".to_owned()));
     let second = ok(&kms, &root, "ListPolicies", json!({ "Scope": "Local", "Rp": 1, "Page": 2 })).await;
     assert_eq!((names(&second["List"], "PolicyName"), &second["TotalNum"]), (vec!["other".to_owned()], &json!(2)));
+    let defaults = ok(&kms, &root, "ListPolicies", json!({ "Page": 0, "Rp": "0" })).await;
+    assert_eq!(defaults["List"], ok(&kms, &root, "ListPolicies", json!({})).await["List"]);
     for (params, expected) in [
         (json!({ "Scope": "local" }), "InvalidParameter.ScopeError"),
         (json!({ "Keyword": "x".repeat(101) }), "InvalidParameter.SearchKeywordLengthError"),
-        (json!({ "Rp": 201 }), "InvalidParameter"),
-        (json!({ "Page": 0 }), "InvalidParameter"),
+        (json!({ "Rp": 201 }), "InvalidParameter.ParamError"),
     ] {
         assert_eq!(err(&kms, &root, "ListPolicies", params.clone()).await, expected, "{params}");
     }
@@ -149,7 +153,8 @@ async fn policies_are_made_shown_changed_listed_and_deleted() {
     assert_eq!(err(&kms, &root, "DeletePolicy", unknown).await, "InvalidParameter.PolicyIdNotExist");
     ok(&kms, &root, "GetPolicy", json!({ "PolicyId": id })).await;
     ok(&kms, &root, "DeletePolicy", json!({ "PolicyId": [id, id, other] })).await;
-    assert_eq!(err(&kms, &root, "GetPolicy", json!({ "PolicyId": id })).await, "InvalidParameter.PolicyIdNotExist");
+    // What Terraform takes for gone.
+    assert_eq!(err(&kms, &root, "GetPolicy", json!({ "PolicyId": id })).await, "ResourceNotFound.PolicyIdNotFound");
     assert_eq!(ok(&kms, &root, "ListPolicies", json!({ "Scope": "Local" })).await["TotalNum"], 0);
 }
 
@@ -175,7 +180,9 @@ async fn names_and_documents_are_checked() {
     assert_eq!(long, "InvalidParameter.DescriptionLengthOverlimit");
     ok(&kms, &root, "CreatePolicy", described("描".repeat(300))).await;
     let tagged = json!({ "PolicyName": "t", "PolicyDocument": ENCRYPT, "Tags": [{ "Key": "k", "Value": "v" }] });
-    assert_eq!(err(&kms, &root, "CreatePolicy", tagged).await, "InvalidParameter");
+    let answer = call(&kms, &root, "CreatePolicy", tagged).await;
+    assert_eq!(code(&answer), "InvalidParameter");
+    assert!(answer["Error"]["Message"].as_str().unwrap().contains("without `Tags`"), "{answer}");
 
     let cases = [
         ("{", "InvalidParameter.PolicyDocumentError", "PolicyDocument: "),
@@ -235,7 +242,7 @@ async fn presets_are_there_and_stay_as_they_are() {
     assert_eq!(err(&kms, &root, "DeletePolicy", both).await, "FailedOperation.Unmodifiable");
     ok(&kms, &root, "GetPolicy", json!({ "PolicyId": own })).await;
     let unknown = json!({ "PolicyId": 77 });
-    assert_eq!(err(&kms, &root, "GetPolicy", unknown.clone()).await, "InvalidParameter.PolicyIdNotExist");
+    assert_eq!(err(&kms, &root, "GetPolicy", unknown.clone()).await, "ResourceNotFound.PolicyIdNotFound");
     assert_eq!(err(&kms, &root, "UpdatePolicy", unknown).await, "InvalidParameter.PolicyIdNotExist");
 }
 
@@ -354,9 +361,15 @@ async fn who_has_what_is_listed() {
     );
     assert_eq!(all(2, json!({})).await["TotalNum"], 2);
     assert_eq!(names(&all(0, json!({ "StrategyType": 2 })).await["PolicyList"], "StrategyType"), ["2"]);
+    for (any, page) in [(json!(0), json!(0)), (json!("0"), json!("0")), (json!(null), json!(1))] {
+        let everything = all(0, json!({ "StrategyType": any, "Page": page, "Rp": 0 })).await;
+        assert_eq!(everything["PolicyList"], both["PolicyList"]);
+    }
+    let bad = json!({ "TargetUin": user.uin, "Rp": 20, "Page": 1, "AttachType": 0, "StrategyType": 3 });
+    assert_eq!(err(&kms, &root, "ListAttachedUserAllPolicies", bad).await, "InvalidParameter.ParamError");
     assert_eq!(all(0, json!({ "Keyword": "own" })).await["TotalNum"], 1);
     let bad = json!({ "TargetUin": user.uin, "Rp": 20, "Page": 1, "AttachType": 3 });
-    assert_eq!(err(&kms, &root, "ListAttachedUserAllPolicies", bad).await, "InvalidParameter");
+    assert_eq!(err(&kms, &root, "ListAttachedUserAllPolicies", bad).await, "InvalidParameter.ParamError");
 
     let of_group =
         ok(&kms, &root, "ListAttachedGroupPolicies", json!({ "TargetGroupId": team, "Keyword": "KMS" })).await;
@@ -408,8 +421,8 @@ async fn what_cannot_be_attached_is_refused() {
         ("ListAttachedGroupPolicies", json!({ "TargetGroupId": unknown }), "ResourceNotFound.GroupNotExist"),
         ("AttachRolePolicy", json!({ "PolicyId": 1, "AttachRoleId": "17" }), "InvalidParameter.RoleNotExist"),
         ("AttachRolePolicy", json!({ "PolicyId": 1, "AttachRoleName": "cd" }), "InvalidParameter.RoleNotExist"),
-        ("AttachRolePolicy", json!({ "PolicyId": 1 }), "InvalidParameter"),
-        ("AttachRolePolicy", json!({ "AttachRoleId": role_id }), "InvalidParameter"),
+        ("AttachRolePolicy", json!({ "PolicyId": 1 }), "InvalidParameter.ParamError"),
+        ("AttachRolePolicy", json!({ "AttachRoleId": role_id }), "InvalidParameter.ParamError"),
         (
             "AttachRolePolicy",
             json!({ "PolicyName": "none", "AttachRoleId": role_id }),
@@ -425,11 +438,12 @@ async fn what_cannot_be_attached_is_refused() {
             json!({ "PolicyId": 1, "DetachRoleId": role_id, "DetachRoleName": "cd" }),
             "InvalidParameter.RoleNotExist",
         ),
-        ("ListAttachedRolePolicies", json!({ "Page": 1, "Rp": 20 }), "InvalidParameter"),
+        ("GetRole", json!({}), "InvalidParameter.ParamError"),
+        ("ListAttachedRolePolicies", json!({ "Page": 1, "Rp": 20 }), "InvalidParameter.ParamError"),
         (
             "ListAttachedRolePolicies",
             json!({ "Page": 1, "Rp": 20, "RoleName": "ci", "PolicyType": "x" }),
-            "InvalidParameter",
+            "InvalidParameter.ParamError",
         ),
     ] {
         assert_eq!(err(&kms, &root, action, params.clone()).await, expected, "{action} {params}");
@@ -454,7 +468,7 @@ async fn accounts_do_not_meet() {
     let mine = sub_user(&kms, &two, "bob").await;
     // One knows all the numbers of the other.
     for (action, params, expected) in [
-        ("GetPolicy", json!({ "PolicyId": p1 }), "InvalidParameter.PolicyIdNotExist"),
+        ("GetPolicy", json!({ "PolicyId": p1 }), "ResourceNotFound.PolicyIdNotFound"),
         ("UpdatePolicy", json!({ "PolicyId": p1, "Description": "x" }), "InvalidParameter.PolicyIdNotExist"),
         ("DeletePolicy", json!({ "PolicyId": [p2, p1] }), "InvalidParameter.PolicyIdNotExist"),
         ("ListEntitiesForPolicy", json!({ "PolicyId": p1 }), "InvalidParameter.PolicyIdNotExist"),
@@ -542,6 +556,83 @@ async fn administrators_are_held_to_what_they_may_give() {
     ok(&kms, &admin, "UpdateRoleConsoleLogin", json!({ "RoleId": number, "ConsoleLogin": 1 })).await;
 }
 
+/// As with users: a number that may be left out may be sent as 0, and the policy is asked about what the call is then about.
+#[tokio::test]
+async fn zero_names_no_other_policy_or_role() {
+    let kms = Kms::start().await;
+    let root = kms.user().await;
+    let admin = sub_user(&kms, &root, "adm").await;
+    let mine = policy(&kms, &root, "mine", ENCRYPT).await;
+    policy(&kms, &root, "other", ENCRYPT).await;
+    let id = role(&kms, &root, "ci").await;
+    role(&kms, &root, "cd").await;
+    let on = |last: &str| format!("qcs::cam::uin/{}:{last}", root.uin);
+    let text = document("allow", &["cam:*"], &[&on(&format!("policyid/{mine}")), &on("roleName/ci")]);
+    let delegated = policy(&kms, &root, "delegated", &text).await;
+    ok(&kms, &root, "AttachUserPolicy", json!({ "PolicyId": delegated, "AttachUin": admin.uin })).await;
+    let with = |mut params: Value, name: &str, value: Option<&Value>| {
+        if let Some(value) = value {
+            params[name] = value.clone();
+        }
+        params
+    };
+    // (action, number that may be left out, the name beside it, what the user may, what he may not, the rest)
+    let calls = [
+        ("AttachRolePolicy", "PolicyId", "PolicyName", "mine", "other", json!({ "AttachRoleName": "ci" })),
+        ("DetachRolePolicy", "PolicyId", "PolicyName", "mine", "other", json!({ "DetachRoleName": "ci" })),
+        ("AttachRolePolicy", "AttachRoleId", "AttachRoleName", "ci", "cd", json!({ "PolicyName": "mine" })),
+        ("DetachRolePolicy", "DetachRoleId", "DetachRoleName", "ci", "cd", json!({ "PolicyId": mine })),
+        ("UpdatePolicy", "PolicyId", "PolicyName", "mine", "other", json!({ "Description": "d" })),
+        ("GetRole", "RoleId", "RoleName", "ci", "cd", json!({})),
+        ("UpdateRoleDescription", "RoleId", "RoleName", "ci", "cd", json!({ "Description": "d" })),
+        ("UpdateRoleConsoleLogin", "RoleId", "RoleName", "ci", "cd", json!({ "ConsoleLogin": 1 })),
+        ("UpdateRoleSessionDuration", "RoleId", "RoleName", "ci", "cd", json!({ "SessionDuration": 60 })),
+        ("TagRole", "RoleId", "RoleName", "ci", "cd", json!({ "Tags": [] })),
+        ("ListAttachedRolePolicies", "RoleId", "RoleName", "ci", "cd", json!({ "Page": 0, "Rp": 0 })),
+    ];
+    let nothing = [None, Some(json!(null)), Some(json!(0)), Some(json!("0")), Some(json!("000")), Some(json!(""))];
+    for (action, number, name, good, bad, rest) in &calls {
+        for value in nothing.iter().map(Option::as_ref) {
+            let params = |named: &str| with(with(rest.clone(), number, value), name, Some(&json!(named)));
+            // The other type is refused once it is known who asks; that it must not do is get past the policy.
+            let answer = call(&kms, &admin, action, params(good)).await;
+            let is_text = !matches!(
+                (*number, *action),
+                ("PolicyId", _) | (_, "UpdateRoleConsoleLogin" | "UpdateRoleSessionDuration")
+            );
+            let is_its_type = match value {
+                Some(Value::Number(_)) => !is_text,
+                Some(Value::String(text)) if text.is_empty() => is_text,
+                _ => true,
+            };
+            assert_eq!(answer.get("Error").is_none(), is_its_type, "{action} {value:?} {answer}");
+            assert_eq!(err(&kms, &admin, action, params(bad)).await, "UnauthorizedOperation", "{action} {value:?}");
+            let neither = with(rest.clone(), number, value);
+            let code = err(&kms, &root, action, neither.clone()).await;
+            assert!(code.starts_with("InvalidParameter"), "{action} {value:?} {code}");
+            if *action != "AttachRolePolicy" && *action != "DetachRolePolicy" {
+                let refused = err(&kms, &admin, action, neither).await;
+                assert_eq!(refused, "UnauthorizedOperation", "{action} {value:?}");
+            }
+        }
+        for odd in [json!("x"), json!("+0"), json!(-1), json!(false), json!([]), json!({})] {
+            let params = |named: &str| with(with(rest.clone(), number, Some(&odd)), name, Some(&json!(named)));
+            assert_eq!(err(&kms, &admin, action, params(good)).await, "UnauthorizedOperation", "{action} {odd}");
+            assert!(err(&kms, &root, action, params(good)).await.starts_with("InvalidParameter"), "{action} {odd}");
+        }
+    }
+    let shown = ok(&kms, &root, "GetRole", json!({ "RoleName": "cd" })).await["RoleInfo"].clone();
+    assert_eq!(
+        (&shown["Description"], &shown["ConsoleLogin"], &shown["SessionDuration"]),
+        (&json!(""), &json!(0), &json!(7200))
+    );
+    let shown = ok(&kms, &root, "GetRole", json!({ "RoleId": id })).await["RoleInfo"].clone();
+    assert_eq!(
+        (&shown["Description"], &shown["ConsoleLogin"], &shown["SessionDuration"]),
+        (&json!("d"), &json!(1), &json!(60))
+    );
+}
+
 #[tokio::test]
 async fn roles_are_made_shown_changed_and_deleted() {
     let mut kms = Kms::start().await;
@@ -599,7 +690,7 @@ async fn roles_are_made_shown_changed_and_deleted() {
     assert_eq!(list(json!([{ "Key": "b", "Value": "3" }, { "Key": "c", "Value": "x" }])).await, [""; 0]);
     assert_eq!(err(&kms, &root, "DescribeRoleList", json!({ "Page": 1 })).await, "MissingParameter");
 
-    assert_eq!(err(&kms, &root, "DeleteRole", json!({})).await, "InvalidParameter");
+    assert_eq!(err(&kms, &root, "DeleteRole", json!({})).await, "InvalidParameter.ParamError");
     assert_eq!(
         err(&kms, &root, "DeleteRole", json!({ "RoleId": id, "RoleName": "cd" })).await,
         "InvalidParameter.RoleNotExist"

@@ -140,7 +140,6 @@ async fn life_of_an_access_key() {
     let set = |status: &str| target(json!({ "AccessKeyId": second, "Status": status }));
     assert_eq!(kms.cam_err(&root, "UpdateAccessKey", set("active")).await, "InvalidParameter.ParamError");
     let delete = target(json!({ "AccessKeyId": second }));
-    assert_eq!(kms.cam_err(&root, "DeleteAccessKey", delete.clone()).await, "FailedOperation.Accesskey");
     kms.cam(&root, "UpdateAccessKey", set("Inactive")).await;
     assert_eq!(kms.cam_err(&alice_2, "GetUserAppId", json!({})).await, "AuthFailure.SecretIdNotFound");
     kms.cam(&root, "UpdateAccessKey", set("Inactive")).await;
@@ -154,7 +153,13 @@ async fn life_of_an_access_key() {
     kms.cam(&root, "DeleteAccessKey", delete.clone()).await;
     assert_eq!(kms.cam_err(&root, "DeleteAccessKey", delete).await, "ResourceNotFound.SecretNotExist");
     assert_eq!(kms.cam_err(&alice_2, "GetUserAppId", json!({})).await, "AuthFailure.SecretIdNotFound");
-    kms.cam(&root, "CreateAccessKey", target(json!({}))).await;
+    // An enabled one goes as well.
+    let third = kms.cam(&root, "CreateAccessKey", target(json!({}))).await["AccessKey"].clone();
+    let id = third["AccessKeyId"].as_str().unwrap();
+    let alice_3 = root.with_key(alice.uin, id, third["SecretAccessKey"].as_str().unwrap());
+    kms.cam(&alice_3, "GetUserAppId", json!({})).await;
+    kms.cam(&root, "DeleteAccessKey", target(json!({ "AccessKeyId": id }))).await;
+    assert_eq!(kms.cam_err(&alice_3, "GetUserAppId", json!({})).await, "AuthFailure.SecretIdNotFound");
 
     // Whose it is has to be said right.
     let params = json!({ "AccessKeyId": alice.secret_id, "Status": "Inactive" });
@@ -238,6 +243,15 @@ async fn the_main_account_manages_its_own_keys() {
     );
     kms.cam(&root_2, "DeleteAccessKey", json!({ "AccessKeyId": root.secret_id })).await;
     kms.cam(&root_2, "ListUsers", json!({})).await;
+    // Of two that are enabled one may go, even the one that it is signed with.
+    let third = kms.cam(&root_2, "CreateAccessKey", json!({})).await["AccessKey"].clone();
+    kms.cam(&root_2, "DeleteAccessKey", json!({ "AccessKeyId": id })).await;
+    let id = third["AccessKeyId"].as_str().unwrap();
+    let root_3 = root.with_key(root.uin, id, third["SecretAccessKey"].as_str().unwrap());
+    let refused =
+        kms.call_version(&root_3, support::CAM_VERSION, "DeleteAccessKey", json!({ "AccessKeyId": id })).await;
+    assert_eq!(code(&refused), "FailedOperation.Accesskey");
+    assert!(refused["Error"]["Message"].as_str().unwrap().contains("last enabled"), "{refused}");
 }
 
 /// Both at once: each sees one other key that is enabled, but only one of them can be right.
@@ -274,12 +288,12 @@ async fn last_uses() {
     assert_eq!(rows[0], never);
     assert_eq!(
         (&rows[1]["LastUsedDate"], &rows[1]["LastSecretUsedDate"]),
-        (&json!("2026-11-24"), &json!(support::START))
+        (&json!("2026-11-24"), &json!(support::START * 1000))
     );
     // Ten hours later it is the next day in Beijing.
     kms.pass_time(Duration::from_secs(10 * 3600)).await;
     kms.cam(&alice, "GetUserAppId", json!({})).await;
-    let used = support::START + 10 * 3600;
+    let used = (support::START + 10 * 3600) * 1000;
     let expected = json!({ "SecretId": alice.secret_id, "LastUsedDate": "2026-11-25", "LastSecretUsedDate": used });
     let rows = kms.cam(&root, "GetSecurityLastUsed", ask.clone()).await["SecretIdLastUsedRows"].clone();
     assert_eq!(rows[0], expected);
@@ -309,9 +323,12 @@ async fn groups_and_who_is_in_them() {
     kms.clock.advance(Duration::from_secs(1));
     let other = kms.cam(&root, "CreateGroup", json!({ "GroupName": "dev" })).await["GroupId"].as_u64().unwrap();
     for (name, expected) in [
-        (String::new(), "InvalidParameter"),
-        ("x".repeat(65), "InvalidParameter"),
-        ("a\tb".into(), "InvalidParameter"),
+        ("x".repeat(65), "InvalidParameter.ParamError"),
+        ("a\tb".into(), "InvalidParameter.ParamError"),
+        ("a\0".into(), "InvalidParameter.ParamError"),
+        ("a\u{202e}b".into(), "InvalidParameter.ParamError"),
+        ("\u{2066}a".into(), "InvalidParameter.ParamError"),
+        ("a\u{200f}".into(), "InvalidParameter.ParamError"),
         ("dev".into(), "InvalidParameter.GroupNameInUse"),
     ] {
         let refused = kms.cam_err(&root, "CreateGroup", json!({ "GroupName": name })).await;
@@ -319,6 +336,17 @@ async fn groups_and_who_is_in_them() {
         let refused = kms.cam_err(&root, "UpdateGroup", json!({ "GroupId": group, "GroupName": name })).await;
         assert_eq!(refused, expected, "{name:?}");
     }
+    assert_eq!(kms.cam_err(&root, "CreateGroup", json!({ "GroupName": "" })).await, "InvalidParameter.ParamError");
+    kms.cam(&root, "UpdateGroup", json!({ "GroupId": group, "GroupName": "" })).await;
+    for remark in ["\0", "a\u{7}", "a\u{202a}b", "\u{2069}", "\u{200e}"] {
+        let given = json!({ "GroupId": group, "Remark": remark });
+        assert_eq!(kms.cam_err(&root, "UpdateGroup", given).await, "InvalidParameter", "{remark:?}");
+        let given = json!({ "GroupName": "new", "Remark": remark });
+        assert_eq!(kms.cam_err(&root, "CreateGroup", given).await, "InvalidParameter", "{remark:?}");
+        let given = json!({ "Name": "new", "Remark": remark });
+        assert_eq!(kms.cam_err(&root, "AddUser", given).await, "InvalidParameter", "{remark:?}");
+    }
+    kms.cam(&root, "UpdateGroup", json!({ "GroupId": other, "Remark": "zwei\r\n\tZeilen" })).await;
     kms.cam(&root, "UpdateGroup", json!({ "GroupId": other, "GroupName": "dev", "Remark": "d" })).await;
     kms.cam(&root, "UpdateGroup", json!({ "GroupId": other })).await;
     kms.cam(&root, "UpdateGroup", json!({ "GroupId": group, "GroupName": "ops" })).await;
@@ -332,9 +360,9 @@ async fn groups_and_who_is_in_them() {
     assert_eq!((&list["TotalNum"], names(&list["GroupInfo"], "GroupName")), (&json!(2), vec!["dev".into()]));
     let list = kms.cam(&root, "ListGroups", json!({ "Keyword": "op" })).await;
     assert_eq!((&list["TotalNum"], names(&list["GroupInfo"], "GroupName")), (&json!(1), vec!["ops".into()]));
-    for params in [json!({ "Page": 0 }), json!({ "Rp": 0 }), json!({ "Rp": 201 })] {
-        assert_eq!(kms.cam_err(&root, "ListGroups", params).await, "InvalidParameter");
-    }
+    assert_eq!(kms.cam_err(&root, "ListGroups", json!({ "Rp": 201 })).await, "InvalidParameter");
+    let list = kms.cam(&root, "ListGroups", json!({ "Page": 0, "Rp": 0 })).await;
+    assert_eq!(list["GroupInfo"].as_array().unwrap().len(), 2, "as when they are left out");
 
     let uin = |answer: Value| answer["Uin"].as_u64().unwrap();
     let alice = uin(kms.cam(&root, "AddUser", json!({ "Name": "alice", "Email": "a@b" })).await);
@@ -558,6 +586,10 @@ async fn keys_of_the_main_account_are_its_own() {
     // His own are those of nobody named, and he may disable the one that he signs with.
     let made = kms.cam(&admin, "CreateAccessKey", json!({})).await["AccessKey"].clone();
     let list = kms.cam(&admin, "ListAccessKeys", json!({ "TargetUin": null })).await["AccessKeys"].clone();
+    for nobody in [json!(0), json!("0"), json!("00")] {
+        let again = kms.cam(&admin, "ListAccessKeys", json!({ "TargetUin": nobody })).await["AccessKeys"].clone();
+        assert_eq!(again, list, "{nobody}");
+    }
     let mut expected = vec![admin.secret_id.clone(), made["AccessKeyId"].as_str().unwrap().to_owned()];
     expected.sort();
     assert_eq!(names(&list, "AccessKeyId"), expected, "of one second, so by id");
@@ -640,4 +672,72 @@ async fn policies_say_about_whom() {
     kms.create(&bob, "more").await;
     kms.cam(&root, "DeleteGroup", json!({ "GroupId": ops })).await;
     assert_eq!(kms.err(&bob, "CreateKey", json!({ "Alias": "again" })).await, "UnauthorizedOperation");
+}
+
+/// A number that may be left out may be sent as 0, too. The policy is asked about whom the call is then about: a user who may
+/// something to one of them reaches nobody else by any way to write it.
+#[tokio::test]
+async fn zero_names_nobody_else() {
+    let kms = Kms::start().await;
+    let root = kms.user().await;
+    let (alice, bob, eve) =
+        (kms.sub_user(&root, "alice").await, kms.sub_user(&root, "bob").await, kms.sub_user(&root, "eve").await);
+    let group = kms.cam(&root, "CreateGroup", json!({ "GroupName": "dev" })).await["GroupId"].clone();
+    let on = |last: String| format!("qcs::cam::uin/{}:{last}", root.uin);
+    let resources = [on(format!("uin/{}", bob.uin)), on(format!("groupid/{group}"))];
+    permit(&kms, &root, &alice, json!([{ "effect": "allow", "action": "cam:*", "resource": resources }])).await;
+    let with = |mut params: Value, name: &str, value: Option<&Value>| {
+        if let Some(value) = value {
+            params[name] = value.clone();
+        }
+        params
+    };
+    let refused = "UnauthorizedOperation";
+    let nothing = [None, Some(json!(null)), Some(json!(0)), Some(json!("0")), Some(json!("000"))];
+    for value in nothing.iter().map(Option::as_ref) {
+        let groups = |user: &User| with(json!({ "SubUin": user.uin }), "Uid", value);
+        kms.cam(&alice, "ListGroupsForUser", groups(&bob)).await;
+        assert_eq!(kms.cam_err(&alice, "ListGroupsForUser", groups(&eve)).await, refused, "{value:?}");
+        let neither = with(with(json!({}), "Uid", value), "SubUin", value);
+        assert_eq!(kms.cam_err(&alice, "ListGroupsForUser", neither.clone()).await, refused, "{value:?}");
+        let code = kms.cam_err(&root, "ListGroupsForUser", neither).await;
+        assert_eq!(code, "InvalidParameter.UserUinAndUinNotAllNull", "{value:?}");
+        for (one, other) in [("Uin", "Uid"), ("Uid", "Uin")] {
+            let pair = |user: &User| with(json!({ "GroupId": group, one: user.uin }), other, value);
+            kms.cam(&alice, "AddUserToGroup", json!({ "Info": [pair(&bob)] })).await;
+            kms.cam(&alice, "RemoveUserFromGroup", json!({ "Info": [pair(&bob)] })).await;
+            for action in ["AddUserToGroup", "RemoveUserFromGroup"] {
+                let info = json!({ "Info": [pair(&bob), pair(&eve)] });
+                assert_eq!(kms.cam_err(&alice, action, info).await, refused, "{value:?}");
+            }
+        }
+        // Without a target it is himself, who is none of those he may it to.
+        let keys = with(json!({}), "TargetUin", value);
+        let key =
+            |user: &User| with(json!({ "AccessKeyId": user.secret_id, "Status": "Inactive" }), "TargetUin", value);
+        for (action, params) in [
+            ("ListAccessKeys", keys.clone()),
+            ("CreateAccessKey", keys.clone()),
+            ("UpdateAccessKey", key(&alice)),
+            ("UpdateAccessKey", key(&bob)),
+            ("DeleteAccessKey", with(json!({ "AccessKeyId": alice.secret_id }), "TargetUin", value)),
+        ] {
+            assert_eq!(kms.cam_err(&alice, action, params).await, refused, "{action} {value:?}");
+        }
+        assert_eq!(kms.cam_err(&root, "UpdateAccessKey", key(&bob)).await, "OperationDenied.UinNotMatch");
+        let own = kms.cam(&root, "ListAccessKeys", keys).await["AccessKeys"].clone();
+        assert_eq!(names(&own, "AccessKeyId"), [root.secret_id.as_str()], "{value:?}");
+    }
+    for odd in [json!(""), json!("x"), json!("+0"), json!("-0"), json!(-1), json!(false), json!([]), json!({})] {
+        for (action, params) in [
+            ("ListGroupsForUser", json!({ "SubUin": bob.uin, "Uid": odd })),
+            ("AddUserToGroup", json!({ "Info": [{ "GroupId": group, "Uin": bob.uin, "Uid": odd }] })),
+            ("ListAccessKeys", json!({ "TargetUin": odd })),
+        ] {
+            assert_eq!(kms.cam_err(&alice, action, params.clone()).await, refused, "{action} {odd}");
+            assert_eq!(kms.cam_err(&root, action, params).await, "InvalidParameter", "{action} {odd}");
+        }
+    }
+    let bobs = kms.cam(&alice, "ListAccessKeys", json!({ "TargetUin": bob.uin })).await["AccessKeys"].clone();
+    assert_eq!(names(&bobs, "AccessKeyId"), [bob.secret_id.as_str()]);
 }

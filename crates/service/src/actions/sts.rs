@@ -42,7 +42,8 @@ const ARN: Doc = Doc(
 );
 const SESSION_NAME: Doc =
     Doc("Name of the session: 2 to 128 of letters, digits and +=,.@_-.", "会话名称：2 到 128 个字母、数字或 +=,.@_-。");
-const DURATION: Doc = Doc("Life of the session, seconds.", "临时凭证有效期，单位秒。");
+const DURATION: Doc =
+    Doc("Life of the session, seconds; 0 for the usual one.", "临时凭证有效期，单位秒，0 表示默认值。");
 const POLICY: Doc = Doc(
     "Policy that narrows what the session may do, as JSON or percent-encoded.",
     "会话策略，JSON 原文或经 urlencode 编码。",
@@ -104,7 +105,8 @@ fn origin(cx: &Cx<'_>) -> Origin {
 
 /// Seconds that a session may last.
 fn duration(asked: Option<u64>, usual: u64, longest: u64) -> Result<u64> {
-    let seconds = asked.unwrap_or(usual.min(longest));
+    // Clients send 0 for what they leave out.
+    let seconds = asked.filter(|seconds| *seconds != 0).unwrap_or(usual.min(longest));
     if (1..=longest).contains(&seconds) {
         return Ok(seconds);
     }

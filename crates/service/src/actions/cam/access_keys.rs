@@ -1,13 +1,13 @@
 //! Access keys of the main account and its users. Those of cloud products are the operator's: for these actions there are
 //! none.
 
-use super::{Stamp, users::CREATED};
+use super::{Stamp, given, given_in, users::CREATED};
 use crate::{
     accounts::{NewAccessKey, new_access_key},
     action::{Access, Action, CAM, Identity, Spec, family},
     actions::{Account, Empty, OnIdentities, Principals},
     cx::Cx,
-    schema::{Doc, answer, request, uint},
+    schema::{Doc, answer, request},
     values::{Bounded, SecretText},
 };
 use jadeseal_auth::{Principal, params::Params};
@@ -25,7 +25,8 @@ const DATE: usize = "2026-11-24".len();
 const ACTIVE: &str = "Active";
 const INACTIVE: &str = "Inactive";
 
-const TARGET: Doc = Doc("Number of whom it belongs to; the caller without.", "密钥所属用户的 UIN，不填为调用者。");
+const TARGET: Doc =
+    Doc("Number of whom it belongs to; the caller without, or with 0.", "密钥所属用户的 UIN，不填或为 0 时为调用者。");
 const KEY_ID: Doc = Doc("Id of the access key.", "访问密钥 ID。");
 const STATUS: Doc = Doc("Active, or Inactive: it cannot be used.", "Active 为启用，Inactive 为禁用。");
 const DESCRIPTION: Doc = Doc("Description, at most 256 bytes.", "描述，最多 256 字节。");
@@ -51,9 +52,9 @@ pub(super) fn of(all: &Identities, uin: Uin) -> impl Iterator<Item = &AccessKeyR
 
 /// Whose access keys a request is about. Those of the main account are its own affair, whatever policies say: whoever could
 /// make one would be the main account. The audit record names him.
-fn target(given: Option<u64>, cx: &Cx<'_>) -> Result<Uin> {
+fn target(named: Option<u64>, cx: &Cx<'_>) -> Result<Uin> {
     let principal = cx.caller.principal();
-    let uin = match (given, principal) {
+    let uin = match (given(named), principal) {
         (Some(uin), _) => Uin(uin),
         (None, Principal::Root | Principal::User | Principal::Federated) => cx.caller.uin(),
         (None, Principal::Role | Principal::Product) => {
@@ -91,6 +92,20 @@ fn find<'a>(all: &'a Identities, uin: Uin, id: &str, cx: &Cx<'_>) -> Result<&'a 
     Ok(key)
 }
 
+/// Refuses to take away the last enabled access key of the main account: nobody could make or enable one again. Whoever else
+/// has rights may lose them; the main account cannot.
+fn check_not_last(all: &Identities, key: &AccessKeyRow) -> Result<()> {
+    let of_account = key.uin.0 == all.account.account.0;
+    if of_account && key.enabled && of(all, key.uin).filter(|key| key.enabled).count() == 1 {
+        let (en, zh) = (
+            "The last enabled access key of the main account cannot be disabled or deleted: nobody could enable or make one again.",
+            "不能禁用或删除主账号最后一个启用的密钥，否则将无法再启用或创建任何密钥。",
+        );
+        return Err(ApiError::with_text(E::AccessKeyFailure, en, zh));
+    }
+    Ok(())
+}
+
 fn status(key: &AccessKeyRow) -> &'static str {
     if key.enabled { ACTIVE } else { INACTIVE }
 }
@@ -101,11 +116,7 @@ macro_rules! on_target {
         impl OnIdentities for $request {
             const RESOURCES: &'static [&'static str] = &["uin/"];
             fn identities(params: &Params<'_>) -> Vec<Identity> {
-                vec![match params.get("TargetUin").filter(|value| !value.is_null()) {
-                    // What is no number is nobody's.
-                    Some(value) => Identity::User(uint(value).unwrap_or(0)),
-                    None => Identity::Caller,
-                }]
+                vec![given_in(params, "TargetUin").map_or(Identity::Caller, Identity::User)]
             }
         }
     )+ };
@@ -263,13 +274,8 @@ impl Action for UpdateAccessKey {
             if key.enabled == enabled {
                 return Ok((Vec::new(), ()));
             }
-            // Nobody could switch it on again. Whoever else has rights may lose them; the main account cannot.
-            if !enabled && uin.0 == all.account.account.0 && of(all, uin).filter(|key| key.enabled).count() == 1 {
-                let (en, zh) = (
-                    "The last enabled access key of the main account cannot be disabled: nobody could enable one again.",
-                    "不能禁用主账号最后一个启用的密钥，否则将无法再启用任何密钥。",
-                );
-                return Err(ApiError::with_text(E::AccessKeyFailure, en, zh));
+            if !enabled {
+                check_not_last(all, key)?;
             }
             Ok((vec![IdentityChange::SetAccessKey { secret_id: key.secret_id.clone(), enabled }], ()))
         })
@@ -291,7 +297,7 @@ impl Action for DeleteAccessKey {
         name: "DeleteAccessKey",
         access: Access::Write,
         errors: &[E::AccessKeyFailure, E::OperationDeniedSubUin, E::SecretNotExist, E::UinNotMatch, E::UserNotExist],
-        doc: Doc("Removes an access key that is not active.", "删除已禁用的访问密钥。"),
+        doc: Doc("Removes an access key, whether it is enabled or not.", "删除访问密钥，无论是否启用。"),
     };
     type On = Principals;
     type Response = Empty;
@@ -300,9 +306,7 @@ impl Action for DeleteAccessKey {
         let uin = target(self.target, cx)?;
         cx.change_identities(|all| {
             let key = find(all, uin, &self.id, cx)?;
-            if key.enabled {
-                return Err(E::AccessKeyFailure.into());
-            }
+            check_not_last(all, key)?;
             Ok((vec![IdentityChange::DropAccessKey(key.secret_id.clone())], ()))
         })
         .await?;
@@ -322,7 +326,7 @@ answer! {
     LastUsed as "SecretIdLastUsed" {
         id: String = "SecretId", KEY_ID;
         date: String = "LastUsedDate", Doc("Day of the last use, Beijing time; empty for never.", "最后使用日期，北京时间，从未使用则为空。");
-        time: u64 = "LastSecretUsedDate", Doc("Time of the last use, Unix seconds; 0 for never.", "最后使用时间，Unix 秒，从未使用则为 0。");
+        time: u64 = "LastSecretUsedDate", Doc("Time of the last use, Unix milliseconds; 0 for never.", "最后使用时间，Unix 毫秒，从未使用则为 0。");
     }
 }
 
@@ -358,7 +362,7 @@ impl Action for GetSecurityLastUsed {
             // The store learns of uses with a delay.
             let time = row.last_used.max(cx.svc.credentials.last_used(&id));
             let date = Stamp(time).to_string().chars().take(DATE).collect();
-            rows.push(LastUsed { id: id.to_string(), date, time });
+            rows.push(LastUsed { id: id.to_string(), date, time: time * 1000 });
         }
         Ok(LastUses { rows })
     }

@@ -1,7 +1,7 @@
 //! Who has which policies.
 
 use super::{
-    Paging, Stamp, number,
+    Paging, Stamp, given, number,
     policies::{
         CREATE_MODE, DEACTIVED, DEACTIVED_DETAIL, DESCRIPTION, KEYWORD, Keyword, Known, NamedPolicy, PAGE, POLICY_ID,
         POLICY_NAME, ROWS, WRITTEN, policy_at, policy_by,
@@ -232,14 +232,14 @@ impl Action for ListAttachedUserPolicies {
     const SPEC: Spec = Spec {
         name: "ListAttachedUserPolicies",
         access: Access::Read,
-        errors: &[E::UserNotExist],
+        errors: &[E::ParamError, E::UserNotExist],
         doc: Doc("Lists the policies of a user, without those of his groups.", "查询用户直接关联的策略。"),
     };
     type On = Principals;
     type Response = PolicyInfos;
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<PolicyInfos> {
-        let (paging, everything) = (Paging::new(self.page, self.rows)?, Keyword::new(None)?);
+        let (paging, everything) = (Paging::new(E::ParamError, self.page, self.rows)?, Keyword::new(None)?);
         let account = cx.account().await?;
         let to = user(&account.identities, self.uin)?;
         cx.note_subject(segment(to));
@@ -254,7 +254,7 @@ request! {
         required rows: u64 = "Rp", ROWS;
         required page: u64 = "Page", PAGE;
         required attach: u64 = "AttachType", Doc("0: all; 1: the user's own; 2: those of his groups.", "0：全部；1：直接关联；2：随组关联。");
-        optional kind: u64 = "StrategyType", Doc("1: made by the account; 2: presets; all without.", "1：自定义策略；2：预设策略；不填为全部。");
+        optional kind: u64 = "StrategyType", Doc("1: made by the account; 2: presets; all with 0 or without.", "1：自定义策略；2：预设策略；不填或为 0 时为全部。");
         optional keyword: String = "Keyword", KEYWORD;
     }
 }
@@ -302,19 +302,21 @@ impl Action for ListAttachedUserAllPolicies {
     const SPEC: Spec = Spec {
         name: "ListAttachedUserAllPolicies",
         access: Access::Read,
-        errors: &[E::UserNotExist, E::SearchKeywordLengthError],
+        errors: &[E::ParamError, E::UserNotExist, E::SearchKeywordLengthError],
         doc: Doc("Lists the policies of a user and his groups.", "查询用户关联的策略（包括随组关联）。"),
     };
     type On = Principals;
     type Response = UserPolicies;
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<UserPolicies> {
-        let (paging, keyword) = (Paging::new(Some(self.page), Some(self.rows))?, Keyword::new(self.keyword)?);
+        let (paging, keyword) =
+            (Paging::new(E::ParamError, Some(self.page), Some(self.rows))?, Keyword::new(self.keyword)?);
         if self.attach > 2 {
-            return Err(ApiError::invalid("AttachType", "must be 0, 1 or 2", "必须为 0、1 或 2"));
+            return Err(ApiError::about(E::ParamError, "AttachType", "must be 0, 1 or 2", "必须为 0、1 或 2"));
         }
-        if !matches!(self.kind, None | Some(1 | 2)) {
-            return Err(ApiError::invalid("StrategyType", "must be 1 or 2", "必须为 1 或 2"));
+        let kind = given(self.kind);
+        if !matches!(kind, None | Some(1 | 2)) {
+            return Err(ApiError::about(E::ParamError, "StrategyType", "must be 0, 1 or 2", "必须为 0、1 或 2"));
         }
         let account = cx.account().await?;
         let all = &account.identities;
@@ -336,7 +338,7 @@ impl Action for ListAttachedUserAllPolicies {
         }
         let mut rows: Vec<_> =
             found.into_iter().map(|(a, groups)| (a, Known::attached(all, a.policy), groups)).collect();
-        rows.retain(|(_, policy, _)| self.kind.is_none_or(|kind| kind == policy.kind()) && keyword.finds(policy));
+        rows.retain(|(_, policy, _)| kind.is_none_or(|kind| kind == policy.kind()) && keyword.finds(policy));
         let (total, rows) = paging.of(rows);
         let name = |id: GroupId| all.groups.iter().find(|g| g.id == id).map(|g| g.name.clone()).unwrap_or_default();
         let row = |(attachment, policy, groups): (&Attachment, Known<'_>, Vec<GroupId>)| UserPolicy {
@@ -438,14 +440,14 @@ impl Action for ListAttachedGroupPolicies {
     const SPEC: Spec = Spec {
         name: "ListAttachedGroupPolicies",
         access: Access::Read,
-        errors: &[E::ResourceGroupNotExist, E::SearchKeywordLengthError],
+        errors: &[E::ParamError, E::ResourceGroupNotExist, E::SearchKeywordLengthError],
         doc: Doc("Lists the policies of a group.", "查询用户组关联的策略。"),
     };
     type On = Principals;
     type Response = PolicyInfos;
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<PolicyInfos> {
-        let (paging, keyword) = (Paging::new(self.page, self.rows)?, Keyword::new(self.keyword)?);
+        let (paging, keyword) = (Paging::new(E::ParamError, self.page, self.rows)?, Keyword::new(self.keyword)?);
         let account = cx.account().await?;
         let to = group(&account.identities, self.group)?;
         cx.note_subject(segment(to));
@@ -495,7 +497,7 @@ impl Action for AttachRolePolicy {
     const SPEC: Spec = Spec {
         name: "AttachRolePolicy",
         access: Access::Write,
-        errors: &[E::AttachmentFull, E::PolicyIdNotExist, E::RoleNotExist],
+        errors: &[E::AttachmentFull, E::ParamError, E::PolicyIdNotExist, E::RoleNotExist],
         doc: Doc("Gives a role a policy.", "绑定策略到角色。"),
     };
     type On = Principals;
@@ -512,7 +514,7 @@ impl Action for DetachRolePolicy {
     const SPEC: Spec = Spec {
         name: "DetachRolePolicy",
         access: Access::Write,
-        errors: &[E::PolicyIdNotExist, E::RoleNotExist],
+        errors: &[E::ParamError, E::PolicyIdNotExist, E::RoleNotExist],
         doc: Doc("Takes a policy from a role.", "解除绑定到角色的策略。"),
     };
     type On = Principals;
@@ -571,7 +573,7 @@ impl Action for ListAttachedRolePolicies {
     const SPEC: Spec = Spec {
         name: "ListAttachedRolePolicies",
         access: Access::Read,
-        errors: &[E::RoleNotExist, E::SearchKeywordLengthError],
+        errors: &[E::ParamError, E::RoleNotExist, E::SearchKeywordLengthError],
         doc: Doc("Lists the policies of a role.", "查询角色关联的策略。"),
     };
     type On = Principals;
@@ -579,10 +581,11 @@ impl Action for ListAttachedRolePolicies {
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<RolePolicies> {
         let role = NamedRole::new("RoleId", self.role_id, self.role_name)?;
-        let (paging, keyword) = (Paging::new(Some(self.page), Some(self.rows))?, Keyword::new(self.keyword)?);
+        let (paging, keyword) =
+            (Paging::new(E::ParamError, Some(self.page), Some(self.rows))?, Keyword::new(self.keyword)?);
         let kind = self.kind.filter(|kind| !kind.is_empty());
         if !matches!(kind.as_deref(), None | Some("User" | "QCS")) {
-            return Err(ApiError::invalid("PolicyType", "must be User or QCS", "必须为 User 或 QCS"));
+            return Err(ApiError::about(E::ParamError, "PolicyType", "must be User or QCS", "必须为 User 或 QCS"));
         }
         let account = cx.account().await?;
         let all = &account.identities;

@@ -1,7 +1,8 @@
 //! Groups of users.
 
 use super::{
-    Paging, Stamp, number,
+    Paging, Remark, Stamp, given, given_in, is_hidden, number,
+    policies::{PAGE, ROWS},
     users::{self, CREATED, REMARK},
 };
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     actions::{Account, Empty, OnIdentities, Principals},
     cx::Cx,
     docs,
-    schema::{Doc, answer, object, request, uint},
+    schema::{Doc, answer, object, request},
     values::Bounded,
 };
 use jadeseal_auth::params::{Params, Value};
@@ -38,22 +39,18 @@ const GROUPS: u64 = 8_000_000;
 
 const GROUP_ID: Doc = Doc("Number of the group.", "用户组 ID。");
 const GROUP_NAME: Doc = Doc("Name of the group: 1 to 64 characters.", "用户组名，1 到 64 个字符。");
-const PAGE: Doc = Doc("Page, from 1; 1 by default.", "页码，从 1 开始，默认 1。");
-const ROWS: Doc = Doc("Rows of a page, 1 to 200; 20 by default.", "每页数量，1 到 200，默认 20。");
 const USERS: Doc = Doc("Users of the group.", "用户组成员。");
 const EITHER: Doc = Doc("Number of the user; one of the two must be given.", "子用户 UIN 或 UID，至少填一个。");
 const UNVERIFIED: Doc = Doc("Always 0: nothing is verified.", "恒为 0，不做验证。");
 
 /// Who is named under two parameters, for the policy.
-fn users_in(params: &Params<'_>, names: [&str; 2]) -> impl Iterator<Item = Identity> {
-    let given = names.into_iter().filter_map(|name| params.get(name)).filter(|value| !value.is_null());
-    // What is no number is nobody's.
-    given.map(|value| Identity::User(uint(value).unwrap_or(0))).collect::<Vec<_>>().into_iter()
+fn users_in(params: &Params<'_>, names: [&str; 2]) -> Vec<Identity> {
+    names.into_iter().filter_map(|name| given_in(params, name)).map(Identity::User).collect()
 }
 
 /// The one user under two parameters.
 fn one_of(uid: Option<u64>, uin: Option<u64>) -> Result<Uin> {
-    match (uid, uin) {
+    match (given(uid), given(uin)) {
         (Some(uid), Some(uin)) if uid != uin => Err(ApiError::with_text(
             E::ParamError,
             "The Uin and the Uid are of two users.",
@@ -78,9 +75,9 @@ fn members(all: &Identities, group: GroupId) -> impl Iterator<Item = &UserRow> {
 
 /// Refuses a name that no group can have, or that another one has.
 fn check_name(all: &Identities, name: &str, own: Option<GroupId>) -> Result<()> {
-    if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+    if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(is_hidden) {
         let (en, zh) = ("must be 1 to 64 printable characters", "必须为 1 到 64 个可打印字符");
-        return Err(ApiError::invalid("GroupName", en, zh));
+        return Err(ApiError::about(E::ParamError, "GroupName", en, zh));
     }
     if all.groups.iter().any(|group| group.name == name && Some(group.id) != own) {
         return Err(E::GroupNameInUse.into());
@@ -106,7 +103,7 @@ request! {
     /// Makes a group.
     CreateGroup {
         required name: String = "GroupName", GROUP_NAME;
-        optional remark: Bounded<256> = "Remark", REMARK;
+        optional remark: Remark = "Remark", REMARK;
     }
 }
 
@@ -121,7 +118,7 @@ impl Action for CreateGroup {
     const SPEC: Spec = Spec {
         name: "CreateGroup",
         access: Access::Write,
-        errors: &[E::GroupNameInUse, E::GroupFull],
+        errors: &[E::GroupNameInUse, E::GroupFull, E::ParamError],
         doc: Doc("Makes a group.", "创建用户组。"),
     };
     type On = Account;
@@ -231,7 +228,7 @@ request! {
     UpdateGroup {
         required id: u64 = "GroupId", GROUP_ID;
         optional name: String = "GroupName", GROUP_NAME;
-        optional remark: Bounded<256> = "Remark", REMARK;
+        optional remark: Remark = "Remark", REMARK;
     }
 }
 
@@ -239,7 +236,7 @@ impl Action for UpdateGroup {
     const SPEC: Spec = Spec {
         name: "UpdateGroup",
         access: Access::Write,
-        errors: &[E::ResourceGroupNotExist, E::GroupNameInUse],
+        errors: &[E::ResourceGroupNotExist, E::GroupNameInUse, E::ParamError],
         doc: Doc("Changes what is given of a group.", "更新用户组，未填的不变。"),
     };
     type On = Principals;
@@ -247,10 +244,11 @@ impl Action for UpdateGroup {
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<Empty> {
         let remark = self.remark.map(|t| t.0);
+        let name = self.name.filter(|name| !name.is_empty());
         cx.change_identities(|all| {
             let before = group(all, self.id, cx)?;
             let mut group = before.clone();
-            if let Some(name) = &self.name {
+            if let Some(name) = &name {
                 check_name(all, name, Some(group.id))?;
                 group.name.clone_from(name);
             }
@@ -346,7 +344,7 @@ impl Action for ListGroups {
     type Response = Groups;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Groups> {
-        let paging = Paging::new(self.page, self.rows)?;
+        let paging = Paging::new(E::InvalidParameter, self.page, self.rows)?;
         let keyword = self.keyword.map(|t| t.0).unwrap_or_default();
         let account = cx.account().await?;
         let found = account.identities.groups.iter().filter(|group| group.name.contains(&keyword));
@@ -515,7 +513,7 @@ request! {
 impl OnIdentities for ListGroupsForUser {
     const RESOURCES: &'static [&'static str] = &["uin/"];
     fn identities(params: &Params<'_>) -> Vec<Identity> {
-        users_in(params, ["Uid", "SubUin"]).collect()
+        users_in(params, ["Uid", "SubUin"])
     }
 }
 
@@ -530,7 +528,7 @@ impl Action for ListGroupsForUser {
     type Response = Groups;
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<Groups> {
-        let paging = Paging::new(self.page, self.rows)?;
+        let paging = Paging::new(E::InvalidParameter, self.page, self.rows)?;
         let uin = one_of(self.uid, self.uin)?;
         cx.note_subject(format!("uin/{uin}"));
         let account = cx.account().await?;
@@ -569,7 +567,7 @@ impl Action for ListUsersForGroup {
     type Response = Members;
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<Members> {
-        let paging = Paging::new(self.page, self.rows)?;
+        let paging = Paging::new(E::InvalidParameter, self.page, self.rows)?;
         let account = cx.account().await?;
         let id = group(&account.identities, self.id, cx)?.id;
         let (total, users) = paging.of(members(&account.identities, id).collect());

@@ -10,9 +10,13 @@ pub(crate) mod policies;
 pub(crate) mod roles;
 pub(crate) mod users;
 
-use crate::cx::Cx;
+use crate::{
+    cx::Cx,
+    schema::{FromValue, Type, uint},
+    values::Bounded,
+};
 use jadeseal_auth::params::{Params, Value};
-use jadeseal_types::{ApiError, error::Result};
+use jadeseal_types::{ApiError, ErrorCode as E, error::Result};
 use std::fmt;
 
 /// Rows of a page when a request does not say.
@@ -27,13 +31,11 @@ struct Paging {
 }
 
 impl Paging {
-    fn new(page: Option<u64>, rows: Option<u64>) -> Result<Self> {
-        let (page, rows) = (page.unwrap_or(1), rows.unwrap_or(DEFAULT_ROWS));
-        if page == 0 {
-            return Err(ApiError::invalid("Page", "counts from 1", "从 1 开始"));
-        }
-        if !(1..=MAX_ROWS).contains(&rows) {
-            return Err(ApiError::invalid("Rp", "must be 1 to 200", "必须为 1 到 200"));
+    /// `code` refuses a page that is too long: actions differ in the code that they have for it.
+    fn new(code: E, page: Option<u64>, rows: Option<u64>) -> Result<Self> {
+        let (page, rows) = (given(page).unwrap_or(1), given(rows).unwrap_or(DEFAULT_ROWS));
+        if rows > MAX_ROWS {
+            return Err(ApiError::about(code, "Rp", "must be at most 200", "最大为 200"));
         }
         let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
         Ok(Paging { skip: number(page - 1).saturating_mul(number(rows)), take: number(rows) })
@@ -61,7 +63,20 @@ impl fmt::Display for Stamp {
 
 /// A number under a raw parameter; 0, which nobody has, for what is none.
 fn number(params: &Params<'_>, name: &str) -> u64 {
-    params.get(name).and_then(crate::schema::uint).unwrap_or(0)
+    params.get(name).and_then(uint).unwrap_or(0)
+}
+
+/// A number that may be left out. Clients send 0 for what they leave out, and nothing has that number.
+fn given(number: Option<u64>) -> Option<u64> {
+    number.filter(|number| *number != 0)
+}
+
+/// What [`given`] will say of a number, from the raw parameter, for the policy. What is no number names nobody: it is 0.
+fn given_in(params: &Params<'_>, name: &str) -> Option<u64> {
+    match params.get(name) {
+        None | Some(Value::Null) => None,
+        Some(value) => uint(value).map_or(Some(0), |number| given(Some(number))),
+    }
 }
 
 /// A text under a raw parameter; the empty one, which nobody has, for what is none.
@@ -78,6 +93,26 @@ fn is_name(text: &str, max: usize) -> bool {
         && text
             .bytes()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'=' | b',' | b'.' | b'@' | b'_' | b'-'))
+}
+
+/// Whether a character belongs into no name: it cannot be seen, or lets what stands beside it be read otherwise.
+fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A remark: at most 256 bytes, of one line or several, without hidden characters.
+pub struct Remark(pub String);
+
+impl FromValue for Remark {
+    const TYPE: Type = Type::String;
+
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        let Bounded(text) = Bounded::<256>::from_value(value, name)?;
+        if text.chars().any(|c| is_hidden(c) && !matches!(c, '\n' | '\r' | '\t')) {
+            return Err(ApiError::invalid(name, "must not have control characters", "不能包含控制字符"));
+        }
+        Ok(Remark(text))
+    }
 }
 
 impl Cx<'_> {

@@ -1,6 +1,6 @@
 //! Policies: those that an account makes, and the presets that every account has.
 
-use super::{Paging, Stamp, is_name, number, text};
+use super::{Paging, Stamp, given, given_in, is_name, number, text};
 use crate::{
     action::{Access, Action, CAM, Identity, Spec, family},
     actions::{Account, Empty, OnIdentities, Principals},
@@ -44,7 +44,7 @@ pub(super) const POLICY_ID: Doc = Doc("Number of the policy.", "策略 ID。");
 pub(super) const POLICY_NAME: Doc = Doc("Name of the policy.", "策略名。");
 pub(super) const KEYWORD: Doc =
     Doc("Part of the name or the description, at most 100 characters.", "名称或描述中的关键字，最多 100 个字符。");
-pub(super) const PAGE: Doc = Doc("Page, from 1.", "页码，从 1 开始。");
+pub(super) const PAGE: Doc = Doc("Page, from 1; the first by default.", "页码，从 1 开始，默认第 1 页。");
 pub(super) const ROWS: Doc = Doc("Rows of a page, 200 at most; 20 by default.", "每页数量，最大 200，默认 20。");
 pub(super) const CREATE_MODE: Doc = Doc("2: written in the policy language.", "2：通过策略语法创建。");
 pub(super) const DEACTIVED: Doc = Doc("0: its products are served.", "0：未下线。");
@@ -55,7 +55,7 @@ pub(super) const DESCRIPTION: Doc = Doc("Description, at most 300 characters.", 
 const KIND: Doc = Doc("1: made by the account; 2: preset.", "1：自定义策略；2：预设策略。");
 const ADD_TIME: Doc = Doc("Time of creation.", "创建时间。");
 const UPDATE_TIME: Doc = Doc("Time of the last change.", "最近更新时间。");
-const NO_TAGS: Doc = Doc("Tags; policies have none.", "标签，策略没有标签。");
+const NO_TAGS: Doc = Doc("Tags; policies have none, so empty.", "标签，策略没有标签，须为空。");
 
 /// The codes of documents in the policy language, behind others of an action.
 macro_rules! with_documents {
@@ -110,7 +110,7 @@ pub(super) fn policy_at(params: &Params<'_>, name: &str) -> Identity {
 
 /// The policy that two parameters may name.
 pub(super) fn policy_by(params: &Params<'_>, id: &str, name: &str) -> Vec<Identity> {
-    let by_id = is_given(params, id).then(|| policy_at(params, id));
+    let by_id = given_in(params, id).map(Identity::Policy);
     let by_name = is_given(params, name).then(|| Identity::PolicyNamed(text(params, name)));
     by_id.into_iter().chain(by_name).collect()
 }
@@ -205,9 +205,10 @@ pub(super) struct NamedPolicy {
 
 impl NamedPolicy {
     pub(super) fn new(id: Option<u64>, name: Option<String>) -> Result<Self> {
-        let (id, name) = (id.map(PolicyId), name.filter(|name| !name.is_empty()));
+        let (id, name) = (given(id).map(PolicyId), name.filter(|name| !name.is_empty()));
         if id.is_none() && name.is_none() {
-            return Err(ApiError::invalid("PolicyId", "or PolicyName must be given", "与 PolicyName 须提供其一"));
+            let (en, zh) = ("or PolicyName must be given", "与 PolicyName 须提供其一");
+            return Err(ApiError::about(E::ParamError, "PolicyId", en, zh));
         }
         Ok(NamedPolicy { id, name })
     }
@@ -295,8 +296,8 @@ impl Action for CreatePolicy {
         if self.tags.is_some_and(|tags| !tags.is_empty()) {
             return Err(ApiError::with_text(
                 E::InvalidParameter,
-                "Tags: tags of policies are not served.",
-                "Tags：不支持策略的标签。",
+                "Tags: policies have no tags here; create the policy without `Tags`.",
+                "Tags：不支持策略的标签，请不带 Tags 创建策略。",
             ));
         }
         check_document(&document, cx)?;
@@ -355,7 +356,7 @@ impl Action for GetPolicy {
     const SPEC: Spec = Spec {
         name: "GetPolicy",
         access: Access::Read,
-        errors: &[E::PolicyIdNotExist],
+        errors: &[E::PolicyIdNotFound],
         doc: Doc("Shows a policy.", "查看策略详情。"),
     };
     type On = Principals;
@@ -363,7 +364,7 @@ impl Action for GetPolicy {
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<PolicyAnswer> {
         let account = cx.account().await?;
-        let policy = Known::find(&account.identities, PolicyId(self.id)).ok_or(E::PolicyIdNotExist)?;
+        let policy = Known::find(&account.identities, PolicyId(self.id)).ok_or(E::PolicyIdNotFound)?;
         cx.note_subject(format!("policyid/{}", policy.id));
         Ok(PolicyAnswer {
             name: policy.name.to_owned(),
@@ -382,7 +383,7 @@ impl Action for GetPolicy {
 request! {
     /// Changes a policy.
     UpdatePolicy {
-        optional id: u64 = "PolicyId", Doc("Number of the policy; without, PolicyName names it.", "策略 ID，不填则由 PolicyName 指定策略。");
+        optional id: u64 = "PolicyId", Doc("Number of the policy; with 0 or without, PolicyName names it.", "策略 ID，不填或为 0 时由 PolicyName 指定策略。");
         optional name: String = "PolicyName", Doc("Name of the policy; beside PolicyId, its new name.", "策略名；与 PolicyId 同时提供时为新名称。");
         optional description: String = "Description", DESCRIPTION;
         optional document: String = "PolicyDocument", DOCUMENT;
@@ -404,6 +405,7 @@ impl Action for UpdatePolicy {
         name: "UpdatePolicy",
         access: Access::Write,
         errors: with_documents![
+            ParamError,
             PolicyIdNotExist,
             Unmodifiable,
             PolicyNameError,
@@ -417,10 +419,11 @@ impl Action for UpdatePolicy {
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<PolicyNumber> {
         let name = self.name.filter(|name| !name.is_empty());
-        let (named, rename) = match self.id {
-            Some(_) => (NamedPolicy::new(self.id, None)?, name),
+        let (named, rename) = match given(self.id) {
+            Some(id) => (NamedPolicy::new(Some(id), None)?, name),
             None => (NamedPolicy::new(None, name)?, None),
         };
+        let document = self.document.filter(|document| !document.is_empty());
         if let Some(name) = &rename {
             check_name(name)?;
         }
@@ -430,7 +433,7 @@ impl Action for UpdatePolicy {
         if self.alias.is_some_and(|alias| !alias.is_empty()) {
             return Err(ApiError::invalid("Alias", "is not served", "不支持"));
         }
-        if let Some(document) = &self.document {
+        if let Some(document) = &document {
             check_document(document, cx)?;
         }
         cx.change_identities(|all| {
@@ -447,7 +450,7 @@ impl Action for UpdatePolicy {
             if let Some(text) = &self.description {
                 next.description.clone_from(text);
             }
-            if let Some(document) = &self.document {
+            if let Some(document) = &document {
                 next.document.clone_from(document);
             }
             let mut changes = Vec::new();
@@ -569,14 +572,14 @@ impl Action for ListPolicies {
     const SPEC: Spec = Spec {
         name: "ListPolicies",
         access: Access::Read,
-        errors: &[E::ScopeError, E::SearchKeywordLengthError],
+        errors: &[E::ParamError, E::ScopeError, E::SearchKeywordLengthError],
         doc: Doc("Lists the presets and the account's policies.", "查询预设策略和自定义策略。"),
     };
     type On = Account;
     type Response = Strategies;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Strategies> {
-        let paging = Paging::new(self.page, self.rows)?;
+        let paging = Paging::new(E::ParamError, self.page, self.rows)?;
         let (shown, keyword) = (scope(self.scope.as_deref())?, Keyword::new(self.keyword)?);
         let account = cx.account().await?;
         let all = &account.identities;
@@ -671,14 +674,14 @@ impl Action for ListEntitiesForPolicy {
     const SPEC: Spec = Spec {
         name: "ListEntitiesForPolicy",
         access: Access::Read,
-        errors: &[E::PolicyIdNotExist, E::EntityFilterError],
+        errors: &[E::ParamError, E::PolicyIdNotExist, E::EntityFilterError],
         doc: Doc("Lists the users, groups and roles that have a policy.", "查询策略关联的用户、用户组和角色。"),
     };
     type On = Principals;
     type Response = Entities;
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<Entities> {
-        let paging = Paging::new(self.page, self.rows)?;
+        let paging = Paging::new(E::ParamError, self.page, self.rows)?;
         let shown: fn(&Attached) -> bool = match self.filter.as_deref() {
             None | Some("" | "All") => |_| true,
             Some("User") => |to| matches!(to, Attached::User(_)),

@@ -1,7 +1,7 @@
 //! Roles: who may take them, and for how long.
 
 use super::{
-    Paging, Stamp, is_name, number,
+    Paging, Stamp, given_in, is_name,
     policies::{DESCRIPTION, MAX_NAME, PAGE, ROWS, check_description, is_given, refused},
     text,
 };
@@ -77,7 +77,7 @@ macro_rules! with_trust {
 
 /// The role that two parameters may name; by both, it is asked for twice.
 pub(super) fn role_by(params: &Params<'_>, id: &str, name: &str) -> Vec<Identity> {
-    let by_id = is_given(params, id).then(|| Identity::Role(number(params, id)));
+    let by_id = is_given(params, id).then(|| given_in(params, id)).flatten().map(Identity::Role);
     let by_name = is_given(params, name).then(|| Identity::RoleNamed(text(params, name)));
     by_id.into_iter().chain(by_name).collect()
 }
@@ -91,9 +91,12 @@ pub(super) struct NamedRole {
 impl NamedRole {
     /// `parameter` is what the number is called.
     pub(super) fn new(parameter: &str, id: Option<String>, name: Option<String>) -> Result<Self> {
-        let (id, name) = (id.filter(|id| !id.is_empty()), name.filter(|name| !name.is_empty()));
+        // An empty number and any way to write 0.
+        let id = id.filter(|id| !id.bytes().all(|digit| digit == b'0'));
+        let name = name.filter(|name| !name.is_empty());
         if id.is_none() && name.is_none() {
-            return Err(ApiError::invalid(parameter, "or the name of the role must be given", "与角色名须提供其一"));
+            let (en, zh) = ("or the name of the role must be given", "与角色名须提供其一");
+            return Err(ApiError::about(E::ParamError, parameter, en, zh));
         }
         Ok(NamedRole { id, name })
     }
@@ -356,7 +359,7 @@ impl Action for GetRole {
     const SPEC: Spec = Spec {
         name: "GetRole",
         access: Access::Read,
-        errors: &[E::RoleNotExist],
+        errors: &[E::ParamError, E::RoleNotExist],
         doc: Doc("Shows a role.", "获取角色详情。"),
     };
     type On = Principals;
@@ -405,7 +408,7 @@ impl Action for UpdateAssumeRolePolicy {
     const SPEC: Spec = Spec {
         name: "UpdateAssumeRolePolicy",
         access: Access::Write,
-        errors: with_trust![RoleNotExist],
+        errors: with_trust![ParamError, RoleNotExist],
         doc: Doc("Changes who may take a role.", "修改角色信任策略。"),
     };
     type On = Principals;
@@ -436,7 +439,7 @@ impl Action for UpdateRoleDescription {
     const SPEC: Spec = Spec {
         name: "UpdateRoleDescription",
         access: Access::Write,
-        errors: &[E::RoleNotExist, E::DescriptionLengthOverlimit],
+        errors: &[E::ParamError, E::RoleNotExist, E::DescriptionLengthOverlimit],
         doc: Doc("Changes the description of a role.", "修改角色描述。"),
     };
     type On = Principals;
@@ -466,7 +469,7 @@ impl Action for UpdateRoleConsoleLogin {
     const SPEC: Spec = Spec {
         name: "UpdateRoleConsoleLogin",
         access: Access::Write,
-        errors: &[E::RoleNotExist],
+        errors: &[E::ParamError, E::RoleNotExist],
         doc: Doc("Says whether a console may take a role.", "修改角色是否可登录。"),
     };
     type On = Principals;
@@ -496,7 +499,7 @@ impl Action for UpdateRoleSessionDuration {
     const SPEC: Spec = Spec {
         name: "UpdateRoleSessionDuration",
         access: Access::Write,
-        errors: &[E::RoleNotExist],
+        errors: &[E::ParamError, E::RoleNotExist],
         doc: Doc("Says how long sessions of a role may live.", "修改角色会话最长有效期。"),
     };
     type On = Principals;
@@ -525,7 +528,7 @@ impl Action for DeleteRole {
     const SPEC: Spec = Spec {
         name: "DeleteRole",
         access: Access::Write,
-        errors: &[E::RoleNotExist],
+        errors: &[E::ParamError, E::RoleNotExist],
         doc: Doc("Deletes a role with its attachments; its sessions end.", "删除角色及其关联关系，其会话立即失效。"),
     };
     type On = Principals;
@@ -563,14 +566,14 @@ impl Action for DescribeRoleList {
     const SPEC: Spec = Spec {
         name: "DescribeRoleList",
         access: Access::Read,
-        errors: &[],
+        errors: &[E::ParamError],
         doc: Doc("Lists roles.", "查询角色列表。"),
     };
     type On = Account;
     type Response = Roles;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Roles> {
-        let paging = Paging::new(Some(self.page), Some(self.rows))?;
+        let paging = Paging::new(E::ParamError, Some(self.page), Some(self.rows))?;
         let wanted = self.tags.unwrap_or_default();
         let account = cx.account().await?;
         let shown = |role: &&RoleRow| {
@@ -595,7 +598,7 @@ impl Action for TagRole {
     const SPEC: Spec = Spec {
         name: "TagRole",
         access: Access::Write,
-        errors: &[E::RoleNotExist, E::TagLimitExceeded, E::TagParamError],
+        errors: &[E::ParamError, E::RoleNotExist, E::TagLimitExceeded, E::TagParamError],
         doc: Doc("Sets tags of a role.", "角色绑定标签。"),
     };
     type On = Principals;
@@ -627,7 +630,7 @@ impl Action for UntagRole {
     const SPEC: Spec = Spec {
         name: "UntagRole",
         access: Access::Write,
-        errors: &[E::RoleNotExist, E::TagLimitExceeded, E::TagParamError],
+        errors: &[E::ParamError, E::RoleNotExist, E::TagLimitExceeded, E::TagParamError],
         doc: Doc("Removes tags of a role.", "角色解绑标签。"),
     };
     type On = Principals;

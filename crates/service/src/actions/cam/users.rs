@@ -1,6 +1,6 @@
 //! Sub-users of an account.
 
-use super::{access_keys, is_name, text};
+use super::{Remark, access_keys, is_name, text};
 use crate::{
     action::{Access, Action, CAM, Identity, Spec, family},
     actions::{Account, Empty, Himself, OnIdentities, Principals},
@@ -92,7 +92,7 @@ request! {
     /// Makes a user.
     AddUser {
         required name: String = "Name", NAME;
-        optional remark: Bounded<256> = "Remark", REMARK;
+        optional remark: Remark = "Remark", REMARK;
         optional console_login: u64 = "ConsoleLogin", CONSOLE;
         optional use_api: u64 = "UseApi", Doc("1 to make an access key for the user too; 0 by default.", "1 为同时生成访问密钥，默认 0。");
         optional _password: NoPassword = "Password", PASSWORD;
@@ -246,7 +246,7 @@ request! {
     /// Changes a user.
     UpdateUser {
         required name: String = "Name", USER_NAME;
-        optional remark: Bounded<256> = "Remark", REMARK;
+        optional remark: Remark = "Remark", REMARK;
         optional console_login: u64 = "ConsoleLogin", CONSOLE;
         optional _password: NoPassword = "Password", PASSWORD;
         optional need_reset: u64 = "NeedResetPassword", RESET;
