@@ -12,12 +12,18 @@ from .wire import CAM, KMS, STS, TAG, Client, Creds
 
 PRESETS = {
     "AdministratorAccess": 1,
+    "ReadOnlyAccess": 2,
     "QcloudKMSFullAccess": 101,
     "QcloudKMSReadOnlyAccess": 102,
     "JadesealKMSEncryptOnlyAccess": 103,
     "JadesealKMSDecryptOnlyAccess": 104,
     "JadesealKMSSignOnlyAccess": 105,
     "JadesealSelfServiceAccess": 106,
+    "QcloudKMSCreaterFullAccess": 107,
+    "QcloudCamFullAccess": 108,
+    "QcloudCamReadOnlyAccess": 109,
+    "QcloudSTSFullAccess": 110,
+    "QcloudTagFullAccess": 111,
     "JadesealSystemAdministratorAccess": 201,
     "JadesealSecurityAdministratorAccess": 202,
     "JadesealAuditorAccess": 203,

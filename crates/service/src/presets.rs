@@ -28,6 +28,18 @@ pub static PRESETS: &[Preset] = &[
         description: "Everything that the main account may do",
         document: r#"{"version":"2.0","statement":[{"effect":"allow","action":"*","resource":"*"}]}"#,
     },
+    // Actions are written out where a wildcard would hold one that is not served yet and does more than look.
+    Preset {
+        id: PolicyId(2),
+        name: "ReadOnlyAccess",
+        description: "Looks at keys, tags, principals and policies; neither uses nor changes anything",
+        document: concat!(
+            r#"{"version":"2.0","statement":[{"effect":"allow","action":["#,
+            r#""kms:DescribeKey","kms:DescribeKeys","kms:DescribeDataKey","kms:DescribeDataKeys","#,
+            r#""kms:List*","kms:GetKeyRotationStatus","kms:GetPublicKey","kms:GetRegions","kms:GetServiceStatus","#,
+            r#""tag:Describe*","tag:Get*","cam:Get*","cam:List*","cam:Describe*"],"resource":"*"}]}"#
+        ),
+    },
     Preset {
         id: PolicyId(101),
         name: "QcloudKMSFullAccess",
@@ -40,7 +52,8 @@ pub static PRESETS: &[Preset] = &[
         description: "Looks at keys and their tags; neither uses nor changes them",
         document: concat!(
             r#"{"version":"2.0","statement":[{"effect":"allow","action":["#,
-            r#""kms:Describe*","kms:List*","kms:GetKeyRotationStatus","kms:GetPublicKey","kms:GetRegions","#,
+            r#""kms:DescribeKey","kms:DescribeKeys","kms:DescribeDataKey","kms:DescribeDataKeys","#,
+            r#""kms:List*","kms:GetKeyRotationStatus","kms:GetPublicKey","kms:GetRegions","#,
             r#""kms:GetServiceStatus","tag:Describe*","tag:Get*"],"resource":"*"}]}"#
         ),
     },
@@ -84,6 +97,45 @@ pub static PRESETS: &[Preset] = &[
             r#""resource":["qcs::cam::uin/${owner_uin}:uin/${uin}"]}]}"#
         ),
     },
+    Preset {
+        id: PolicyId(107),
+        name: "QcloudKMSCreaterFullAccess",
+        description: "Makes keys, lists all of them, and may everything with those that the principal has made himself",
+        document: concat!(
+            r#"{"version":"2.0","statement":[{"effect":"allow","action":["kms:*"],"#,
+            r#""resource":["qcs::kms:::key/creatorUin/${uin}/*"]},"#,
+            r#"{"effect":"allow","action":["kms:CreateKey","kms:ListKeys","kms:ListKeyDetail","kms:ListDataKeys","#,
+            r#""kms:ListDataKeyDetail","kms:ListAlgorithms","kms:GetRegions","kms:GetServiceStatus","#,
+            r#""kms:GenerateRandom"],"resource":"*"}]}"#
+        ),
+    },
+    Preset {
+        id: PolicyId(108),
+        name: "QcloudCamFullAccess",
+        description: "Everything with users, groups, roles and policies: whoever has it can give himself every right",
+        document: r#"{"version":"2.0","statement":[{"effect":"allow","action":["cam:*"],"resource":"*"}]}"#,
+    },
+    Preset {
+        id: PolicyId(109),
+        name: "QcloudCamReadOnlyAccess",
+        description: "Looks at users, groups, roles and policies",
+        document: concat!(
+            r#"{"version":"2.0","statement":[{"effect":"allow","action":["cam:Get*","cam:List*","cam:Describe*"],"#,
+            r#""resource":"*"}]}"#
+        ),
+    },
+    Preset {
+        id: PolicyId(110),
+        name: "QcloudSTSFullAccess",
+        description: "Begins sessions: takes every role that trusts the principal",
+        document: r#"{"version":"2.0","statement":[{"effect":"allow","action":["sts:*"],"resource":"*"}]}"#,
+    },
+    Preset {
+        id: PolicyId(111),
+        name: "QcloudTagFullAccess",
+        description: "Everything with tags",
+        document: r#"{"version":"2.0","statement":[{"effect":"allow","action":["tag:*"],"resource":"*"}]}"#,
+    },
     // Three roles, so that it takes two to get at keys. Who makes principals gives them no rights; who gives rights makes no
     // principals and no access keys, and cannot have them taken over, not even by another account; neither can give himself
     // any. What that needs besides is in docs/access-management.md.
@@ -108,7 +160,8 @@ pub static PRESETS: &[Preset] = &[
         description: "Manages keys, policies and who has them; uses no key, makes no principal, and cannot give himself rights",
         document: concat!(
             r#"{"version":"2.0","statement":[{"effect":"allow","action":["#,
-            r#""kms:Describe*","kms:List*","kms:GetKeyRotationStatus","kms:GetPublicKey","kms:GetRegions","#,
+            r#""kms:DescribeKey","kms:DescribeKeys","kms:DescribeDataKey","kms:DescribeDataKeys","#,
+            r#""kms:List*","kms:GetKeyRotationStatus","kms:GetPublicKey","kms:GetRegions","#,
             r#""kms:GetServiceStatus","kms:CreateKey","kms:UpdateAlias","kms:UpdateKeyDescription","kms:Enable*","#,
             r#""kms:Disable*","kms:RotateKey","kms:ScheduleKeyDeletion","kms:CancelKeyDeletion","kms:ArchiveKey","#,
             r#""kms:CancelKeyArchive","kms:ScheduleDataKeyDeletion","kms:CancelDataKeyDeletion","#,
@@ -138,8 +191,9 @@ pub static PRESETS: &[Preset] = &[
         description: "Looks at principals, policies and keys, and at the audit log where that is served; changes and uses nothing",
         document: concat!(
             r#"{"version":"2.0","statement":[{"effect":"allow","action":["#,
-            r#""cloudaudit:*","cam:Get*","cam:List*","cam:Describe*","kms:Describe*","kms:List*","#,
-            r#""kms:GetKeyRotationStatus","kms:GetRegions","kms:GetServiceStatus","tag:Describe*","tag:Get*"],"#,
+            r#""cloudaudit:*","cam:Get*","cam:List*","cam:Describe*","#,
+            r#""kms:DescribeKey","kms:DescribeKeys","kms:DescribeDataKey","kms:DescribeDataKeys","#,
+            r#""kms:List*","kms:GetKeyRotationStatus","kms:GetRegions","kms:GetServiceStatus","tag:Describe*","tag:Get*"],"#,
             r#""resource":"*"}]}"#
         ),
     },
@@ -289,6 +343,63 @@ mod tests {
         for entry in entries() {
             let is_about_keys = ["kms", "tag"].contains(&entry.api.service);
             assert_eq!(holder.may_at_all(entry.api.service, entry.spec.name), is_about_keys, "{}", entry.spec.name);
+        }
+    }
+
+    /// The served actions that a preset lets through, all of which must read, and those of the others that it lets through.
+    fn reads(name: &str) -> (Vec<String>, Vec<&'static str>) {
+        let holder = Holder::of(name);
+        assert_eq!(holder.of_access(&[Access::Write, Access::Use]), [""; 0], "{name}");
+        let others = NOT_SERVED.iter().filter(|(service, action, _)| holder.may_at_all(service, action));
+        (holder.of_access(&[Access::Read]), others.map(|(_, action, _)| *action).collect())
+    }
+
+    #[test]
+    fn read_only_presets_read_what_is_theirs_and_nothing_that_is_not_served() {
+        let reading = |services: &[&str]| {
+            let found = entries().filter(|e| e.spec.access == Access::Read && services.contains(&e.api.service));
+            found.map(|e| format!("{}:{}", e.api.service, e.spec.name)).collect::<Vec<_>>()
+        };
+        assert_eq!(reads("ReadOnlyAccess"), (reading(&["kms", "tag", "cam"]), vec![]));
+        assert_eq!(reads("QcloudKMSReadOnlyAccess"), (reading(&["kms", "tag"]), vec![]));
+        assert_eq!(reads("QcloudCamReadOnlyAccess"), (reading(&["cam"]), vec![]));
+        let (of_auditor, others) = reads("JadesealAuditorAccess");
+        let all: Vec<_> = reading(&["kms", "tag", "cam"]).into_iter().filter(|a| a != "kms:GetPublicKey").collect();
+        assert_eq!((of_auditor, others), (all, vec!["DescribeEvents", "LookUpEvents"]));
+    }
+
+    #[test]
+    fn full_access_is_to_one_service() {
+        for (name, service) in
+            [("QcloudCamFullAccess", "cam"), ("QcloudSTSFullAccess", "sts"), ("QcloudTagFullAccess", "tag")]
+        {
+            let holder = Holder::of(name);
+            for entry in entries() {
+                let is_its = entry.api.service == service;
+                assert_eq!(holder.may_at_all(entry.api.service, entry.spec.name), is_its, "{name} {}", entry.spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_made_a_key_may_everything_with_it() {
+        let holder = Holder::of("QcloudKMSCreaterFullAccess");
+        let region = Region::parse("ap-guangzhou").unwrap();
+        let facts = Some(Facts { creator: HIMSELF, tags: &[] });
+        let own = Resource::Key { region: &region, account: ACCOUNT, id: KeyId::from_bytes([7; 16]), facts };
+        for entry in entries().filter(|e| e.api.service == "kms" && e.resources.is_empty()) {
+            assert!(holder.may("kms", entry.spec.name), "{}", entry.spec.name);
+        }
+        for entry in entries().filter(|e| e.api.service == "kms" && !e.resources.is_empty()) {
+            assert!(holder.may_on("kms", entry.spec.name, &own), "{}", entry.spec.name);
+            assert!(
+                !holder.may_use("kms", entry.spec.name) && !holder.may("kms", entry.spec.name),
+                "{}",
+                entry.spec.name
+            );
+        }
+        for entry in entries().filter(|e| e.api.service != "kms") {
+            assert!(!holder.may_at_all(entry.api.service, entry.spec.name), "{}", entry.spec.name);
         }
     }
 
