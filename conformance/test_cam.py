@@ -11,6 +11,7 @@ from kmslib import sdk
 from kmslib.cam import PRESETS, REFUSED, Account, allow, deny, document, fresh, other_account, record, records, source, trust
 from kmslib.published import check
 from kmslib.published import table as published
+from kmslib.server import MAIN
 from kmslib.wire import CAM, KMS, STS, Creds
 
 MIXED = "备注 a+b&c=d/😀"
@@ -493,6 +494,28 @@ def test_life_of_a_role(account, each_way):
                            ("UpdateAssumeRolePolicy", {"PolicyDocument": trusted}),
                            ("UpdateRoleSessionDuration", {"SessionDuration": 60})):
         assert cam.code(action, RoleName=name, **fields) == "InvalidParameter.RoleNotExist", action
+
+
+def test_tags_of_a_role_by_the_tag_service(server, account, cam):
+    """As Terraform goes about it: tags are set after creation, and read, by the tag service."""
+    role, tags = account.role(), sdk.Product(server, "tag", "20180813")
+    resource = f"qcs::cam:{MAIN}:uin/:role/{role.id}"
+    tags.call("ModifyResourceTags", Resource=resource,
+              ReplaceTags=[{"TagKey": "env", "TagValue": "值 &=+"}, {"TagKey": "b", "TagValue": ""}])
+    asked = {"ServiceType": "cam", "ResourcePrefix": "role", "ResourceIds": [role.id], "ResourceRegion": MAIN}
+    got = tags.call("DescribeResourceTagsByResourceIds", Offset=0, Limit=20, **asked)
+    assert {t.TagKey: t.TagValue for t in got.Tags} == {"env": "值 &=+", "b": ""} and got.TotalCount == 2
+    assert {(t.ResourceId, t.ServiceType) for t in got.Tags} == {(role.id, "cam")}
+    assert {t.Key: t.Value for t in cam.call("GetRole", RoleId=role.id).RoleInfo.Tags} == {"env": "值 &=+", "b": ""}
+    tags.call("ModifyResourceTags", Resource=resource, ReplaceTags=[], DeleteTags=[{"TagKey": "env"}])
+    assert [t.Key for t in cam.call("GetRole", RoleId=role.id).RoleInfo.Tags] == ["b"]
+    done = tags.call("TagResources", ResourceList=[resource, f"qcs::cam::uin/:uin/{account.account}"],
+                     Tags=[{"TagKey": "env", "TagValue": "x"}])
+    assert [f.Code for f in done.FailedResources] == ["InvalidParameterValue.ResourceDescriptionError"]
+    found = tags.call("GetResources", ResourceList=[resource]).ResourceTagMappingList
+    assert [f.Resource for f in found] == [f"qcs::cam::uin/{account.account}:role/{role.id}"]
+    tags.call("UnTagResources", ResourceList=[resource], TagKeys=["env", "b"])
+    assert tags.call("DescribeResourceTagsByResourceIds", **asked).TotalCount == 0
 
 
 def principal(**named):

@@ -13,6 +13,7 @@ pub(crate) mod metadata;
 pub(crate) mod postquantum;
 pub(crate) mod recipient;
 pub(crate) mod resources;
+mod role_tags;
 pub(crate) mod rotation;
 pub(crate) mod sts;
 pub(crate) mod tags;

@@ -1,8 +1,10 @@
-//! The tag service, as far as it is about keys: tags of CMKs and hosted data keys, over all regions of the account.
+//! The tag service, as far as it is about what is here: tags of CMKs and hosted data keys, over all regions of the account, and
+//! of roles where they are named.
 
 use super::{
     Account, Empty,
     listing::{TagFilter, tag_filters},
+    role_tags,
 };
 use crate::{
     action::{Access, Action, Named, Spec, TAG, Target, family},
@@ -13,8 +15,8 @@ use crate::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jadeseal_auth::params::Params;
-use jadeseal_store::{Change, Tag, Taggable};
-use jadeseal_types::{AccountId, ApiError, ErrorCode as E, KeyId, error::Result, limits};
+use jadeseal_store::{Change, RoleRow, Tag, Taggable};
+use jadeseal_types::{AccountId, ApiError, ErrorCode as E, KeyId, RoleId, error::Result, limits};
 use md5::{Digest as _, Md5};
 use std::collections::HashSet;
 
@@ -36,8 +38,8 @@ const MAX_NAMED: usize = 50;
 const MAX_TRIES: usize = 16;
 
 const RESOURCE: Doc = Doc(
-    "Resource, qcs::kms:<region>:uin/<uin>:key/creatorUin/<uin>/<id>; an empty uin is the caller's account.",
-    "资源六段式，qcs::kms:<region>:uin/<uin>:key/creatorUin/<uin>/<id>；uin 为空表示调用者账号。",
+    "Resource, qcs::kms:<region>:uin/<uin>:key/creatorUin/<uin>/<id> or qcs::cam::uin/<uin>:role/<id>; an empty uin is the caller's account.",
+    "资源六段式，qcs::kms:<region>:uin/<uin>:key/creatorUin/<uin>/<id> 或 qcs::cam::uin/<uin>:role/<id>；uin 为空表示调用者账号。",
 );
 const RESOURCES: Doc = Doc("Resources, at most 10.", "资源六段式列表，最多 10 个。");
 const TAG_KEY: Doc = Doc("Key of the tag.", "标签键。");
@@ -80,7 +82,13 @@ impl From<Tag> for TagItem {
 }
 
 /// A resource as its text says; whether there is one, and whether it is so, is seen later.
-struct Resource {
+enum Resource {
+    Key(Key),
+    Role(RoleId),
+}
+
+/// A CMK or hosted data key.
+struct Key {
     region: String,
     creator: u64,
     id: KeyId,
@@ -90,15 +98,34 @@ impl Resource {
     fn parse(text: &str, cx: &Cx<'_>) -> Result<Self, E> {
         let own = cx.scope.account().0.to_string();
         let segments: Vec<_> = text.split(':').collect();
-        let ["qcs", "", "kms", region, account, name] = segments[..] else {
+        let ["qcs", "", service, region, account, name] = segments[..] else {
             return Err(E::ResourceDescriptionError);
         };
-        let uin = account.strip_prefix("uin/").filter(|uin| uin.is_empty() || *uin == own);
-        let (creator, id) = uin.and(name.strip_prefix("key/")).and_then(parse_id).ok_or(E::ResourceDescriptionError)?;
+        if account.strip_prefix("uin/").is_none_or(|uin| !uin.is_empty() && uin != own) {
+            return Err(E::ResourceDescriptionError);
+        }
+        match service {
+            "kms" => Key::parse(region, name, cx).map(Resource::Key),
+            "cam" => role_tags::parse(region, name).map(Resource::Role),
+            _ => Err(E::ResourceDescriptionError),
+        }
+    }
+
+    fn key(&self) -> Option<&Key> {
+        match self {
+            Resource::Key(key) => Some(key),
+            Resource::Role(_) => None,
+        }
+    }
+}
+
+impl Key {
+    fn parse(region: &str, name: &str, cx: &Cx<'_>) -> Result<Self, E> {
+        let (creator, id) = name.strip_prefix("key/").and_then(parse_id).ok_or(E::ResourceDescriptionError)?;
         if cx.svc.regions.find(region).is_none() {
             return Err(E::RegionInvalid);
         }
-        Ok(Resource { region: region.to_owned(), creator, id })
+        Ok(Key { region: region.to_owned(), creator, id })
     }
 
     /// The creator is compared too: the policy was asked about the resource as written.
@@ -141,13 +168,14 @@ impl<A: OnResources + Sync> Target<A> for Resources {
 }
 
 /// What the tag actions change: these tags are set, those keys removed.
-struct Edit {
-    set: Vec<Tag>,
-    remove: Vec<String>,
+pub(super) struct Edit {
+    pub set: Vec<Tag>,
+    pub remove: Vec<String>,
 }
 
 impl Edit {
-    fn fits(&self, tags: &[Tag]) -> bool {
+    /// Whether something with these tags would not have too many.
+    pub fn fits(&self, tags: &[Tag]) -> bool {
         let keys: HashSet<_> = tags.iter().chain(&self.set).map(|t| t.key.as_str()).collect();
         keys.len() - self.remove.iter().filter(|k| keys.contains(k.as_str())).count() <= limits::MAX_TAGS
     }
@@ -155,23 +183,32 @@ impl Edit {
     /// Changes every resource that can be changed, in one transaction; the outcome of each, in their order.
     async fn apply(&self, texts: &[String], cx: &Cx<'_>) -> Result<Vec<Result<()>>> {
         let resources: Vec<_> = texts.iter().map(|text| Resource::parse(text, cx)).collect();
+        let own = cx.caller.account();
+        let _turn = match resources.iter().flatten().any(|resource| resource.key().is_none()) {
+            true => Some(cx.svc.principals.turn_to_change(own).await),
+            false => None,
+        };
         for _ in 0..MAX_TRIES {
-            let named: Vec<KeyId> = resources.iter().flatten().map(|resource| resource.id).collect();
+            let named: Vec<KeyId> = resources.iter().flatten().filter_map(Resource::key).map(|key| key.id).collect();
             let mut found = cx.svc.store.taggables(&cx.scope, &named).await.map_err(ApiError::internal)?.into_iter();
+            let account = cx.account().await?;
             let mut outcomes = Vec::with_capacity(texts.len());
-            let mut ids = Vec::new();
+            let (mut ids, mut roles, mut of_roles) = (Vec::new(), Vec::new(), Vec::new());
             for resource in &resources {
                 outcomes.push(match resource {
-                    Ok(resource) => self.check(resource, found.next().flatten()).map(|()| {
-                        if !ids.contains(&resource.id) {
-                            ids.push(resource.id);
+                    Ok(Resource::Key(key)) => self.check(key, found.next().flatten()).map(|()| {
+                        if !ids.contains(&key.id) {
+                            ids.push(key.id);
+                        }
+                    }),
+                    Ok(Resource::Role(id)) => role_tags::change(self, &account.identities, *id, cx).map(|change| {
+                        if !roles.contains(id) {
+                            roles.push(*id);
+                            of_roles.extend(change);
                         }
                     }),
                     Err(code) => Err((*code).into()),
                 });
-            }
-            if ids.is_empty() {
-                return Ok(outcomes);
             }
             let change = |id| {
                 // The record of a success names what is changed and nothing else.
@@ -179,9 +216,17 @@ impl Edit {
                 let (set, remove) = (self.set.clone(), self.remove.clone());
                 Change::ModifyTags { id, set, remove, limit: limits::MAX_TAGS }
             };
-            match cx.commit(ids.into_iter().map(change).collect()).await {
+            let mut changes: Vec<_> = ids.into_iter().map(change).collect();
+            if !of_roles.is_empty() {
+                changes.push(Change::Identities { revision: account.identities.revision, changes: of_roles });
+            }
+            if changes.is_empty() {
+                return Ok(outcomes);
+            }
+            match cx.commit(changes).await {
                 Ok(_) => return Ok(outcomes),
-                // A key or its tags have changed in between: look again.
+                // A key or its tags have changed in between, or something of the principals: look again.
+                Err(CommitError::Conflict) => cx.svc.principals.changed(own),
                 Err(CommitError::Api(e)) if matches!(e.code(), E::ResourceNotFound | E::ResourceAttachedTags) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -190,8 +235,8 @@ impl Edit {
     }
 
     /// Refuses what there is not, what is not the user's, and what would have too many tags.
-    fn check(&self, resource: &Resource, found: Option<Taggable>) -> Result<()> {
-        let found = found.filter(|found| resource.is(found)).ok_or(E::ResourceNotFound)?;
+    fn check(&self, key: &Key, found: Option<Taggable>) -> Result<()> {
+        let found = found.filter(|found| key.is(found)).ok_or(E::ResourceNotFound)?;
         // Tags decide by which lists and policies a key is found: they are its owner's to set.
         if !found.owner.is_user() {
             return Err(E::UnauthorizedOperation.into());
@@ -256,6 +301,7 @@ impl Action for ModifyResourceTags {
             E::TagKeyDuplicate,
             E::TagKeyEmpty,
             E::TagNumPerRequest,
+            E::TempKeyNotAllowed,
         ],
         doc: Doc("Sets and deletes tags of a resource.", "修改资源关联的标签。"),
     };
@@ -372,10 +418,10 @@ impl Action for UnTagResources {
 request! {
     /// Tags of named resources.
     DescribeResourceTagsByResourceIds {
-        required service: Bounded<64> = "ServiceType", Doc("kms; nothing is found of other products.", "kms，其他产品无结果。");
-        required prefix: Bounded<64> = "ResourcePrefix", Doc("key.", "key。");
-        required ids: Vec<Bounded<256>> = "ResourceIds", Doc("creatorUin/<uin>/<id>, or the id alone; at most 50.", "creatorUin/<uin>/<id> 或仅 ID，最多 50 个。");
-        required region: Bounded<64> = "ResourceRegion", Doc("Region of the resources.", "资源所在地域。");
+        required service: Bounded<64> = "ServiceType", Doc("kms or cam; nothing is found of other products.", "kms 或 cam，其他产品无结果。");
+        required prefix: Bounded<64> = "ResourcePrefix", Doc("key of kms, role of cam.", "kms 为 key，cam 为 role。");
+        required ids: Vec<Bounded<256>> = "ResourceIds", Doc("creatorUin/<uin>/<id>, or the id alone; of roles the id; at most 50.", "creatorUin/<uin>/<id> 或仅 ID，角色为 ID，最多 50 个。");
+        required region: Bounded<64> = "ResourceRegion", Doc("Region of the resources; of roles any.", "资源所在地域，角色为任意值。");
         optional offset: u64 = "Offset", docs::OFFSET;
         optional limit: u64 = "Limit", Doc("Tags to return, 200 at most; 20 by default.", "返回标签数量，最大 200，默认 20。");
         optional _category: Bounded<255> = "Category", docs::UNUSED;
@@ -390,7 +436,7 @@ answer! {
         resource: String = "ResourceId", Doc("Id of the resource, as it was asked for.", "请求中的资源 ID。");
         key_md5: String = "TagKeyMd5", Doc("MD5 of the key.", "标签键的 MD5。");
         value_md5: String = "TagValueMd5", Doc("MD5 of the value.", "标签值的 MD5。");
-        service: &'static str = "ServiceType", Doc("kms.", "kms。");
+        service: &'static str = "ServiceType", Doc("kms or cam.", "kms 或 cam。");
         category: Option<&'static str> = "Category" nullable, docs::UNUSED;
     }
 }
@@ -405,11 +451,54 @@ answer! {
     }
 }
 
+impl TagResource {
+    fn new(tag: Tag, resource: &str, service: &'static str) -> Self {
+        TagResource {
+            key_md5: md5(&tag.key),
+            value_md5: md5(&tag.value),
+            key: tag.key,
+            value: tag.value,
+            resource: resource.to_owned(),
+            service,
+            category: None,
+        }
+    }
+}
+
+/// The tags of those of the keys that are in a region.
+async fn tags_of_keys(texts: impl Iterator<Item = String>, region: &str, cx: &Cx<'_>) -> Result<Vec<TagResource>> {
+    let named = texts.filter_map(|text| match parse_id(&text) {
+        Some((creator, id)) => Some((text, Some(creator), id)),
+        None => KeyId::parse(&text).map(|id| (text, None, id)),
+    });
+    let named: Vec<_> = named.collect();
+    let ids: Vec<KeyId> = named.iter().map(|(.., id)| *id).collect();
+    let found = cx.svc.store.taggables(&cx.scope, &ids).await.map_err(ApiError::internal)?;
+    let mut all = Vec::new();
+    for ((text, creator, _), found) in named.into_iter().zip(found) {
+        let found = found.filter(|f| f.region.as_str() == region && creator.is_none_or(|c| c == f.creator.0));
+        all.extend(found.into_iter().flat_map(|f| f.tags).map(|tag| TagResource::new(tag, &text, "kms")));
+    }
+    Ok(all)
+}
+
+async fn tags_of_roles(texts: impl Iterator<Item = String>, cx: &Cx<'_>) -> Result<Vec<TagResource>> {
+    role_tags::check_caller(cx)?;
+    let account = cx.account().await?;
+    let mut all = Vec::new();
+    for text in texts {
+        let role = role_tags::parse_id(&text).and_then(|id| role_tags::find(&account.identities, id));
+        let tags = role.into_iter().flat_map(|role| role.tags.iter().cloned());
+        all.extend(tags.map(|tag| TagResource::new(tag, &text, "cam")));
+    }
+    Ok(all)
+}
+
 impl Action for DescribeResourceTagsByResourceIds {
     const SPEC: Spec = Spec {
         name: "DescribeResourceTagsByResourceIds",
         access: Access::Read,
-        errors: &[],
+        errors: &[E::TempKeyNotAllowed],
         doc: Doc("Tags of named resources.", "按资源 ID 查询标签。"),
     };
     type On = Account;
@@ -418,29 +507,12 @@ impl Action for DescribeResourceTagsByResourceIds {
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<ResourceTags> {
         counted("ResourceIds", self.ids.len(), MAX_NAMED)?;
         let (offset, limit) = (self.offset.unwrap_or(0), at_most(self.limit, "Limit", 20, limits::MAX_PAGE)?);
-        let mut all = Vec::new();
-        if self.service.0 == "kms" && self.prefix.0 == "key" {
-            let named = self.ids.into_iter().filter_map(|Bounded(text)| match parse_id(&text) {
-                Some((creator, id)) => Some((text, Some(creator), id)),
-                None => KeyId::parse(&text).map(|id| (text, None, id)),
-            });
-            let named: Vec<_> = named.collect();
-            let ids: Vec<KeyId> = named.iter().map(|(.., id)| *id).collect();
-            let found = cx.svc.store.taggables(&cx.scope, &ids).await.map_err(ApiError::internal)?;
-            for ((text, creator, _), found) in named.into_iter().zip(found) {
-                let found =
-                    found.filter(|f| f.region.as_str() == self.region.0 && creator.is_none_or(|c| c == f.creator.0));
-                all.extend(found.into_iter().flat_map(|f| f.tags).map(|tag| TagResource {
-                    key_md5: md5(&tag.key),
-                    value_md5: md5(&tag.value),
-                    key: tag.key,
-                    value: tag.value,
-                    resource: text.clone(),
-                    service: "kms",
-                    category: None,
-                }));
-            }
-        }
+        let texts = self.ids.into_iter().map(|Bounded(text)| text);
+        let all = match (self.service.0.as_str(), self.prefix.0.as_str()) {
+            ("kms", "key") => tags_of_keys(texts, &self.region.0, cx).await?,
+            ("cam", "role") => tags_of_roles(texts, cx).await?,
+            _ => Vec::new(),
+        };
         let total = all.len() as u64;
         let skip = usize::try_from(offset).unwrap_or(usize::MAX);
         let tags = all.into_iter().skip(skip).take(limit as usize).collect();
@@ -497,6 +569,12 @@ answer! {
     }
 }
 
+impl ResourceTagMapping {
+    fn new(resource: String, tags: Vec<Tag>) -> Self {
+        ResourceTagMapping { resource, tags: tags.into_iter().map(TagItem::from).collect() }
+    }
+}
+
 answer! {
     /// A page of resources.
     ResourcePage {
@@ -509,7 +587,7 @@ impl Action for GetResources {
     const SPEC: Spec = Spec {
         name: "GetResources",
         access: Access::Read,
-        errors: &[E::ResourceDescriptionError, E::RegionInvalid, E::PaginationTokenInvalid],
+        errors: &[E::ResourceDescriptionError, E::RegionInvalid, E::PaginationTokenInvalid, E::TempKeyNotAllowed],
         doc: Doc("Resources by name or by their tags, in every region.", "按资源或标签查询所有地域的资源。"),
     };
     type On = Account;
@@ -521,33 +599,46 @@ impl Action for GetResources {
         let filters = tag_filters(self.filters)?;
         let after =
             from_token::<1>(self.token)?.map(|[id]| KeyId::parse(&id).ok_or(E::PaginationTokenInvalid)).transpose()?;
-        let (mut found, mut next) = (Vec::new(), String::new());
+        let own = cx.scope.account();
         if named.is_empty() {
-            found = cx.svc.store.tagged(&cx.scope, &filters, after, max + 1).await.map_err(ApiError::internal)?;
-            if let Some(last) = cut(&mut found, max) {
-                next = token(&[&last.id.to_string()])?;
-            }
-        } else {
-            if !filters.is_empty() {
-                return Err(ApiError::invalid(
-                    "TagFilters",
-                    "cannot be given beside ResourceList",
-                    "不可与 ResourceList 同用",
-                ));
-            }
-            counted("ResourceList", named.len(), MAX_NAMED)?;
-            let wanted = named.iter().map(|Bounded(text)| Resource::parse(text, cx).inspect(|r| cx.note(r.id)));
-            let wanted = wanted.collect::<Result<Vec<_>, E>>()?;
-            let ids: Vec<KeyId> = wanted.iter().map(|resource| resource.id).collect();
-            let rows = cx.svc.store.taggables(&cx.scope, &ids).await.map_err(ApiError::internal)?;
-            found.extend(wanted.iter().zip(rows).filter_map(|(wanted, row)| row.filter(|row| wanted.is(row))));
+            let mut found =
+                cx.svc.store.tagged(&cx.scope, &filters, after, max + 1).await.map_err(ApiError::internal)?;
+            let next = cut(&mut found, max).map(|last| token(&[&last.id.to_string()])).transpose()?;
+            let served = found.into_iter().filter(|f| cx.svc.regions.find(f.region.as_str()).is_some());
+            let resources = served.map(|f| ResourceTagMapping::new(written(own, &f), f.tags)).collect();
+            return Ok(ResourcePage { token: next.unwrap_or_default(), resources });
         }
-        let served = found.into_iter().filter(|f| cx.svc.regions.find(f.region.as_str()).is_some());
-        let resources = served.map(|f| ResourceTagMapping {
-            resource: written(cx.scope.account(), &f),
-            tags: f.tags.into_iter().map(TagItem::from).collect(),
-        });
-        Ok(ResourcePage { token: next, resources: resources.collect() })
+        if !filters.is_empty() {
+            return Err(ApiError::invalid(
+                "TagFilters",
+                "cannot be given beside ResourceList",
+                "不可与 ResourceList 同用",
+            ));
+        }
+        counted("ResourceList", named.len(), MAX_NAMED)?;
+        let wanted = named.iter().map(|Bounded(text)| Resource::parse(text, cx));
+        let wanted = wanted.collect::<Result<Vec<_>, E>>()?;
+        let ids: Vec<KeyId> = wanted.iter().filter_map(Resource::key).map(|key| key.id).collect();
+        ids.iter().for_each(|id| cx.note(*id));
+        let mut rows = cx.svc.store.taggables(&cx.scope, &ids).await.map_err(ApiError::internal)?.into_iter();
+        let account = cx.account().await?;
+        let mut resources = Vec::with_capacity(wanted.len());
+        for wanted in &wanted {
+            match wanted {
+                Resource::Key(key) => {
+                    let row = rows.next().flatten().filter(|row| key.is(row));
+                    resources.extend(row.map(|row| ResourceTagMapping::new(written(own, &row), row.tags)));
+                }
+                Resource::Role(id) => {
+                    role_tags::check_caller(cx)?;
+                    cx.note_subject(format!("role/{id}"));
+                    let role = role_tags::find(&account.identities, *id);
+                    let of = |role: &RoleRow| ResourceTagMapping::new(role_tags::written(own, role), role.tags.clone());
+                    resources.extend(role.map(of));
+                }
+            }
+        }
+        Ok(ResourcePage { token: String::new(), resources })
     }
 }
 
