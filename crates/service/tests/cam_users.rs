@@ -741,3 +741,23 @@ async fn zero_names_nobody_else() {
     let bobs = kms.cam(&alice, "ListAccessKeys", json!({ "TargetUin": bob.uin })).await["AccessKeys"].clone();
     assert_eq!(names(&bobs, "AccessKeyId"), [bob.secret_id.as_str()]);
 }
+
+/// Whoever may make users may make their first access key as well, unless a policy says that he may not.
+#[tokio::test]
+async fn a_policy_that_denies_access_keys_counts_for_new_users_too() {
+    let kms = Kms::start().await;
+    let root = kms.user().await;
+    let (maker, held) = (kms.sub_user(&root, "maker").await, kms.sub_user(&root, "held").await);
+    let make = json!({ "effect": "allow", "action": ["cam:AddUser", "cam:GetUser"], "resource": "*" });
+    let deny = json!({ "effect": "deny", "action": "cam:CreateAccessKey", "resource": "*" });
+    permit(&kms, &root, &maker, json!([make])).await;
+    permit(&kms, &root, &held, json!([make, deny])).await;
+    let made = kms.cam(&maker, "AddUser", json!({ "Name": "a", "UseApi": 1 })).await;
+    assert!(made["SecretId"].as_str().unwrap().starts_with("AKID"));
+    let refused = kms.call_version(&held, support::CAM_VERSION, "AddUser", json!({ "Name": "b", "UseApi": 1 })).await;
+    assert_eq!(code(&refused), "UnauthorizedOperation");
+    assert!(refused["Error"]["Message"].as_str().unwrap().contains("cam:CreateAccessKey"), "{refused}");
+    assert_eq!(kms.cam_err(&held, "GetUser", json!({ "Name": "b" })).await, "ResourceNotFound.UserNotExist");
+    let made = kms.cam(&held, "AddUser", json!({ "Name": "b", "UseApi": 0 })).await;
+    assert_eq!(made["SecretId"], "");
+}

@@ -4,6 +4,7 @@ use super::{Remark, access_keys, is_name, text};
 use crate::{
     action::{Access, Action, CAM, Identity, Spec, family},
     actions::{Account, Empty, Himself, OnIdentities, Principals},
+    authorise::Asked,
     cx::Cx,
     docs,
     schema::{Doc, FromValue, Type, answer, request},
@@ -133,7 +134,13 @@ impl Action for AddUser {
         let console_login = flag("ConsoleLogin", self.console_login)?.unwrap_or_default();
         flag("NeedResetPassword", self.need_reset)?;
         let domain = match flag("UseApi", self.use_api)? {
-            Some(true) => Some(cx.svc.vault.newest(cx.caller.account()).await?),
+            Some(true) => {
+                // It comes with making the user, but not past a policy that denies making any.
+                if cx.is_denied("cam", "CreateAccessKey", Asked::Everything).await? {
+                    return Err(jadeseal_auth::refusal("cam", "CreateAccessKey", Some("*"), None));
+                }
+                Some(cx.svc.vault.newest(cx.caller.account()).await?)
+            }
             _ => None,
         };
         let row = UserRow {
