@@ -6,7 +6,7 @@ use crate::{
     tls::Acceptor,
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::{
@@ -19,18 +19,18 @@ use jadeseal_types::{ApiError, ErrorCode};
 use rustix::process::{Resource, getrlimit};
 use std::{
     convert::Infallible,
-    io,
+    fmt,
     net::SocketAddr,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
     time::Instant,
 };
 
@@ -79,7 +79,7 @@ pub async fn serve(
         );
     }
     let slots = Arc::new(Semaphore::new(connections));
-    let mut failures = AcceptFailures::default();
+    let mut failures = Failures::default();
     loop {
         let next = async {
             let slot = slots.clone().acquire_owned().await;
@@ -93,7 +93,9 @@ pub async fn serve(
             Ok(accepted) => accepted,
             Err(e) => {
                 // Out of file descriptors, mostly: wait for some connection to end.
-                failures.warn(&e);
+                if let Some(unsaid) = failures.next(Instant::now()) {
+                    tracing::warn!(error = %e, unsaid, "accept failed");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -106,6 +108,7 @@ pub async fn serve(
         });
     }
     drop(listener);
+    service.hurry();
     // Each connection holds a slot until its end.
     let all = u32::try_from(connections).unwrap_or(u32::MAX);
     if tokio::time::timeout(limits.drain, slots.acquire_many(all)).await.is_err() {
@@ -127,24 +130,40 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-/// How often a failing accept is worth a line.
+/// How often the same failure is worth a line.
 const FAILURE_PERIOD: Duration = Duration::from_secs(10);
 
-/// Keeps a process that has run out of file descriptors from filling its log, too.
+/// Keeps what fails again and again, such as a process that has run out of file descriptors, from filling the log, too.
 #[derive(Default)]
-struct AcceptFailures {
-    warned: Option<Instant>,
+struct Failures {
+    told: Option<Instant>,
     unsaid: u64,
 }
 
-impl AcceptFailures {
-    fn warn(&mut self, error: &io::Error) {
-        if self.warned.is_some_and(|at| at.elapsed() < FAILURE_PERIOD) {
+impl Failures {
+    const NONE: Failures = Failures { told: None, unsaid: 0 };
+
+    /// How many went untold since the last that was told, when this one is worth a line.
+    fn next(&mut self, now: Instant) -> Option<u64> {
+        if self.told.is_some_and(|at| now.duration_since(at) < FAILURE_PERIOD) {
             self.unsaid += 1;
-            return;
+            return None;
         }
-        tracing::warn!(%error, unsaid = self.unsaid, "accept failed");
-        *self = AcceptFailures { warned: Some(Instant::now()), unsaid: 0 };
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+/// Connections of trusted proxies that do not begin as they must.
+static HEADERLESS: Mutex<Failures> = Mutex::new(Failures::NONE);
+
+fn warn_of_proxy(peer: SocketAddr, error: &dyn fmt::Display) {
+    let told = HEADERLESS.lock().unwrap_or_else(PoisonError::into_inner).next(Instant::now());
+    match told {
+        Some(unsaid) => {
+            tracing::warn!(%peer, %error, unsaid, "a connection of a trusted proxy without its PROXY header")
+        }
+        None => tracing::debug!(%peer, %error, "a connection of a trusted proxy without its PROXY header"),
     }
 }
 
@@ -171,8 +190,8 @@ async fn begin(
         match read {
             Ok(Ok(Some(source))) => origin = origin.named(source),
             Ok(Ok(None)) => {}
-            Ok(Err(e)) => return tracing::debug!(%peer, error = %e, "trusted proxy without its PROXY header"),
-            Err(_) => return tracing::debug!(%peer, "PROXY header timed out"),
+            Ok(Err(e)) => return warn_of_proxy(peer, &e),
+            Err(_) => return warn_of_proxy(peer, &"it did not arrive in time"),
         }
     }
     let Some(acceptor) = acceptor else { return connection(stream, peer, origin, service, limits, stop).await };
@@ -217,10 +236,15 @@ async fn connection<S>(
     let handler = hyper::service::service_fn({
         let activity = activity.clone();
         move |request| {
-            let (service, origin, busy) = (service.clone(), origin.clone(), Busy::new(activity.clone()));
+            let (service, origin, activity) = (service.clone(), origin.clone(), activity.clone());
+            let busy = Busy::new(activity.clone());
             async move {
-                let response = route(request, origin, service, limits).await;
+                let answer = route(request, origin, service, limits).await;
+                if answer.close {
+                    activity.close.notify_one();
+                }
                 drop(busy);
+                let response = answer.response;
                 Ok::<_, Infallible>(response)
             }
         }
@@ -232,6 +256,7 @@ async fn connection<S>(
         biased;
         ended = conn.as_mut() => Some(ended),
         () = told(&mut stop) => None,
+        () = activity.close.notified() => None,
         () = activity.quiet(activity.opened, limits.header_timeout, 2 * limits.header_timeout) => None,
     };
     let ended = match ended {
@@ -264,11 +289,18 @@ struct Activity {
     /// When a request last went, milliseconds since `opened`; 0 before the first one. While one is in flight nobody
     /// asks.
     last: AtomicU64,
+    /// No further request is wanted.
+    close: Notify,
 }
 
 impl Activity {
     fn new() -> Self {
-        Activity { opened: Instant::now(), in_flight: AtomicUsize::new(0), last: AtomicU64::new(0) }
+        Activity {
+            opened: Instant::now(),
+            in_flight: AtomicUsize::new(0),
+            last: AtomicU64::new(0),
+            close: Notify::new(),
+        }
     }
 
     fn touch(&self) {
@@ -312,48 +344,56 @@ impl Drop for Busy {
     }
 }
 
-async fn route(
-    request: Request<Incoming>,
-    origin: Origin,
-    service: Arc<Service>,
-    limits: Limits,
-) -> Response<Full<Bytes>> {
+/// What is answered, and whether the connection is to be closed behind it.
+struct Answer {
+    response: Response<Full<Bytes>>,
+    close: bool,
+}
+
+impl From<Response<Full<Bytes>>> for Answer {
+    fn from(response: Response<Full<Bytes>>) -> Self {
+        Answer { response, close: false }
+    }
+}
+
+async fn route(request: Request<Incoming>, origin: Origin, service: Arc<Service>, limits: Limits) -> Answer {
     if request.method() == HttpMethod::GET {
         match request.uri().path() {
-            "/healthz" => return plain(StatusCode::OK, "ok\n"),
+            "/healthz" => return plain(StatusCode::OK, "ok\n").into(),
             "/readyz" => {
-                return match service.ready().await {
+                let answer = match service.ready().await {
                     Ok(()) => plain(StatusCode::OK, "ready\n"),
                     Err(e) => {
                         tracing::warn!(cause = e.internal_cause().unwrap_or(""), "not ready");
                         plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
                     }
                 };
+                return answer.into();
             }
             "/metrics" => {
                 let text = service.metrics_text().await;
                 let mut response = Response::new(Full::new(Bytes::from(text)));
                 let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);
-                return response;
+                return response.into();
             }
             _ => {}
         }
     }
     let (head, body) = request.into_parts();
     let source = Some(origin.of(&head.headers));
+    let answer = |reply| api(reply, head.version);
     let method = match head.method {
         HttpMethod::GET => Method::Get,
         HttpMethod::POST => Method::Post,
         _ => {
-            return api(service
-                .refuse(ErrorCode::UnsupportedProtocol.into(), presented_language(&head.headers), source)
-                .await);
+            let lang = presented_language(&head.headers);
+            return answer(service.refuse(ErrorCode::UnsupportedProtocol.into(), lang, source).await);
         }
     };
     let body = match read_body(&head.headers, body, limits.body_timeout).await {
         Ok(body) => body,
-        Err(error) => return api(service.refuse(error, presented_language(&head.headers), source).await),
+        Err(error) => return answer(service.refuse(error, presented_language(&head.headers), source).await),
     };
     let host = match head.headers.get(header::HOST) {
         Some(host) => host.as_bytes(),
@@ -369,7 +409,7 @@ async fn route(
         body: &body,
         secure: origin.is_secure(),
     };
-    api(service.handle(&parts, source).await)
+    answer(service.handle(&parts, source).await)
 }
 
 /// Reads a body up to the largest size that its kind may have. What is too large is read to a bounded
@@ -411,12 +451,16 @@ static LARGE_BODIES: Semaphore = Semaphore::const_new(32);
 const DRAIN: usize = 4 * 1024 * 1024;
 
 /// HTTP 200 and exactly `application/json`, errors too: the official SDKs compare it for equality.
-fn api(reply: Reply) -> Response<Full<Bytes>> {
+fn api(reply: Reply, version: Version) -> Answer {
     let mut response = Response::new(Full::new(Bytes::from_owner(reply.body)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    // HTTP/2 has no such header; its connection is told in a frame.
+    if reply.close && version < Version::HTTP_2 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Answer { response, close: reply.close }
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
@@ -444,6 +488,13 @@ mod tests {
         assert_eq!(affordable(10_000, Some(1024)), 960);
         assert_eq!(affordable(100, Some(1024)), 100);
         assert_eq!(affordable(100, Some(10)), 1);
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_told_now_and_then() {
+        let (mut failures, begin) = (Failures::default(), Instant::now());
+        let told: Vec<_> = (0..100).filter_map(|n| failures.next(begin + Duration::from_millis(250 * n))).collect();
+        assert_eq!(told, [0, 39, 39]);
     }
 
     #[tokio::test]

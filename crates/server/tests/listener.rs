@@ -316,3 +316,67 @@ async fn a_proxy_header_that_does_not_come_is_not_waited_for() {
     server.stop.send_replace(true);
     tokio::time::timeout(Duration::from_secs(10), server.done).await.expect("stops within its drain").unwrap();
 }
+
+/// A request that is refused before anything is looked for.
+const REFUSED: &[u8] =
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-TC-Action: ListKeys\r\n\
+                         X-TC-Version: 2019-01-18\r\nAuthorization: TC3-HMAC-SHA256 x\r\nContent-Length: 2\r\n\r\n{}";
+
+/// Sends refused requests on connections of their own, until their source is at the longest wait.
+async fn flood(server: &Server) -> Vec<TcpStream> {
+    let mut all = Vec::new();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(REFUSED).await.unwrap();
+        all.push(stream);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_floods_loses_his_connections() {
+    let server = start_with(false, |_| {}).await;
+    let mut reading = tokio::task::JoinSet::new();
+    for mut stream in flood(&server).await {
+        reading.spawn(async move {
+            let mut answer = Vec::new();
+            let end = tokio::time::timeout(Duration::from_secs(3), stream.read_to_end(&mut answer)).await;
+            (end.is_ok(), String::from_utf8(answer).unwrap().to_ascii_lowercase())
+        });
+    }
+    let answers = reading.join_all().await;
+    for (ended, answer) in &answers {
+        assert!(answer.contains("authfailure.invalidauthorization"), "{answer}");
+        assert_eq!(*ended, answer.contains("connection: close\r\n"), "{answer}");
+    }
+    let closed = answers.iter().filter(|(ended, _)| *ended).count();
+    assert!((40..=64).contains(&closed), "{closed}");
+    // HTTP/2 has no header for it: GOAWAY, and the end.
+    let _waiting = flood(&server).await;
+    let mut h2 = TcpStream::connect(server.address).await.unwrap();
+    let mut words = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // HEADERS of stream 1, END_STREAM and END_HEADERS: PUT, http, /.
+    words.extend(b"\0\0\x07\x01\x05\0\0\0\x01\x02\x03PUT\x86\x84");
+    h2.write_all(&words).await.unwrap();
+    let mut answer = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(10), h2.read_to_end(&mut answer)).await;
+    assert!(end.is_ok(), "still open");
+    server.stop.send_replace(true);
+    server.done.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_wait_do_not_hold_up_a_stop() {
+    let server = start_with(false, |_| {}).await;
+    drop(flood(&server).await);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut streams = flood(&server).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.stop.send_replace(true);
+    let began = std::time::Instant::now();
+    tokio::time::timeout(Duration::from_secs(10), server.done).await.expect("stops within its drain").unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    for stream in &mut streams {
+        assert!(read_to_end(stream).await.contains("AuthFailure.InvalidAuthorization"), "everybody has his answer");
+    }
+}

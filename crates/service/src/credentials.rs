@@ -355,4 +355,17 @@ impl Credentials {
         }));
         uses
     }
+
+    /// Whether an access key, with the token that came along, is in memory: looking for it takes neither the store nor much
+    /// else.
+    pub fn is_known(&self, secret_id: &str, token: Option<&str>) -> bool {
+        let Some(token) = token else { return self.known.read().known.contains_key(secret_id) };
+        let Some(known) = self.sessions.read().known.get(secret_id).cloned() else { return false };
+        known.token == Some(jadeseal_crypto::sha256(token.as_bytes()))
+    }
+
+    /// Numbers of permanent and of temporary access keys in memory.
+    pub fn cached(&self) -> (usize, usize) {
+        (self.known.read().known.len(), self.sessions.read().known.len())
+    }
 }

@@ -69,11 +69,37 @@ pub async fn run(svc: Arc<Service>, settle: Duration, stop: watch::Receiver<bool
     tokio::join!(passes(&svc, settle, stop.clone()), watch_principals(&svc, stop));
 }
 
+/// Keeps what fails again and again from filling the log.
+#[derive(Default)]
+struct Failures {
+    told: Option<Duration>,
+    unsaid: u64,
+}
+
+impl Failures {
+    /// How many went untold since the last that was told, when this one at a monotonic time is worth a line.
+    fn next(&mut self, now: Duration) -> Option<u64> {
+        if self.told.is_some_and(|at| now.saturating_sub(at) < FAILURE_PERIOD) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+/// How often the same failure is worth a line.
+const FAILURE_PERIOD: Duration = Duration::from_secs(10);
+
 /// Beside the passes, of which one may take long.
 async fn watch_principals(svc: &Service, mut stop: watch::Receiver<bool>) {
+    let mut failures = Failures::default();
     loop {
-        if let Err(e) = svc.refresh_principals().await {
-            tracing::error!(cause = e.internal_cause().unwrap_or(""), "principals could not be looked after: {e}");
+        if let Err(e) = svc.refresh_principals().await
+            && let Some(unsaid) = failures.next(svc.clock.monotonic())
+        {
+            let cause = e.internal_cause().unwrap_or("");
+            tracing::error!(cause, unsaid, "principals could not be looked after: {e}");
         }
         tokio::select! {
             () = tokio::time::sleep(ACCESS_KEY_PERIOD / 2) => {}
@@ -111,6 +137,7 @@ pub async fn pass(svc: &Arc<Service>, watch: &mut ClockWatch) -> bool {
     report(svc, "audit_outbox", svc.journal.sweep().await.map(|()| 0));
     svc.credentials.sweep(now);
     report(svc, "access_key_use", save_uses(svc).await);
+    svc.guard.tell(svc.clock.monotonic());
     more
 }
 
@@ -292,6 +319,13 @@ pub(crate) async fn record_change(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fails_again_and_again_is_told_now_and_then() {
+        let mut failures = Failures::default();
+        let told: Vec<_> = (0..100).filter_map(|n| failures.next(Duration::from_millis(250 * n))).collect();
+        assert_eq!(told, [0, 39, 39]);
+    }
 
     #[test]
     fn a_clock_that_jumps_forward_is_not_trusted_until_it_has_settled() {

@@ -55,9 +55,15 @@ pub struct Metrics {
     data_keys: Family<ByState, Gauge>,
     jobs: Family<ByJob, Counter>,
     wrong_credentials: Family<ByError, Counter>,
+    refused_unauthenticated: Family<ByError, Counter>,
     slowed: Counter,
+    unrecorded: Counter,
     wrong_sources: Gauge,
     cached: Gauge,
+    cached_accounts: Gauge,
+    cached_access_keys: Gauge,
+    cached_sessions: Gauge,
+    unreadable_policies: Gauge,
     audit_lag: Gauge,
     audit_index: Gauge,
     replay_overflow: Gauge,
@@ -90,7 +96,10 @@ impl Metrics {
         let (cached, audit_lag, audit_index, replay_overflow) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
         let wrong_credentials = Family::<ByError, Counter>::default();
-        let (slowed, wrong_sources) = (Counter::default(), Gauge::default());
+        let refused_unauthenticated = Family::<ByError, Counter>::default();
+        let (slowed, unrecorded, wrong_sources) = (Counter::default(), Counter::default(), Gauge::default());
+        let (cached_accounts, cached_access_keys, cached_sessions, unreadable_policies) =
+            (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
         let (rsa_pool, workers_waiting) = (Gauge::default(), Gauge::default());
         registry.register("requests", "Requests by action and error code (empty: success)", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, latency.clone());
@@ -102,8 +111,26 @@ impl Metrics {
             "Requests whose credentials were wrong, by error code",
             wrong_credentials.clone(),
         );
-        registry.register("slowed_refusals", "Refusals of wrong credentials that were held back", slowed.clone());
-        registry.register("wrong_sources", "Sources of wrong credentials that are remembered", wrong_sources.clone());
+        registry.register(
+            "refused_unauthenticated",
+            "Other requests refused before it was known whose they were, by error code",
+            refused_unauthenticated.clone(),
+        );
+        registry.register("slowed_refusals", "Refusals of unknown callers that were held back", slowed.clone());
+        registry.register(
+            "unrecorded_refusals",
+            "Refusals of unknown callers for which the record of another one stands",
+            unrecorded.clone(),
+        );
+        registry.register("wrong_sources", "Sources of such refusals that are remembered", wrong_sources.clone());
+        registry.register("cached_accounts", "Accounts in the cache", cached_accounts.clone());
+        registry.register("cached_access_keys", "Permanent access keys in the cache", cached_access_keys.clone());
+        registry.register("cached_sessions", "Sessions in the cache", cached_sessions.clone());
+        registry.register(
+            "unreadable_policies",
+            "Policies of cached accounts that are needed and cannot be read",
+            unreadable_policies.clone(),
+        );
         registry.register("cached_keys", "CMKs in the cache", cached.clone());
         registry.register("audit_unflushed_records", "Audit records not yet flushed to disk", audit_lag.clone());
         registry.register("audit_next_index", "Index of the next audit record", audit_index.clone());
@@ -126,9 +153,15 @@ impl Metrics {
             data_keys,
             jobs,
             wrong_credentials,
+            refused_unauthenticated,
             slowed,
+            unrecorded,
             wrong_sources,
             cached,
+            cached_accounts,
+            cached_access_keys,
+            cached_sessions,
+            unreadable_policies,
             audit_lag,
             audit_index,
             replay_overflow,
@@ -172,6 +205,16 @@ impl Metrics {
         self.wrong_credentials.get_or_create(&ByError { code: code.wire() }).inc();
     }
 
+    /// Counts another refusal of somebody unknown.
+    pub fn refused_unauthenticated(&self, code: ErrorCode) {
+        self.refused_unauthenticated.get_or_create(&ByError { code: code.wire() }).inc();
+    }
+
+    /// Counts a refusal that gets no record of its own.
+    pub fn unrecorded_refusal(&self) {
+        self.unrecorded.inc();
+    }
+
     /// Counts a refusal that was held back.
     pub fn slowed(&self) {
         self.slowed.inc();
@@ -200,6 +243,12 @@ impl Service {
         let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         m.wrong_sources.set(whole(self.guard.sources() as u64));
         m.cached.set(whole(self.keys.len() as u64));
+        let (accounts, unreadable) = self.principals.cached();
+        m.cached_accounts.set(whole(accounts as u64));
+        m.unreadable_policies.set(whole(unreadable as u64));
+        let (access_keys, sessions) = self.credentials.cached();
+        m.cached_access_keys.set(whole(access_keys as u64));
+        m.cached_sessions.set(whole(sessions as u64));
         m.audit_lag.set(whole(self.journal.log().lag().records));
         m.audit_index.set(whole(self.journal.log().next_index()));
         m.replay_overflow.set(whole(self.replay.overflows()));

@@ -7,7 +7,8 @@ use crate::{
     action::{Entry, KMS, Members, Named},
     credentials::{Found, Known},
     cx::{Cx, Draft, Facts},
-    entries, guard,
+    entries,
+    guard::{self, LookUp, Verdict, Waited},
     organisations::Acting,
 };
 use jadeseal_audit::Principal;
@@ -28,6 +29,8 @@ pub struct Reply {
     pub body: Members,
     /// `RequestId` of the answer.
     pub request_id: String,
+    /// The connection is to be closed behind it.
+    pub close: bool,
 }
 
 impl Service {
@@ -45,23 +48,20 @@ impl Service {
                 (lang, self.admit(parts, decoded, route, &mut pending).await)
             }
         };
+        let mut verdict = Verdict::FREE;
         let outcome = match outcome {
             Ok(members) => self.record(&mut pending, None).await.map(|()| members),
             Err(error) => {
                 let code = error.code();
+                verdict = self.judge(&pending, code);
                 // The caller learns of his mistake only once it is on record.
-                self.record(&mut pending, Some(code)).await.and(Err(error))
+                self.record_by(verdict, &mut pending, code).await.and(Err(error))
             }
         };
         let code = outcome.as_ref().err().map(ApiError::code);
         self.metrics.observe(pending.action(), code, started.elapsed());
-        if let (Some(source), Some(code)) = (source, code.filter(|code| guard::is_wrong(*code) && !pending.ended)) {
-            self.metrics.wrong_credentials(code);
-            // Its record is written by now, so nothing but the answer waits.
-            if self.guard.wait(self.guard.failed(source, self.clock.monotonic())).await {
-                self.metrics.slowed();
-            }
-        }
+        // Its record is written by now, so nothing but the answer waits.
+        let close = self.hold_back(source, verdict).await;
         let request_id = std::mem::take(&mut pending.draft.facts_mut().request_id);
         let body = match outcome {
             Ok(members) => members.close(&request_id),
@@ -72,16 +72,82 @@ impl Service {
                 failure(&error, lang, &request_id).into()
             }
         };
-        Reply { body, request_id }
+        Reply { body, request_id, close }
     }
 
     /// Answers a request that the server could not even read (too large, cut off, wrong method).
     pub async fn refuse(self: &Arc<Self>, error: ApiError, lang: Lang, source: Option<IpAddr>) -> Reply {
         let mut pending = Pending::new(self, source);
         let request_id = pending.draft.request_id().to_owned();
-        let error = self.record(&mut pending, Some(error.code())).await.err().unwrap_or(error);
+        let verdict = self.count_refusal(source, error.code(), true);
+        let error = self.record_by(verdict, &mut pending, error.code()).await.err().unwrap_or(error);
         self.metrics.observe(UNKNOWN, Some(error.code()), std::time::Duration::ZERO);
-        Reply { body: failure(&error, lang, &request_id).into(), request_id }
+        let close = self.hold_back(source, verdict).await;
+        Reply { body: failure(&error, lang, &request_id).into(), request_id, close }
+    }
+
+    /// Stops holding answers back, because the service stops.
+    pub fn hurry(&self) {
+        self.guard.hurry();
+    }
+
+    /// Counts a refusal where it is of a kind that slows its source down.
+    fn judge(&self, pending: &Pending<'_>, code: ErrorCode) -> Verdict {
+        if pending.ended || !(guard::is_wrong(code) || (!pending.authenticated && guard::is_early(code))) {
+            return Verdict::FREE;
+        }
+        self.count_refusal(pending.source, code, !pending.authenticated)
+    }
+
+    /// Counts a refusal; only one of somebody unknown is `mergeable` with others in one record.
+    fn count_refusal(&self, source: Option<IpAddr>, code: ErrorCode, mergeable: bool) -> Verdict {
+        if guard::is_wrong(code) {
+            self.metrics.wrong_credentials(code);
+        } else {
+            self.metrics.refused_unauthenticated(code);
+        }
+        let now = self.clock.monotonic();
+        let verdict = source.map_or(Verdict::FREE, |source| self.guard.refused(source, mergeable, now));
+        if !verdict.record {
+            self.metrics.unrecorded_refusal();
+            self.guard.tell(now);
+        }
+        verdict
+    }
+
+    async fn record_by(&self, verdict: Verdict, pending: &mut Pending<'_>, code: ErrorCode) -> Result<()> {
+        if verdict.record {
+            return self.record(pending, Some(code)).await;
+        }
+        pending.done = true;
+        Ok(())
+    }
+
+    /// Lets the answer to a refusal wait as long as it has to. True when its connection is to be closed.
+    async fn hold_back(&self, source: Option<IpAddr>, verdict: Verdict) -> bool {
+        let Some(source) = source else { return false };
+        let waited = self.guard.wait(source, verdict.wait).await;
+        if waited == Waited::Yes {
+            self.metrics.slowed();
+        }
+        waited == Waited::NoPlace
+    }
+
+    /// A turn at looking for the caller; none is needed for one who is in memory, nor where nobody floods.
+    fn look_up(&self, decoded: &Decoded<'_>, source: Option<IpAddr>) -> Result<Option<LookUp<'_>>> {
+        let Some(source) = source.filter(|_| self.guard.is_busy(|| self.clock.monotonic())) else { return Ok(None) };
+        let token = decoded.common.token.as_deref().filter(|token| !token.is_empty());
+        if self.credentials.is_known(decoded.presented.secret_id(), token) {
+            return Ok(None);
+        }
+        match self.guard.look_up(source, self.clock.monotonic()) {
+            Some(turn) => Ok(Some(turn)),
+            None => Err(ApiError::with_text(
+                ErrorCode::RequestLimitExceeded,
+                "Too many requests from this address were refused; try again.",
+                "来自该地址的请求有过多被拒绝，请稍后重试。",
+            )),
+        }
     }
 
     async fn admit(
@@ -104,8 +170,11 @@ impl Service {
         pending.draft.facts_mut().access = entry.spec.access;
         // One moment for all of a request, its record included.
         let now = pending.draft.facts_mut().time_micros / 1_000_000;
+        let turn = self.look_up(&decoded, pending.source)?;
         let (caller, known, verified) =
             self.authenticate(parts, &decoded, now, pending.source, &mut pending.ended).await?;
+        drop(turn);
+        pending.authenticated = true;
         {
             let facts = pending.draft.facts_mut();
             facts.account = Some(caller.account());
@@ -265,13 +334,15 @@ struct Pending<'a> {
     source: Option<IpAddr>,
     /// The caller's session has come to its end: his credentials are no guess.
     ended: bool,
+    /// It is known who the caller is.
+    authenticated: bool,
     done: bool,
 }
 
 impl<'a> Pending<'a> {
     fn new(svc: &'a Service, source: Option<IpAddr>) -> Self {
         let facts = Facts { source, ..Facts::unknown(svc.clock.wall(), request_id()) };
-        Pending { svc, draft: Draft::new(facts), entry: None, source, ended: false, done: false }
+        Pending { svc, draft: Draft::new(facts), entry: None, source, ended: false, authenticated: false, done: false }
     }
 
     /// What a request that could not be decoded says it is, for the record.
@@ -292,7 +363,12 @@ impl<'a> Pending<'a> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if !self.done && self.draft.abandon() {
-            self.svc.journal.note_or_log(&self.draft.encode(Some(ErrorCode::FailedOperation)));
+            let code = ErrorCode::FailedOperation;
+            // Who hangs up before he is known counts like one who is refused.
+            if !self.authenticated && !self.svc.count_refusal(self.source, code, true).record {
+                return;
+            }
+            self.svc.journal.note_or_log(&self.draft.encode(Some(code)));
         }
     }
 }

@@ -370,6 +370,13 @@ impl Principals {
             Err(_) => Authority::nothing(),
         }
     }
+
+    /// Number of accounts in memory, and of policies among theirs that cannot be read.
+    pub fn cached(&self) -> (usize, usize) {
+        let accounts: Vec<Arc<Account>> = self.accounts.read().values().cloned().collect();
+        let unreadable = accounts.iter().map(|a| a.policies.lock().values().filter(|p| p.is_none()).count());
+        (accounts.len(), unreadable.sum())
+    }
 }
 
 /// A role by the last segment of its resource, `role/<id>` or `roleName/<name>`. The number is compared as text: there is one
