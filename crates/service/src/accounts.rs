@@ -95,9 +95,19 @@ impl Accounts {
 
     /// Gives a cloud product an access key with which it acts for an account. None when there is no such account.
     pub async fn grant(&self, account: AccountId, product: &Alias) -> Result<Option<NewAccessKey>> {
+        self.add_access_key(account, Some(product)).await
+    }
+
+    /// Gives an account's root user one more access key, however many he has: for an operator who has to let him in again.
+    /// None when there is no such account.
+    pub async fn recover(&self, account: AccountId) -> Result<Option<NewAccessKey>> {
+        self.add_access_key(account, None).await
+    }
+
+    async fn add_access_key(&self, account: AccountId, product: Option<&Alias>) -> Result<Option<NewAccessKey>> {
         let Some(row) = self.store.account(account).await.map_err(ApiError::internal)? else { return Ok(None) };
         let domain = self.vault.newest(account).await?;
-        let (new, key) = new_access_key(&domain, &row, Uin(account.0), Some(product), self.clock.now())?;
+        let (new, key) = new_access_key(&domain, &row, Uin(account.0), product, self.clock.now())?;
         self.store.put_access_key(key).await.map_err(ApiError::internal)?;
         Ok(Some(new))
     }
@@ -162,13 +172,38 @@ impl Service {
 /// Switches an access key of a cloud product off for good; fine when it is. False when no product has it. A service that
 /// runs on the store believes it for no longer than [`crate::jobs::ACCESS_KEY_PERIOD`] after this has returned.
 pub async fn revoke(store: &dyn Store, secret_id: &SecretId) -> Result<bool> {
+    switch(store, secret_id, false, |row| row.product.is_some()).await
+}
+
+/// Whether an access key is one of an account's root user.
+pub fn is_of_root(row: &AccessKeyRow) -> bool {
+    row.product.is_none() && row.uin.0 == row.account.0
+}
+
+/// Switches an access key of an account's root user on or off, the last one too; fine when it is. False when he has no such.
+/// As to a running service, see [`revoke`].
+pub async fn switch_root_key(
+    store: &dyn Store,
+    account: AccountId,
+    secret_id: &SecretId,
+    enabled: bool,
+) -> Result<bool> {
+    switch(store, secret_id, enabled, |row| row.account == account && is_of_root(row)).await
+}
+
+async fn switch(
+    store: &dyn Store,
+    secret_id: &SecretId,
+    enabled: bool,
+    is_meant: impl Fn(&AccessKeyRow) -> bool,
+) -> Result<bool> {
     for _ in 0..4 {
         let row = store.access_key(secret_id).await.map_err(ApiError::internal)?;
-        let Some(row) = row.filter(|row| row.product.is_some()) else { return Ok(false) };
-        if !row.enabled {
+        let Some(row) = row.filter(|row| is_meant(row)) else { return Ok(false) };
+        if row.enabled == enabled {
             return Ok(true);
         }
-        match store.put_access_key(AccessKeyRow { enabled: false, ..row }).await {
+        match store.put_access_key(AccessKeyRow { enabled, ..row }).await {
             Ok(()) => return Ok(true),
             Err(StoreError::Conflict) => {}
             Err(e) => return Err(ApiError::internal(e)),

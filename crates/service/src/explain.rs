@@ -9,7 +9,7 @@ use crate::{
 };
 use jadeseal_auth::{
     Authority, Organisations, Outcome,
-    policy::{Conditions, Facts, Invalid, Policy, Resource, TrustPolicy},
+    policy::{ActionInfo, Conditions, Facts, Invalid, Policy, Resource, TrustPolicy},
 };
 use jadeseal_store::{Attached, Store};
 use jadeseal_types::{AccountId, ApiError, KeyId, Region, RoleId, Uin, error::Result};
@@ -101,7 +101,7 @@ impl Simulator {
         };
         let name = q.action.strip_prefix("name/").unwrap_or(&q.action);
         let (service, action) = name.split_once(':').ok_or_else(|| wrong("an action is SERVICE:ACTION".to_owned()))?;
-        let id = VOCABULARY.find(service, action).ok_or_else(|| wrong(format!("there is no action {name}")))?;
+        let id = VOCABULARY.find(service, action).ok_or_else(|| wrong(no_action(service, action)))?;
         let conditions = Conditions {
             source: q.source,
             now: q.now,
@@ -226,6 +226,17 @@ enum Asked {
     Everything,
     Identity(AccountId, String),
     Key { region: Region, account: AccountId, creator: Option<Uin>, id: KeyId },
+}
+
+/// Letter case counts; the action that differs in nothing else may be meant.
+fn no_action(service: &str, action: &str) -> String {
+    let same = |a: &&ActionInfo| a.service.eq_ignore_ascii_case(service) && a.name.eq_ignore_ascii_case(action);
+    match VOCABULARY.actions().iter().find(same) {
+        None => format!("there is no action {service}:{action}"),
+        Some(a) => {
+            format!("there is no action {service}:{action}; {}:{} is one, letter case counts", a.service, a.name)
+        }
+    }
 }
 
 fn wrong(what: String) -> ApiError {

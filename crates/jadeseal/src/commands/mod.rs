@@ -9,8 +9,10 @@ pub mod rekey;
 pub mod serve;
 pub mod version;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use jadeseal_server::wiring::{self, Opened};
+use jadeseal_store::Store;
+use jadeseal_types::AccountId;
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -21,6 +23,19 @@ use tokio::{
 /// An error of the service in the operator's words: its cause, where it has one.
 fn plain(e: jadeseal_types::ApiError) -> anyhow::Error {
     anyhow::Error::msg(e.internal_cause().map_or_else(|| e.to_string(), str::to_owned))
+}
+
+/// The account with a number or, where there is one account, that one.
+async fn account_of(store: &dyn Store, number: Option<u64>) -> Result<AccountId> {
+    if let Some(number) = number {
+        let row = store.account(AccountId(number)).await.context("cannot read the accounts")?;
+        return row.map(|row| row.account).with_context(|| format!("there is no account {number}"));
+    }
+    match store.accounts().await.context("cannot read the accounts")?.as_slice() {
+        [one] => Ok(one.account),
+        [] => bail!("there is no account"),
+        _ => bail!("several accounts; name one with --account (see `jadeseal account list`)"),
+    }
 }
 
 fn runtime() -> Result<Runtime> {

@@ -1,6 +1,6 @@
 //! `jadeseal policy`.
 
-use super::{account::Place, plain, runtime};
+use super::{account::Place, account_of, plain, runtime};
 use crate::Output;
 use anyhow::{Context as _, Result, anyhow, bail};
 use jadeseal_auth::Organisations;
@@ -23,7 +23,15 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+/// What the end of the process tells.
+const EXIT_CODES: &str = "Exit codes:
+  0  he may, or the document is valid
+  1  something that was named does not exist, the document is not valid, or the store cannot be read
+  2  the command line is wrong
+  3  he may not";
+
 #[derive(clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -32,8 +40,10 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum Command {
     /// Tell whether a principal may do something, and which statement says so. Ends with 0 when he may, with 3 when not.
+    #[command(after_help = EXIT_CODES)]
     Explain(Box<Explain>),
     /// Check a policy document as CreatePolicy would; `-` reads standard input.
+    #[command(after_help = EXIT_CODES)]
     Check(Check),
 }
 
@@ -111,15 +121,23 @@ pub fn run(args: Args) -> Result<ExitCode> {
 
 /// A document of a file, or of standard input. Longer ones than a policy can be are not read to their end.
 fn read(path: &Path) -> Result<String> {
-    let limit = 4 * limits::MAX_POLICY_CHARS as u64 + 1;
-    let mut text = String::new();
+    // Nothing longer can have so few characters.
+    let limit = 4 * limits::MAX_POLICY_CHARS as u64;
+    let mut bytes = Vec::new();
     let got = if path.as_os_str() == "-" {
-        std::io::stdin().take(limit).read_to_string(&mut text)
+        std::io::stdin().take(limit + 1).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text))
+        std::fs::File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
     };
     got.with_context(|| path.display().to_string())?;
-    Ok(text)
+    document(bytes).with_context(|| path.display().to_string())
+}
+
+fn document(bytes: Vec<u8>) -> Result<String> {
+    if bytes.len() > 4 * limits::MAX_POLICY_CHARS {
+        bail!("the document is longer than {} characters", limits::MAX_POLICY_CHARS);
+    }
+    String::from_utf8(bytes).map_err(|e| anyhow!("the document is not UTF-8: byte {}", e.utf8_error().valid_up_to()))
 }
 
 /// Opens the store, and closes it after the work.
@@ -139,7 +157,7 @@ fn with_simulator<T>(
     runtime()?.block_on(async move {
         let store: Arc<dyn Store> = wiring::open_store(&dir).await?;
         let done = async {
-            let account = which(store.as_ref(), account).await?;
+            let account = account_of(store.as_ref(), account).await?;
             work(Simulator::new(store.clone(), &regions, organisations), account).await
         };
         let done = done.await;
@@ -151,17 +169,6 @@ fn with_simulator<T>(
 /// What a quickstart serves when it is told nothing else: a question about another region can still be asked.
 fn quickstart_regions() -> Result<Regions> {
     Ok(config::regions(&[config::DEFAULT_REGION.to_owned()])?)
-}
-
-async fn which(store: &dyn Store, account: Option<u64>) -> Result<AccountId> {
-    if let Some(number) = account {
-        return Ok(AccountId(number));
-    }
-    match store.accounts().await.context("cannot read the accounts")?.as_slice() {
-        [one] => Ok(one.account),
-        [] => bail!("there is no account"),
-        _ => bail!("there are several accounts; name one with --account"),
-    }
 }
 
 fn explain(args: Explain) -> Result<ExitCode> {
@@ -222,6 +229,18 @@ fn check(args: Check) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_document_that_is_none_is_told_why() {
+        let said = |bytes: Vec<u8>| super::document(bytes).map_err(|e| e.to_string());
+        let longest = 4 * super::limits::MAX_POLICY_CHARS;
+        assert_eq!(said(b"{}".to_vec()).as_deref(), Ok("{}"));
+        assert!(said(vec![b' '; longest]).is_ok(), "what is in it is for the service to judge");
+        // Cut off within a character, it is too long and not malformed.
+        let long = "\u{1f511}".repeat(longest).into_bytes();
+        assert_eq!(said(long[..=longest].to_vec()), Err("the document is longer than 6144 characters".to_owned()));
+        assert_eq!(said(b"ab\xff".to_vec()), Err("the document is not UTF-8: byte 2".to_owned()));
+    }
+
     #[test]
     fn tags_are_written_as_policies_see_them() {
         assert_eq!(super::tag("team=a=b").as_deref(), Ok("team&a=b"));
