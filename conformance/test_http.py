@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from kmslib.cam import source
+from kmslib.server import MAIN, Server
 from kmslib.wire import Client, Creds, b64
 
 MALFORMED = ("InvalidParameter", "InvalidRequest")
@@ -348,3 +349,51 @@ def test_wrong_credentials_are_slowed_and_counted(server):
     assert tuple(b - a for a, b in zip(before, after)) == expected and 8 <= now - slowed <= 10
     for client in (guesser, honest, elsewhere):
         client.close()
+
+
+def test_a_flood_is_cut_short(tmp_path):
+    """From one address: requests on connections of their own, hung up at once or read to their end."""
+    server = Server(tmp_path / "data", regions=(MAIN,)).start()
+    try:
+        neighbour, address = server.client(source=source()), ("127.0.0.1", int(server.host.split(":")[1]))
+        assert neighbour.ask("GetRegions").code is None
+        flooder = source()
+        data = raw(neighbour.tc3("GetRegions", creds=Creds("AKID" + "x" * 32, "x")), last=False)
+
+        def flood(count, read):
+            closed = 0
+            for _ in range(count):
+                with socket.create_connection(address, timeout=20, source_address=(flooder, 0)) as s:
+                    s.sendall(data)
+                    if read:
+                        closed += b"\r\nconnection: close\r\n" in s.recv(65536).lower()
+            return closed
+
+        began = time.monotonic()
+        flood(1000, False)
+        assert flood(300, True) > 250, "whoever has no place to wait in is sent away"
+        took = time.monotonic() - began
+        # The access key of an honest caller from there is in memory.
+        honest = server.client(source=flooder)
+        began = time.monotonic()
+        assert honest.ask("GetRegions").code is None and time.monotonic() - began < 1
+        recorded = left_out = 0
+        while recorded + left_out < 1300 and time.monotonic() - began < 5:  # some may still be on their way
+            text = httpx.get(server.endpoint + "/metrics").text
+            left_out = int(re.search(r"^jadeseal_unrecorded_refusals_total (\d+)$", text, re.M)[1])
+            recorded = server.audit_text().count(f'"source":"{flooder}"'.encode()) - 1
+        assert recorded + left_out == 1300 and 60 <= recorded <= 62 + took
+        assert b"too many refusals to record each" in server.log_text() and flooder.encode() in server.log_text()
+        # Answers wait for two seconds here, and no stop waits for them.
+        waiting = [socket.create_connection(address, timeout=20, source_address=(flooder, 0)) for _ in range(40)]
+        for s in waiting:
+            s.sendall(data)
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert server.stop() == 0 and time.monotonic() - began < 1.5
+        for s in waiting:
+            s.close()
+        for client in (neighbour, honest):
+            client.close()
+    finally:
+        server.kill()

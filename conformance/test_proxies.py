@@ -204,6 +204,9 @@ def test_a_trusted_peer_that_says_nothing_is_cut_off(proxy_v2):
         with socket.create_connection((host, int(port)), timeout=10) as s:
             s.sendall(first)
             assert s.recv(1) == b""
+    warned = [line for line in proxy_v2.log_text().splitlines() if b"trusted proxy without its PROXY header" in line]
+    # Other tests have them too; one in ten seconds is told.
+    assert 1 <= len(warned) <= 5 and b"WARN" in warned[0]
 
 
 def test_an_untrusted_peer_is_served_without_a_header(proxy_v2):
