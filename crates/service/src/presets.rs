@@ -173,11 +173,17 @@ pub static PRESETS: &[Preset] = &[
             r#""cam:UpdateRoleDescription","cam:DescribeRoleList","cam:GetUser","#,
             r#""cam:ListUsers","cam:DescribeSubAccounts","cam:GetGroup","cam:ListGroups","cam:ListGroupsForUser","#,
             r#""cam:ListUsersForGroup","cam:ListAccessKeys","cam:GetAccountSummary"],"resource":"*"},"#,
+            // Neither himself nor a group that he is in, whichever way this policy came to him; nor what a policy of his says.
             r#"{"effect":"deny","action":["cam:AttachUserPolicy","cam:DetachUserPolicy","cam:AddUserToGroup","#,
-            r#""cam:RemoveUserFromGroup"],"resource":["qcs::cam::uin/${owner_uin}:uin/${uin}"]},"#,
+            r#""cam:RemoveUserFromGroup","cam:AttachGroupPolicy","cam:DetachGroupPolicy","cam:DeleteGroup"],"#,
+            r#""resource":["qcs::cam::uin/${owner_uin}:own/uin/*","qcs::cam::uin/${owner_uin}:own/groupid/*"]},"#,
+            r#"{"effect":"deny","action":["cam:UpdatePolicy","cam:DeletePolicy"],"#,
+            r#""resource":["qcs::cam::uin/${owner_uin}:own/policyid/*"]},"#,
             // Denied, not just not allowed: he may change policies, and one of them may be his own.
             r#"{"effect":"deny","action":["sts:*","cam:CreateAccessKey","cam:AddUser","cam:CreateRole","#,
-            r#""cam:UpdateAssumeRolePolicy","#,
+            r#""cam:UpdateAssumeRolePolicy","cam:UpdateAccessKey","cam:DeleteAccessKey","cam:DeleteUser","#,
+            r#""cam:UpdateUser","cam:CreateGroup","cam:UpdateGroup","#,
+            r#""kms:DeleteImportedKeyMaterial","kms:BindCloudResource","kms:UnbindCloudResource","#,
             r#""kms:Encrypt","kms:Decrypt","kms:ReEncrypt","kms:GenerateDataKey","kms:GenerateRandom","#,
             r#""kms:SignByAsymmetricKey","kms:VerifyByAsymmetricKey","kms:AsymmetricRsaDecrypt","#,
             r#""kms:AsymmetricSm2Decrypt","kms:PostQuantumCrypto*","kms:GetDataKeyPlaintext","#,
@@ -248,6 +254,8 @@ mod tests {
     const ACCOUNT: AccountId = AccountId(100_000_000_001);
     const HIMSELF: Uin = Uin(100_000_000_002);
     const ANOTHER: &str = "uin/100000000003";
+    /// A group that he is in.
+    const HIS_GROUP: &str = "groupid/5";
 
     /// What a user with one preset may do.
     struct Holder(PolicySet);
@@ -289,7 +297,10 @@ mod tests {
 
         /// On a principal or policy.
         fn may_to(&self, action: &str, spelling: &str) -> bool {
-            self.may_on("cam", action, &Resource::Identity { account: ACCOUNT, spellings: &[spelling.to_owned()] })
+            let own =
+                (spelling == format!("uin/{HIMSELF}") || spelling == HIS_GROUP).then(|| format!("own/{spelling}"));
+            let spellings: Vec<String> = std::iter::once(spelling.to_owned()).chain(own).collect();
+            self.may_on("cam", action, &Resource::Identity { account: ACCOUNT, spellings: &spellings })
         }
 
         /// On anything that the action may be about.
@@ -516,6 +527,14 @@ mod tests {
         assert!(!holder.may_to("AddUserToGroup", &himself) && holder.may_to("AddUserToGroup", ANOTHER));
         assert!(holder.may_use("kms", "EnableKey") && holder.may_use("kms", "ScheduleKeyDeletion"));
         assert!(holder.may("cam", "CreatePolicy") && holder.may_to("AttachRolePolicy", "role/9"));
+        for action in ["AttachGroupPolicy", "DetachGroupPolicy", "DeleteGroup", "AddUserToGroup"] {
+            assert!(!holder.may_to(action, HIS_GROUP) && holder.may_to(action, "groupid/7"), "{action}");
+        }
+        let of_his = ["policyid/202".to_owned(), "own/policyid/202".to_owned()];
+        for (action, may) in [("UpdatePolicy", false), ("DeletePolicy", false), ("AttachUserPolicy", true)] {
+            let resource = Resource::Identity { account: ACCOUNT, spellings: &of_his };
+            assert_eq!(holder.may_on("cam", action, &resource), may, "{action}");
+        }
     }
 
     #[test]

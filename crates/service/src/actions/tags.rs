@@ -184,14 +184,22 @@ impl Edit {
     async fn apply(&self, texts: &[String], cx: &Cx<'_>) -> Result<Vec<Result<()>>> {
         let resources: Vec<_> = texts.iter().map(|text| Resource::parse(text, cx)).collect();
         let own = cx.caller.account();
-        let _turn = match resources.iter().flatten().any(|resource| resource.key().is_none()) {
-            true => Some(cx.svc.principals.turn_to_change(own).await),
+        // As all changes of principals, see `Cx::change_identities`.
+        let turn = match resources.iter().flatten().any(|resource| resource.key().is_none()) {
+            true => Some(cx.svc.principals.turn_to_change(own, cx.caller.uin())?),
             false => None,
+        };
+        let _come = match &turn {
+            Some(turn) => Some(turn.come().await),
+            None => None,
         };
         for _ in 0..MAX_TRIES {
             let named: Vec<KeyId> = resources.iter().flatten().filter_map(Resource::key).map(|key| key.id).collect();
             let mut found = cx.svc.store.taggables(&cx.scope, &named).await.map_err(ApiError::internal)?.into_iter();
             let account = cx.account().await?;
+            if turn.is_some() && !cx.known.is_current() {
+                cx.authorise_anew().await?;
+            }
             let mut outcomes = Vec::with_capacity(texts.len());
             let (mut ids, mut roles, mut of_roles) = (Vec::new(), Vec::new(), Vec::new());
             for resource in &resources {
