@@ -497,19 +497,26 @@ def test_three_administrators_none_of_whom_can_help_himself(account):
         assert who.sts.code("AssumeRole", RoleArn=account.role().arn, RoleSessionName="s1") == REFUSED
 
 
-def test_no_detour_of_the_security_administrator(account, key):
-    """Whatever he does to policies, groups and roles, he comes to use no key. (His policy has to be his own, not that of a
-    group: docs/access-management.md.)"""
-    user = account.user("JadesealSecurityAdministratorAccess")
+@pytest.mark.parametrize("through", ["himself", "a group"])
+def test_no_detour_of_the_security_administrator(account, key, through):
+    """Whatever he does to policies, groups and roles, he comes to use no key, whichever way his policy came to him."""
+    user = account.user(*(["JadesealSecurityAdministratorAccess"] if through == "himself" else []))
     he, group = account.as_user(user), account.cam.call("CreateGroup", GroupName=fresh("group"))["GroupId"]
     account.cam.call("AddUserToGroup", Info=[{"GroupId": group, "Uin": user.uin}])
+    if through == "a group":
+        account.cam.call("AttachGroupPolicy", AttachGroupId=group, PolicyId=202)
+    foreign = account.cam.call("CreateGroup", GroupName=fresh("group"))["GroupId"]
     role = account.role(trust(account.named(user)))
     own = account.attach(user, [allow("kms:DescribeKey")])
     policy = he.cam.call("CreatePolicy", PolicyName=fresh("p"), PolicyDocument=document(allow("*")))["PolicyId"]
     for action, fields, expected in (
         ("AttachRolePolicy", {"PolicyId": policy, "AttachRoleId": role.id}, None),
-        ("AttachGroupPolicy", {"PolicyId": policy, "AttachGroupId": group}, None),
-        ("UpdatePolicy", {"PolicyId": own, "PolicyDocument": document(allow("*"))}, None),
+        ("AttachGroupPolicy", {"PolicyId": policy, "AttachGroupId": foreign}, None),
+        ("AttachGroupPolicy", {"PolicyId": policy, "AttachGroupId": group}, REFUSED),
+        ("UpdatePolicy", {"PolicyId": policy, "PolicyDocument": document(allow("*"))}, None),
+        ("UpdatePolicy", {"PolicyId": own, "PolicyDocument": document(allow("*"))}, REFUSED),
+        ("DeletePolicy", {"PolicyId": [own]}, REFUSED),
+        ("DeleteGroup", {"GroupId": group}, REFUSED),
         ("AttachUserPolicy", {"PolicyId": policy, "AttachUin": user.uin}, REFUSED),
         ("DetachUserPolicy", {"PolicyId": 202, "DetachUin": user.uin}, REFUSED),
         ("AddUserToGroup", {"Info": [{"GroupId": group, "Uin": user.uin}]}, REFUSED),
@@ -518,7 +525,7 @@ def test_no_detour_of_the_security_administrator(account, key):
         ("UpdateAssumeRolePolicy", {"RoleId": role.id, "PolicyDocument": trust("qcs::cam::uin/7:root")}, REFUSED),
         ("AddUser", {"Name": fresh("no"), "UseApi": 1}, REFUSED),
         ("CreateAccessKey", {"TargetUin": account.user().uin}, REFUSED),
-        ("DetachGroupPolicy", {"PolicyId": 202, "DetachGroupId": group}, None),
+        ("DetachGroupPolicy", {"PolicyId": 202, "DetachGroupId": group}, REFUSED),
     ):
         assert he.cam.code(action, **fields) == expected, action
     assert he.kms.code("Encrypt", KeyId=key, Plaintext=b64(b"x")) == REFUSED

@@ -76,7 +76,7 @@ def test_a_user_takes_a_role(server, account, taker, role, sign, http):
         protocol="http", endpoint=server.host, reqMethod=http, reqTimeout=20))
     who = credential.Credential(got.Credentials.TmpSecretId, got.Credentials.TmpSecretKey, got.Credentials.Token)
     kms = kms_client.KmsClient(who, MAIN, profile)
-    key = sdk.call(kms, "CreateKey", Alias=fresh("sts")).KeyId
+    key = sdk.call(kms, "CreateKey", Alias=fresh("by-session")).KeyId
     sealed = sdk.call(kms, "Encrypt", KeyId=key, Plaintext=b64(b"by a role"))
     assert sdk.call(kms, "Decrypt", CiphertextBlob=sealed.CiphertextBlob).Plaintext == b64(b"by a role")
     metadata = sdk.call(kms, "DescribeKey", KeyId=key).KeyMetadata
@@ -621,7 +621,7 @@ def test_sdk_credentials_of_a_dead_session(server, account, by_taker):
     creds = by_taker.assume(role)
     profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=server.host, reqTimeout=20))
     kms = kms_client.KmsClient(credential.Credential(creds.secret_id, creds.secret_key, creds.token), MAIN, profile)
-    sdk.call(kms, "CreateKey", Alias=fresh("sts"))
+    sdk.call(kms, "CreateKey", Alias=fresh("by-session"))
     account.cam.call("DeleteRole", RoleName=role.name)
     with pytest.raises(TencentCloudSDKException) as error:
         sdk.call(kms, "ListKeys")
