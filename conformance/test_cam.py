@@ -693,7 +693,11 @@ def disabled_key(account):
 
 
 def test_every_action_has_a_call(account):
-    served = [a for a in published("cam-2019-01-16")["actions"] if account.cam.ask(a, {}).code != "InvalidAction"]
+    # Each from an address of its own: unknown actions slow down whoever asks for them.
+    served = [
+        a for a in published("cam-2019-01-16")["actions"]
+        if account.client(CAM, source=source()).ask(a, {}).code != "InvalidAction"
+    ]
     assert set(served) | OF_STS == set(CALLS), "an action was added: give it a call"
 
 
