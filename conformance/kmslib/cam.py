@@ -37,7 +37,7 @@ _serial = itertools.count(1)
 
 def fresh(stem="p"):
     """A name that nobody else in the session has."""
-    return f"{stem}-{next(_serial)}"
+    return f"{stem}_{next(_serial)}"
 
 
 def source():

@@ -127,6 +127,11 @@ fn segment(name: &str, at: usize) -> &str {
     rest.split_once('.').map_or(rest, |(segment, _)| segment)
 }
 
+/// Text behind percent-encoding, in which `+` is a blank; none where an escape is broken or the bytes are not UTF-8.
+pub fn percent_decoded(text: &str) -> Option<String> {
+    unescape(text.as_bytes()).ok().map(Cow::into_owned)
+}
+
 fn unescape(text: &[u8]) -> Result<Cow<'_, str>, ApiError> {
     let utf8 = || wrong("The request parameters are not UTF-8.", "请求参数不是 UTF-8 编码。");
     if !text.iter().any(|c| matches!(c, b'%' | b'+')) {
@@ -293,6 +298,14 @@ mod tests {
             expected.iter().for_each(|(n, v)| flatten(n, v, &mut pairs));
             pairs.reverse();
             prop_assert_eq!(unflatten(pairs).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn percent_encoding_is_undone() {
+        assert_eq!(percent_decoded("%7B%22a%22%3A+1%7D").as_deref(), Some("{\"a\": 1}"));
+        for bad in ["%", "%7", "%zz", "%ff", "%+1"] {
+            assert_eq!(percent_decoded(bad), None, "{bad}");
         }
     }
 }

@@ -21,7 +21,7 @@ mod tc3;
 mod v1;
 
 pub use caller::{Authority, Caller, Credential, Layer, Origin, Outcome, PRODUCT_ACTIONS, Principal, Session, refusal};
-pub use form::{MAX_PAIRS, Pair, parse_form, unflatten};
+pub use form::{MAX_PAIRS, Pair, parse_form, percent_decoded, unflatten};
 pub use organisations::{Member, Misconfigured, Organisation, Organisations};
 pub use params::{MAX_DEPTH, MAX_VALUES, Params, Value, parse_json};
 pub use replay::ReplayGuard;

@@ -33,7 +33,7 @@ error_codes! {
     HaveKeys = "OperationDenied.HaveKeys", "The user still has access keys; delete them first or force the deletion.", "用户仍有访问密钥，请先删除或强制删除。";
     OperationDeniedSubUin = "OperationDenied.SubUin", "Only the main account itself may manage its access keys.", "仅主账号可以操作主账号密钥。";
     UinNotMatch = "OperationDenied.UinNotMatch", "The access key does not belong to the Uin.", "密钥与账号不匹配。";
-    AccessKeyFailure = "FailedOperation.Accesskey", "The access key could not be changed; only a disabled one can be deleted.", "访问密钥操作失败；仅可删除已禁用的密钥。";
+    AccessKeyFailure = "FailedOperation.Accesskey", "The access key cannot be changed so.", "访问密钥操作失败。";
     PolicyFull = "FailedOperation.PolicyFull", "The account has as many policies as it may.", "策略数量已达上限。";
     PolicyNameInUse = "FailedOperation.PolicyNameInUse", "The name of the policy is in use.", "策略名已被使用。";
     TempKeyNotAllowed = "FailedOperation.TempKeyNotAllowed", "Temporary access keys of this kind may not call the action.", "不支持使用该类临时密钥调用。";

@@ -3,7 +3,10 @@
 //! Nothing of a session is kept: its token says all of it ([`crate::sessions`]). GetSessionToken is not served, for it asks
 //! for a code of a second factor, and there is none here.
 
-use super::{Himself, OnIdentities, Principals, cam::policies::refused};
+use super::{
+    Himself, OnIdentities, Principals,
+    cam::{is_name, policies::refused},
+};
 use crate::{
     accounts::random_text,
     action::{Access, Action, Identity, STS, Spec, family},
@@ -17,6 +20,7 @@ use crate::{
 use jadeseal_auth::{
     Origin, Principal, Session,
     params::{Params, Value},
+    percent_decoded,
     policy::{Checks, Conditions, Invalid, Policy, Taker},
     refusal,
     session::{Claims, MAX_CHAIN},
@@ -119,7 +123,7 @@ fn session_policy(sent: String, checks: &Checks<'_>) -> Result<String> {
     let wrong = |invalid: Invalid| refused("Policy", &Invalid { code: E::StrategyFormatError, ..invalid });
     let document = match sent.trim_start().starts_with('{') {
         true => sent,
-        false => decode(&sent).ok_or_else(|| {
+        false => percent_decoded(&sent).ok_or_else(|| {
             let (en, zh) = ("is neither JSON nor percent-encoded", "不是 JSON 或 urlencode 编码");
             ApiError::about(E::StrategyFormatError, "Policy", en, zh)
         })?,
@@ -128,33 +132,13 @@ fn session_policy(sent: String, checks: &Checks<'_>) -> Result<String> {
     Ok(document)
 }
 
-/// Text behind percent-encoding; `+` is a blank, as clients write it.
-fn decode(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(c) = bytes.next() {
-        out.push(match c {
-            b'%' => {
-                let digit = |c: u8| char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok());
-                digit(bytes.next()?)? << 4 | digit(bytes.next()?)?
-            }
-            b'+' => b' ',
-            c => c,
-        });
-    }
-    String::from_utf8(out).ok()
-}
-
 /// Refuses a parameter that would change what is asked for, and is not served.
 fn must_be_absent(name: &str, absent: bool) -> Result<()> {
     if absent { Ok(()) } else { Err(ApiError::invalid(name, "is not served", "暂不支持")) }
 }
 
 fn is_session_name(text: &str) -> bool {
-    (2..=128).contains(&text.len())
-        && text
-            .bytes()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'=' | b',' | b'.' | b'@' | b'_' | b'-' | b'+'))
+    text.len() >= 2 && is_name(text, 128)
 }
 
 request! {
@@ -349,18 +333,5 @@ impl Action for GetCallerIdentity {
             None => (format!("qcs::cam:{account}:uin/{uin}"), uin.to_string(), "CAMUser"),
         };
         Ok(CallerIdentity { arn, account: account.to_string(), user, principal, kind })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decode;
-
-    #[test]
-    fn percent_encoding_is_undone() {
-        assert_eq!(decode("%7B%22a%22%3A+1%7D").as_deref(), Some("{\"a\": 1}"));
-        for bad in ["%", "%7", "%zz", "%ff", "%+1"] {
-            assert_eq!(decode(bad), None, "{bad}");
-        }
     }
 }

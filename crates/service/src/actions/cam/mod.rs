@@ -88,7 +88,7 @@ fn text(params: &Params<'_>, name: &str) -> String {
 }
 
 /// A name: 1 to `max` of letters, digits and `+=,.@_-`.
-fn is_name(text: &str, max: usize) -> bool {
+pub(super) fn is_name(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len())
         && text
             .bytes()
