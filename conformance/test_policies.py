@@ -304,7 +304,7 @@ def test_dry_run(everything, nobody, rewritten, subjects, action):
     assert "no policy of the principal allows it" in refused.message
     denied = rewritten(allow("kms:*"), deny(["kms:GetRegions", f"kms:{action}"])).ask(action, params | DRY_RUN)
     refuses(denied, action)
-    assert re.search(r"denied by statement 1 of policy policy-\d+\.$", denied.message), denied.message
+    assert re.search(r"denied by statement 1 of policy policy_\d+\.$", denied.message), denied.message
 
 
 def test_dry_runs_change_nothing(account, server):
