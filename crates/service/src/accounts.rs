@@ -241,6 +241,7 @@ pub(crate) fn new_access_key(
     Ok((NewAccessKey { account: account.account, app_id: account.app_id, secret_id, secret_key }, row))
 }
 
+/// A number that nobody has, as good as surely: the store refuses one that somebody has.
 pub(crate) fn random_number(from: u64, count: u64) -> Result<u64> {
     let mut bytes = [0u8; 8];
     jadeseal_crypto::random::fill(&mut bytes).map_err(ApiError::internal)?;

@@ -223,8 +223,7 @@ impl Cx<'_> {
             Identity::Caller => format!("uin/{}", self.caller.uin()),
             Identity::User(uin) => format!("uin/{uin}"),
             Identity::UserNamed(name) => {
-                let found = all.users.iter().find(|u| u.name == *name);
-                format!("uin/{}", found.map_or(0, |u| u.uin.0))
+                format!("uin/{}", all.user_named(name).map_or(0, |user| user.uin.0))
             }
             Identity::Group(id) => format!("groupid/{id}"),
             Identity::Policy(id) => format!("policyid/{id}"),

@@ -214,7 +214,7 @@ impl Credentials {
         match &row.product {
             Some(product) => self.products.find(product.as_str()).map(|_| Authority::of_product()),
             None if row.uin.0 == row.account.0 => Some(Authority::everything()),
-            None if account.identities.users.iter().any(|u| u.uin == row.uin) => {
+            None if account.identities.user(row.uin).is_some() => {
                 Some(self.principals.authority_of_user(account, row.uin))
             }
             None => None,

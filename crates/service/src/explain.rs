@@ -154,7 +154,7 @@ impl Simulator {
                 let user = all.users.iter().find(|u| u.name == *named || u.uin.to_string() == *named);
                 let user = user.ok_or_else(|| wrong(format!("there is no user {named}")))?;
                 let groups = all.members.iter().filter(|m| m.uin == user.uin).map(|m| {
-                    let name = all.groups.iter().find(|g| g.id == m.group).map_or("", |g| g.name.as_str());
+                    let name = all.group(m.group).map_or("", |g| g.name.as_str());
                     (Attached::Group(m.group), format!("group {name}"))
                 });
                 let attached = std::iter::once((Attached::User(user.uin), "user".to_owned())).chain(groups).collect();

@@ -305,7 +305,7 @@ impl Principals {
             Ok(policy) => Some(Arc::new(policy)),
             Err(invalid) => {
                 let name = name(&account.identities, id);
-                let row = account.identities.policies.iter().find(|row| row.id == id);
+                let row = account.identities.policy(id);
                 if self.tells((id.0, row.map_or(0, |row| row.update_time))) {
                     let Invalid { place, en, .. } = invalid;
                     tracing::error!(
@@ -393,7 +393,7 @@ pub fn role_at<'a>(identities: &'a Identities, last: &str) -> Option<&'a RoleRow
 pub fn document(identities: &Identities, id: PolicyId) -> Option<&str> {
     match presets::preset(id) {
         Some(preset) => Some(preset.document),
-        None => identities.policies.iter().find(|p| p.id == id).map(|p| p.document.as_str()),
+        None => identities.policy(id).map(|p| p.document.as_str()),
     }
 }
 
@@ -401,7 +401,7 @@ pub fn document(identities: &Identities, id: PolicyId) -> Option<&str> {
 pub fn name(identities: &Identities, id: PolicyId) -> &str {
     match presets::preset(id) {
         Some(preset) => preset.name,
-        None => identities.policies.iter().find(|p| p.id == id).map_or("", |p| p.name.as_str()),
+        None => identities.policy(id).map_or("", |p| p.name.as_str()),
     }
 }
 

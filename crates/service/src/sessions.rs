@@ -68,9 +68,10 @@ pub(crate) async fn alive(principals: &Principals, claims: &Claims) -> Result<Op
         let id = &session.origin.secret_id;
         account.identities.access_keys.iter().any(|key| key.secret_id == *id && key.enabled)
     });
-    let roles = session.roles.iter().all(|(number, role)| {
-        of(*number).is_some_and(|account| account.identities.roles.iter().any(|r| r.id == RoleId(*role)))
-    });
+    let roles = session
+        .roles
+        .iter()
+        .all(|(number, role)| of(*number).is_some_and(|account| account.identities.role(RoleId(*role)).is_some()));
     let Some(account) = of(claims.account).filter(|_| origin && roles) else { return Ok(None) };
     let authority = match session.of_role {
         true => principals.authority_of_role(account, RoleId(claims.uin.0)),

@@ -414,6 +414,38 @@ pub struct Identities {
     pub access_keys: Vec<AccessKeyRow>,
 }
 
+impl Identities {
+    /// A user by number.
+    pub fn user(&self, uin: Uin) -> Option<&UserRow> {
+        self.users.iter().find(|user| user.uin == uin)
+    }
+
+    /// A user by name.
+    pub fn user_named(&self, name: &str) -> Option<&UserRow> {
+        self.users.iter().find(|user| user.name == name)
+    }
+
+    /// A group by number.
+    pub fn group(&self, id: GroupId) -> Option<&GroupRow> {
+        self.groups.iter().find(|group| group.id == id)
+    }
+
+    /// A policy that the account made, by number.
+    pub fn policy(&self, id: PolicyId) -> Option<&PolicyRow> {
+        self.policies.iter().find(|policy| policy.id == id)
+    }
+
+    /// A role by number.
+    pub fn role(&self, id: RoleId) -> Option<&RoleRow> {
+        self.roles.iter().find(|role| role.id == id)
+    }
+
+    /// A role by name.
+    pub fn role_named(&self, name: &str) -> Option<&RoleRow> {
+        self.roles.iter().find(|role| role.name == name)
+    }
+}
+
 /// One change among the principals of an account. What is named must be of the account, else `NotFound`; a name or number
 /// that is taken is `Conflict`.
 #[derive(Clone, Debug)]

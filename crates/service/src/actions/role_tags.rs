@@ -27,14 +27,10 @@ pub(super) fn check_caller(cx: &Cx<'_>) -> Result<()> {
     if cx.caller.principal() == Principal::Federated { Err(E::TempKeyNotAllowed.into()) } else { Ok(()) }
 }
 
-pub(super) fn find(all: &Identities, id: RoleId) -> Option<&RoleRow> {
-    all.roles.iter().find(|role| role.id == id)
-}
-
 /// What an edit makes of a role; nothing if it stays as it is. The audit record names the role.
 pub(super) fn change(edit: &Edit, all: &Identities, id: RoleId, cx: &Cx<'_>) -> Result<Option<IdentityChange>> {
     check_caller(cx)?;
-    let role = find(all, id).ok_or(E::ResourceNotFound)?;
+    let role = all.role(id).ok_or(E::ResourceNotFound)?;
     if !edit.fits(&role.tags) {
         return Err(E::ResourceAttachedTags.into());
     }

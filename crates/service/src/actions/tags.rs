@@ -495,7 +495,7 @@ async fn tags_of_roles(texts: impl Iterator<Item = String>, cx: &Cx<'_>) -> Resu
     let account = cx.account().await?;
     let mut all = Vec::new();
     for text in texts {
-        let role = role_tags::parse_id(&text).and_then(|id| role_tags::find(&account.identities, id));
+        let role = role_tags::parse_id(&text).and_then(|id| account.identities.role(id));
         let tags = role.into_iter().flat_map(|role| role.tags.iter().cloned());
         all.extend(tags.map(|tag| TagResource::new(tag, &text, "cam")));
     }
@@ -640,7 +640,7 @@ impl Action for GetResources {
                 Resource::Role(id) => {
                     role_tags::check_caller(cx)?;
                     cx.note_subject(format!("role/{id}"));
-                    let role = role_tags::find(&account.identities, *id);
+                    let role = account.identities.role(*id);
                     let of = |role: &RoleRow| ResourceTagMapping::new(role_tags::written(own, role), role.tags.clone());
                     resources.extend(role.map(of));
                 }

@@ -74,7 +74,7 @@ fn target(named: Option<u64>, cx: &Cx<'_>) -> Result<Uin> {
 
 /// Refuses who is neither the main account nor one of its users.
 fn exists(all: &Identities, uin: Uin) -> Result<()> {
-    if uin.0 == all.account.account.0 || super::users::user(all, uin).is_some() {
+    if uin.0 == all.account.account.0 || all.user(uin).is_some() {
         return Ok(());
     }
     Err(E::UserNotExist.into())

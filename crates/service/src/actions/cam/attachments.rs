@@ -49,13 +49,11 @@ fn segment(to: Attached) -> String {
 
 /// A sub-user. The main account needs no policies and can have none.
 fn user(all: &Identities, uin: u64) -> Result<Attached> {
-    let found = all.users.iter().find(|u| u.uin == Uin(uin));
-    Ok(Attached::User(found.ok_or(E::UserNotExist)?.uin))
+    Ok(Attached::User(all.user(Uin(uin)).ok_or(E::UserNotExist)?.uin))
 }
 
 fn group(all: &Identities, id: u64) -> Result<Attached> {
-    let found = all.groups.iter().find(|g| g.id == GroupId(id));
-    Ok(Attached::Group(found.ok_or(E::ResourceGroupNotExist)?.id))
+    Ok(Attached::Group(all.group(GroupId(id)).ok_or(E::ResourceGroupNotExist)?.id))
 }
 
 /// Attaches a policy, or detaches it. What is so already stays so.
@@ -340,7 +338,7 @@ impl Action for ListAttachedUserAllPolicies {
             found.into_iter().map(|(a, groups)| (a, Known::attached(all, a.policy), groups)).collect();
         rows.retain(|(_, policy, _)| kind.is_none_or(|kind| kind == policy.kind()) && keyword.finds(policy));
         let (total, rows) = paging.of(rows);
-        let name = |id: GroupId| all.groups.iter().find(|g| g.id == id).map(|g| g.name.clone()).unwrap_or_default();
+        let name = |id: GroupId| all.group(id).map(|g| g.name.clone()).unwrap_or_default();
         let row = |(attachment, policy, groups): (&Attachment, Known<'_>, Vec<GroupId>)| UserPolicy {
             id: policy.id.to_string(),
             name: policy.name.to_owned(),

@@ -6,6 +6,7 @@ use super::{
     users::{self, CREATED, REMARK},
 };
 use crate::{
+    accounts::random_number,
     action::{Access, Action, CAM, Identity, Spec, family},
     actions::{Account, Empty, OnIdentities, Principals},
     cx::Cx,
@@ -64,13 +65,13 @@ fn one_of(uid: Option<u64>, uin: Option<u64>) -> Result<Uin> {
 /// A group of the caller's account; the audit record names it.
 fn group<'a>(all: &'a Identities, id: u64, cx: &Cx<'_>) -> Result<&'a GroupRow> {
     cx.note_subject(format!("groupid/{id}"));
-    all.groups.iter().find(|group| group.id.0 == id).ok_or_else(|| E::ResourceGroupNotExist.into())
+    Ok(all.group(GroupId(id)).ok_or(E::ResourceGroupNotExist)?)
 }
 
 /// Users of a group, by number.
 fn members(all: &Identities, group: GroupId) -> impl Iterator<Item = &UserRow> {
     let of_group = all.members.iter().filter(move |member| member.group == group);
-    of_group.filter_map(|member| users::user(all, member.uin))
+    of_group.filter_map(|member| all.user(member.uin))
 }
 
 /// Refuses a name that no group can have, or that another one has.
@@ -132,7 +133,7 @@ impl Action for CreateGroup {
                 if all.groups.len() >= limits::MAX_GROUPS {
                     return Err(E::GroupFull.into());
                 }
-                let id = GroupId(cx.fresh_number(FIRST_GROUP, GROUPS)?);
+                let id = GroupId(random_number(FIRST_GROUP, GROUPS)?);
                 cx.note_subject(format!("groupid/{id}"));
                 let group = GroupRow { id, name: self.name.clone(), remark: remark.clone(), create_time: cx.now };
                 Ok((vec![IdentityChange::AddGroup(group)], id))
@@ -427,7 +428,7 @@ fn to_change(all: &Identities, pairs: &[(GroupId, Uin)], there: bool, cx: &Cx<'_
         if all.groups.iter().all(|known| known.id != group) {
             return Err(E::GroupNotExist.into());
         }
-        users::user(all, uin).ok_or(E::ResourceUserNotExist)?;
+        all.user(uin).ok_or(E::ResourceUserNotExist)?;
         if all.members.iter().any(|member| (member.group, member.uin) == (group, uin)) == there {
             out.push((group, uin));
         }
@@ -533,7 +534,7 @@ impl Action for ListGroupsForUser {
         cx.note_subject(format!("uin/{uin}"));
         let account = cx.account().await?;
         let all = &account.identities;
-        users::user(all, uin).ok_or(E::ResourceUserNotExist)?;
+        all.user(uin).ok_or(E::ResourceUserNotExist)?;
         let is_in = |group: &&GroupRow| all.members.iter().any(|m| m.uin == uin && m.group == group.id);
         Ok(Groups::page(all.groups.iter().filter(is_in), &paging))
     }

@@ -11,7 +11,6 @@ pub(crate) mod roles;
 pub(crate) mod users;
 
 use crate::{
-    cx::Cx,
     schema::{FromValue, Type, uint},
     values::Bounded,
 };
@@ -79,6 +78,16 @@ fn given_in(params: &Params<'_>, name: &str) -> Option<u64> {
     }
 }
 
+/// A parameter that is 0 or 1.
+fn flag(name: &str, value: Option<u64>) -> Result<Option<bool>> {
+    match value {
+        None => Ok(None),
+        Some(0) => Ok(Some(false)),
+        Some(1) => Ok(Some(true)),
+        Some(_) => Err(ApiError::invalid(name, "must be 0 or 1", "必须为 0 或 1")),
+    }
+}
+
 /// A text under a raw parameter; the empty one, which nobody has, for what is none.
 fn text(params: &Params<'_>, name: &str) -> String {
     match params.get(name) {
@@ -112,12 +121,5 @@ impl FromValue for Remark {
             return Err(ApiError::invalid(name, "must not have control characters", "不能包含控制字符"));
         }
         Ok(Remark(text))
-    }
-}
-
-impl Cx<'_> {
-    /// A number that nobody has, as good as surely: the store refuses one that somebody has, and it is tried again.
-    fn fresh_number(&self, from: u64, count: u64) -> Result<u64> {
-        crate::accounts::random_number(from, count)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Paging, Stamp, given, given_in, is_name, number, text};
 use crate::{
+    accounts::random_number,
     action::{Access, Action, CAM, Identity, Spec, family},
     actions::{Account, Empty, OnIdentities, Principals},
     cx::Cx,
@@ -176,7 +177,7 @@ impl<'a> Known<'a> {
     pub(super) fn find(all: &'a Identities, id: PolicyId) -> Option<Self> {
         match preset(id) {
             Some(preset) => Some(Known::of_preset(preset, all)),
-            None => all.policies.iter().find(|p| p.id == id).map(Known::of_own),
+            None => all.policy(id).map(Known::of_own),
         }
     }
 
@@ -230,7 +231,7 @@ fn own(all: &Identities, id: PolicyId) -> Result<&PolicyRow> {
         let known = Known::find(all, id).is_some();
         return Err(if known { E::Unmodifiable.into() } else { E::PolicyIdNotExist.into() });
     }
-    Ok(all.policies.iter().find(|p| p.id == id).ok_or(E::PolicyIdNotExist)?)
+    Ok(all.policy(id).ok_or(E::PolicyIdNotExist)?)
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -306,7 +307,7 @@ impl Action for CreatePolicy {
             if all.policies.len() >= limits::MAX_POLICIES {
                 return Err(E::PolicyFull.into());
             }
-            let id = PolicyId(cx.fresh_number(FIRST_OWN_POLICY, NUMBERS)?);
+            let id = PolicyId(random_number(FIRST_OWN_POLICY, NUMBERS)?);
             cx.note_subject(format!("policyid/{id}"));
             let row = PolicyRow {
                 id,
@@ -656,15 +657,15 @@ impl OnIdentities for ListEntitiesForPolicy {
 fn entity(all: &Identities, to: Attached) -> (String, String, u64, u64) {
     match to {
         Attached::User(uin) => {
-            let name = all.users.iter().find(|u| u.uin == uin).map(|u| u.name.clone());
+            let name = all.user(uin).map(|u| u.name.clone());
             (uin.to_string(), name.unwrap_or_default(), uin.0, 1)
         }
         Attached::Group(id) => {
-            let name = all.groups.iter().find(|g| g.id == id).map(|g| g.name.clone());
+            let name = all.group(id).map(|g| g.name.clone());
             (id.to_string(), name.unwrap_or_default(), 0, 2)
         }
         Attached::Role(id) => {
-            let name = all.roles.iter().find(|r| r.id == id).map(|r| r.name.clone());
+            let name = all.role(id).map(|r| r.name.clone());
             (id.to_string(), name.unwrap_or_default(), 0, 3)
         }
     }

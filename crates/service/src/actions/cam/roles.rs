@@ -1,11 +1,12 @@
 //! Roles: who may take them, and for how long.
 
 use super::{
-    Paging, Stamp, given_in, is_name,
+    Paging, Stamp, flag, given_in, is_name,
     policies::{DESCRIPTION, MAX_NAME, PAGE, ROWS, check_description, is_given, refused},
     text,
 };
 use crate::{
+    accounts::random_number,
     action::{Access, Action, CAM, Identity, Spec, family},
     actions::{
         Account, Empty, OnIdentities, Principals,
@@ -123,14 +124,6 @@ impl FromValue for Unsigned {
     }
 }
 
-fn flag(value: u64) -> Result<bool> {
-    match value {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(ApiError::invalid("ConsoleLogin", "must be 0 or 1", "必须为 0 或 1")),
-    }
-}
-
 fn duration(seconds: u64) -> Result<u64> {
     match seconds {
         0 => Ok(ROLE_SECONDS),
@@ -150,15 +143,15 @@ fn check_principals(all: &Identities, trust: &TrustPolicy) -> Result<()> {
     for named in trust.named() {
         let missing = match named {
             Trusted::User(account, uin) if account == own => {
-                let is_there = uin == Uin(own.0) || all.users.iter().any(|u| u.uin == uin);
+                let is_there = uin == Uin(own.0) || all.user(uin).is_some();
                 (!is_there).then(|| format!("uin/{uin}"))
             }
             Trusted::Role(account, id) if account == own => {
-                let is_there = all.roles.iter().any(|r| r.id == RoleId(id));
+                let is_there = all.role(RoleId(id)).is_some();
                 (!is_there).then(|| format!("role/{id}"))
             }
             Trusted::RoleName(account, name) if account == own => {
-                let is_there = all.roles.iter().any(|r| r.name == name);
+                let is_there = all.role_named(&name).is_some();
                 (!is_there).then(|| format!("roleName/{name}"))
             }
             _ => None,
@@ -255,7 +248,7 @@ impl Action for CreateRole {
             name: self.name,
             description,
             document: self.document,
-            console_login: flag(self.console_login.unwrap_or(0))?,
+            console_login: flag("ConsoleLogin", self.console_login)?.unwrap_or_default(),
             session_duration: duration(self.duration.unwrap_or(0))?,
             tags: tags(self.tags.unwrap_or_default())?,
             create_time: cx.now,
@@ -263,14 +256,14 @@ impl Action for CreateRole {
         };
         let trust = trust(&row.document, cx)?;
         cx.change_identities(|all| {
-            if all.roles.iter().any(|role| role.name == row.name) {
+            if all.role_named(&row.name).is_some() {
                 return Err(E::RoleNameInUse.into());
             }
             if all.roles.len() >= limits::MAX_ROLES {
                 return Err(E::RoleFull.into());
             }
             check_principals(all, &trust)?;
-            row.id = RoleId(cx.fresh_number(FIRST, NUMBERS)?);
+            row.id = RoleId(random_number(FIRST, NUMBERS)?);
             cx.note_subject(format!("role/{}", row.id));
             Ok((vec![IdentityChange::AddRole(row.clone())], RoleNumber { id: row.id.to_string() }))
         })
@@ -477,7 +470,7 @@ impl Action for UpdateRoleConsoleLogin {
 
     async fn run(self, _: Principals, cx: &Cx<'_>) -> Result<Empty> {
         let named = NamedRole::new("RoleId", self.id.map(|id| id.0.to_string()), self.name)?;
-        let console_login = flag(self.console_login.0)?;
+        let console_login = flag("ConsoleLogin", Some(self.console_login.0))?.unwrap_or_default();
         let edit = |_: &Identities, role: &mut RoleRow| {
             role.console_login = console_login;
             Ok(())

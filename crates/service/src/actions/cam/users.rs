@@ -1,7 +1,8 @@
 //! Sub-users of an account.
 
-use super::{Remark, access_keys, is_name, text};
+use super::{Remark, access_keys, flag, is_name, text};
 use crate::{
+    accounts::random_number,
     action::{Access, Action, CAM, Identity, Spec, family},
     actions::{Account, Empty, Himself, OnIdentities, Principals},
     authorise::Asked,
@@ -67,24 +68,9 @@ impl FromValue for NoPassword {
     }
 }
 
-/// A parameter that is 0 or 1.
-fn flag(name: &str, value: Option<u64>) -> Result<Option<bool>> {
-    match value {
-        None => Ok(None),
-        Some(0) => Ok(Some(false)),
-        Some(1) => Ok(Some(true)),
-        Some(_) => Err(ApiError::invalid(name, "must be 0 or 1", "必须为 0 或 1")),
-    }
-}
-
-/// A user of the caller's account by number.
-pub(super) fn user(all: &Identities, uin: Uin) -> Option<&UserRow> {
-    all.users.iter().find(|user| user.uin == uin)
-}
-
 /// A user of the caller's account by name; the audit record names him from then on.
 fn user_named<'a>(all: &'a Identities, name: &str, cx: &Cx<'_>) -> Result<&'a UserRow> {
-    let user = all.users.iter().find(|user| user.name == name).ok_or(E::ResourceUserNotExist)?;
+    let user = all.user_named(name).ok_or(E::ResourceUserNotExist)?;
     cx.note_subject(format!("uin/{}", user.uin));
     Ok(user)
 }
@@ -155,13 +141,13 @@ impl Action for AddUser {
         };
         let (uin, key) = cx
             .change_identities(|all| {
-                if all.users.iter().any(|user| user.name == row.name) {
+                if all.user_named(&row.name).is_some() {
                     return Err(E::SubUserNameInUse.into());
                 }
                 if all.users.len() >= limits::MAX_USERS {
                     return Err(E::SubUserFull.into());
                 }
-                let uin = Uin(cx.fresh_number(FIRST_UIN, UINS)?);
+                let uin = Uin(random_number(FIRST_UIN, UINS)?);
                 cx.note_subject(format!("uin/{uin}"));
                 let mut changes = vec![IdentityChange::AddUser(UserRow { uin, ..row.clone() })];
                 let key = match &domain {
