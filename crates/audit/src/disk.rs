@@ -70,6 +70,19 @@ pub(crate) fn flush_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Puts a small file (mode 0600) in the place of what has its name, whole or not at all. With `durable` it is on stable
+/// storage when this returns.
+pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let temporary = dir.join(format!("{name}.new"));
+    let file = create(&temporary)?;
+    file.write_all_at(bytes, 0)?;
+    if durable {
+        file.sync_data()?;
+    }
+    std::fs::rename(&temporary, dir.join(name))?;
+    if durable { flush_dir(dir) } else { Ok(()) }
+}
+
 /// An empty file with mode 0600; what was there is cut.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)

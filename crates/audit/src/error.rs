@@ -35,6 +35,28 @@ pub enum AuditError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A file beside the segments is not what it should be.
+    #[error("{}: {what}", file.display())]
+    Note {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Records are missing at the end: more of them were on stable storage once.
+    #[error("the audit log has {records} records, but its tree or a checkpoint says {promised}: records are missing at its end")]
+    Shorter {
+        /// Records that are there.
+        records: u64,
+        /// Records that there were.
+        promised: u64,
+    },
+    /// The records are not those that a checkpoint was made of.
+    #[error("the records of the audit log are not those that its checkpoint of size {0} was made of")]
+    Forked(u64),
+    /// A proof cannot be made or does not hold.
+    #[error("{0}")]
+    Proof(&'static str),
     /// The operating system refused.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {

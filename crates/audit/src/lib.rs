@@ -11,20 +11,28 @@
 //! bytes of a record never change once appended.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
 mod disk;
 mod error;
 mod flusher;
+mod levels;
 mod log;
+mod notary;
+pub mod note;
 mod read;
 mod record;
 mod recover;
 mod segment;
+pub mod tree;
 
 #[cfg(test)]
 mod log_tests;
 
+pub use checkpoint::Checkpoint;
 pub use error::AuditError;
 pub use log::{Degree, Lag, Log, Options};
+pub use notary::{Certifier, Published};
+pub use note::{Note, Signer, Verifier};
 pub use read::{Verified, contains_request_ids, for_each_record, verify};
 pub use record::{Access, Principal, Record};
 pub use recover::Recovery;

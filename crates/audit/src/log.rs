@@ -1,11 +1,17 @@
 //! Appending.
 
 use crate::{
+    checkpoint::{self, CHECKPOINT, Checkpoint, HISTORY},
     disk::{self, Disk},
     error::{AuditError, is_full},
-    flusher, read,
+    flusher,
+    levels::Levels,
+    notary::{self, Certifier, Notary, Published, Work},
+    note::{Note, NoteError},
+    read,
     recover::{Recovery, recover},
     segment::{self, LOCK},
+    tree::{self, Hash, Tree},
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
@@ -40,11 +46,18 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Longest time that a record stays unflushed when nobody waits for it. Default 100 ms.
     pub flush_every: Duration,
+    /// Time between two checkpoints. Default 1 s.
+    pub checkpoint_every: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { degree: Degree::Os, segment_bytes: 64 << 20, flush_every: Duration::from_millis(100) }
+        Options {
+            degree: Degree::Os,
+            segment_bytes: 64 << 20,
+            flush_every: Duration::from_millis(100),
+            checkpoint_every: Duration::from_secs(1),
+        }
     }
 }
 
@@ -63,24 +76,31 @@ pub struct Lag {
 pub struct Log {
     shared: Arc<Shared>,
     flusher: Mutex<Option<JoinHandle<()>>>,
+    notary: Mutex<Option<JoinHandle<()>>>,
     /// Held for as long as the log is open; released by the system when the process ends.
     _lock: File,
 }
 
 impl Log {
     /// Opens or creates the log in `dir` and cuts what a crash left behind the last good record.
-    /// Reads the last two segments and makes some files and flushes: not for an async thread.
+    /// Reads the last two segments and makes some files and flushes: not for an async thread. Records that the files of the
+    /// tree do not cover yet are read too: of a log that has none, all.
     pub fn open(dir: &Path, options: Options) -> Result<(Log, Recovery), AuditError> {
         let lock = disk::lock_dir(dir, &dir.join(LOCK))?;
-        let (end, recovery) = recover(dir)?;
+        let checkpoints = checkpoints(dir)?;
+        let promised = checkpoints.iter().map(|c| c.size).fold(Levels::promised(dir)?, u64::max);
+        let (end, recovery) = recover(dir, promised)?;
+        let (levels, mut tree) = Levels::open(dir, end.next)?;
+        let backlog = catch_up(dir, &levels, &mut tree)?;
+        check_checkpoints(&levels, &tree, &backlog, &checkpoints)?;
         let disk = Disk::default();
         // Best effort here: on a full disk a start must still be possible, appends will say so.
         disk.reserve(&end.file, options.segment_bytes).unwrap_or_default();
         let shared = Arc::new(Shared {
             dir: dir.into(),
-            options,
             disk,
             wake: Condvar::new(),
+            notary: Notary::new(levels, options.checkpoint_every),
             state: Mutex::new(State {
                 file: Arc::new(end.file),
                 first: end.first,
@@ -101,9 +121,12 @@ impl Log {
                 spare: Spare::Pending,
                 sealing: None,
                 waiters: Vec::new(),
+                leaves: Vec::new(),
+                leaves_from: end.next,
                 closing: false,
                 poisoned: false,
             }),
+            options,
         });
         let flusher = std::thread::Builder::new()
             .name("audit-flush".into())
@@ -112,7 +135,12 @@ impl Log {
                 move || flusher::run(&shared)
             })
             .map_err(|e| AuditError::io("start a thread for", dir, e))?;
-        Ok((Log { shared, flusher: Mutex::new(Some(flusher)), _lock: lock }, recovery))
+        let mut log =
+            Log { shared: shared.clone(), flusher: Mutex::new(Some(flusher)), notary: Mutex::new(None), _lock: lock };
+        let notary = std::thread::Builder::new().name("audit-tree".into());
+        let notary = notary.spawn(move || notary::run(&shared, Work::new(tree, backlog)));
+        *log.notary.get_mut() = Some(notary.map_err(|e| AuditError::io("start a thread for", dir, e))?);
+        Ok((log, recovery))
     }
 
     /// Appends one record and returns its index. When this returns, the record is in the operating
@@ -124,7 +152,7 @@ impl Log {
         LINE.with_borrow_mut(|line| {
             line.clear();
             segment::push_line(line, record_json)?;
-            self.shared.append_line(line)
+            self.shared.append_line(line, tree::leaf(record_json))
         })
     }
 
@@ -191,6 +219,42 @@ impl Log {
         read::contains_request_ids(&self.shared.dir, ids)
     }
 
+    /// Begins to sign checkpoints of what is flushed; until then the tree grows without. Refused when the directory cannot
+    /// take the public key.
+    pub fn certify(&self, certifier: Certifier) -> Result<(), AuditError> {
+        self.shared.notary.certify(&self.shared, certifier)
+    }
+
+    /// The newest checkpoint that we have signed, published or not: what witnesses are to sign.
+    pub fn candidate(&self) -> Option<(Checkpoint, Note)> {
+        self.shared.notary.candidate()
+    }
+
+    /// The newest published checkpoint.
+    pub fn published(&self) -> Option<Published> {
+        self.shared.notary.published()
+    }
+
+    /// Takes a checkpoint of ours that witnesses have signed too, and publishes it.
+    pub fn cosigned(&self, note: Note) -> Result<(), AuditError> {
+        self.shared.notary.cosigned(&self.shared, note)
+    }
+
+    /// Proof that the tree of size `new` begins with that of size `old`, both at most that of the newest checkpoint.
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, AuditError> {
+        self.shared.notary.levels.consistency(old, new)
+    }
+
+    /// Root of the tree over the first `size` records, at most as many as the newest checkpoint has.
+    pub fn root_at(&self, size: u64) -> Result<Hash, AuditError> {
+        self.shared.notary.levels.tree_at(size).map(|tree| tree.root())
+    }
+
+    /// Directory of the log.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
     /// Flushes and stops. Blocks for that flush; later appends fail with [`AuditError::Closed`].
     /// Fails when what was appended could not be flushed.
     pub fn close(&self) -> Result<(), AuditError> {
@@ -201,6 +265,12 @@ impl Log {
         {
             self.shared.state.lock().poisoned = true;
         }
+        self.shared.notary.close();
+        if let Some(thread) = self.notary.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the audit log's tree has panicked");
+        }
         if self.shared.state.lock().poisoned { Err(AuditError::Poisoned) } else { Ok(()) }
     }
 
@@ -208,6 +278,83 @@ impl Log {
     pub(crate) fn faults(&self) -> &disk::faults::Faults {
         &self.shared.disk.faults
     }
+}
+
+/// Records hashed between two writes to the files of the tree.
+const CATCH_UP: usize = 64 * 1024;
+
+/// Grows the tree over the records that its files do not cover: all of a log that never had one. Returns the hashes for
+/// which there is no room, for a start must be possible on a full disk.
+fn catch_up(dir: &Path, levels: &Levels, tree: &mut Tree) -> Result<Vec<Hash>, AuditError> {
+    let mut leaves = Vec::new();
+    let from = tree.size();
+    let mut outcome = Ok(());
+    let mut grow = |leaves: &mut Vec<Hash>| {
+        if !matches!(outcome, Ok(())) {
+            return;
+        }
+        outcome = levels.append(tree, leaves);
+        if outcome.is_ok() {
+            leaves.clear();
+        }
+    };
+    read::from(dir, from, |index, json| {
+        if index < from {
+            return;
+        }
+        leaves.push(tree::leaf(json));
+        if leaves.len() >= CATCH_UP {
+            grow(&mut leaves);
+        }
+    })?;
+    grow(&mut leaves);
+    match outcome {
+        Ok(()) | Err(AuditError::Full) => Ok(leaves),
+        Err(e) => Err(e),
+    }
+}
+
+/// The newest published checkpoint and the last of the history. That they are signed is checked when the key is there.
+fn checkpoints(dir: &Path) -> Result<Vec<Checkpoint>, AuditError> {
+    let mut notes = notary::mend_history(&dir.join(HISTORY))?;
+    let newest = checkpoint::newest(dir).unwrap_or_else(|e| {
+        // It is written once a second without a flush, so a power cut can leave half of it.
+        tracing::warn!(error = %e, "the newest checkpoint of the audit log cannot be read; the history has an older one");
+        None
+    });
+    let parse = |note: Note| {
+        let bad = |e: NoteError| AuditError::Note { file: dir.join(CHECKPOINT), what: e.0 };
+        Checkpoint::parse(note.text()).map_err(bad)
+    };
+    newest.into_iter().chain(notes.pop()).map(parse).collect()
+}
+
+/// Refuses records that are not those that a checkpoint was made of. `behind` are hashes behind the tree.
+fn check_checkpoints(
+    levels: &Levels,
+    tree: &Tree,
+    behind: &[Hash],
+    checkpoints: &[Checkpoint],
+) -> Result<(), AuditError> {
+    let records = tree.size() + behind.len() as u64;
+    for checkpoint in checkpoints {
+        if checkpoint.size > records {
+            return Err(AuditError::Shorter { records, promised: checkpoint.size });
+        }
+        let root = match checkpoint.size.checked_sub(tree.size()) {
+            None => levels.tree_at(checkpoint.size)?.root(),
+            Some(more) => {
+                let mut tree = tree.clone();
+                let more = behind.get(..usize::try_from(more).unwrap_or(usize::MAX)).unwrap_or(behind);
+                more.iter().for_each(|leaf| tree.push(*leaf, |_, _| {}));
+                tree.root()
+            }
+        };
+        if root != checkpoint.root {
+            return Err(AuditError::Forked(checkpoint.size));
+        }
+    }
+    Ok(())
 }
 
 /// How a flush ended for somebody who waited for it.
@@ -229,6 +376,7 @@ pub(crate) struct Shared {
     pub dir: PathBuf,
     pub options: Options,
     pub disk: Disk,
+    pub notary: Notary,
     /// Wakes the flusher.
     pub wake: Condvar,
     pub state: Mutex<State>,
@@ -270,6 +418,9 @@ pub(crate) struct State {
     /// The segment before, until it is flushed and the current one has its final name.
     pub sealing: Option<Sealing>,
     pub waiters: Vec<Waiter>,
+    /// Hashes of the records from `leaves_from` to the last, until the tree takes them.
+    pub leaves: Vec<Hash>,
+    pub leaves_from: u64,
     pub closing: bool,
     pub poisoned: bool,
 }
@@ -350,13 +501,13 @@ enum Place {
 
 impl Shared {
     /// Appends a line and, before it, what is pending; the operating system has both when this returns.
-    fn append_line(&self, line: &[u8]) -> Result<u64, AuditError> {
+    fn append_line(&self, line: &[u8], leaf: Hash) -> Result<u64, AuditError> {
         let mut state = self.state.lock();
         match self.place(&state, line.len())? {
             Place::Here => self.write(&mut state, line)?,
             Place::NextSegment => self.write_to_next(&mut state, line)?,
         }
-        Ok(self.appended(&mut state, line.len()))
+        Ok(self.appended(&mut state, line.len(), leaf))
     }
 
     /// Appends a record that is written when the flush begins that the caller waits for.
@@ -364,6 +515,7 @@ impl Shared {
         &self,
         record_json: &[u8],
     ) -> Result<(u64, oneshot::Receiver<Result<(), AuditError>>), AuditError> {
+        let leaf = tree::leaf(record_json);
         let mut state = self.state.lock();
         let index = match self.place(&state, segment::line_len(record_json))? {
             Place::Here => {
@@ -371,13 +523,13 @@ impl Shared {
                 segment::push_line(&mut state.pending, record_json)?;
                 state.pending_records += 1;
                 let len = state.pending.len() - before;
-                self.appended(&mut state, len)
+                self.appended(&mut state, len, leaf)
             }
             Place::NextSegment => {
                 let mut line = Vec::new();
                 segment::push_line(&mut line, record_json)?;
                 self.write_to_next(&mut state, &line)?;
-                self.appended(&mut state, line.len())
+                self.appended(&mut state, line.len(), leaf)
             }
         };
         Ok((index, self.wait_for_flush(&mut state, index)))
@@ -398,9 +550,10 @@ impl Shared {
     }
 
     /// Counts a record that has found its place; returns its index.
-    fn appended(&self, state: &mut State, len: usize) -> u64 {
+    fn appended(&self, state: &mut State, len: usize, leaf: Hash) -> u64 {
         let index = state.next;
         state.next += 1;
+        state.leaves.push(leaf);
         state.bytes += len as u64;
         if state.dirty_since.is_none() {
             let now = Instant::now();
@@ -437,6 +590,17 @@ impl Shared {
         }
     }
 
+    /// The hashes of flushed records that have not been taken yet, in their order.
+    pub fn take_flushed_leaves(&self) -> Vec<Hash> {
+        let mut state = self.state.lock();
+        let count = usize::try_from(state.flushed.saturating_sub(state.leaves_from)).unwrap_or(usize::MAX);
+        let count = count.min(state.leaves.len());
+        let behind = state.leaves.split_off(count);
+        let taken = std::mem::replace(&mut state.leaves, behind);
+        state.leaves_from += taken.len() as u64;
+        taken
+    }
+
     /// Writes what is pending.
     pub fn write_pending(&self, state: &mut State) -> Result<(), AuditError> {
         if state.pending.is_empty() { Ok(()) } else { self.write(state, b"") }
@@ -466,6 +630,7 @@ impl Shared {
     /// refused group be found behind lines that are written over it.
     fn take_back(&self, state: &mut State, pending: u64, error: &io::Error) {
         state.next -= state.pending_records;
+        state.leaves.truncate(usize::try_from(state.next - state.leaves_from).unwrap_or(usize::MAX));
         state.bytes -= pending;
         state.pending.clear();
         state.pending_records = 0;

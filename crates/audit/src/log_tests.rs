@@ -26,6 +26,16 @@ fn open(dir: &Path, options: Options) -> (Log, Recovery) {
     Log::open(dir, options).unwrap()
 }
 
+/// As if the last run's end had not been flushed: the tree knows nothing of it.
+fn unflushed(dir: &Path) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_str().unwrap().starts_with("tree-") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
 fn append_all(log: &Log, numbers: std::ops::Range<u64>) {
     for n in numbers {
         log.append(&json(n)).unwrap();
@@ -102,6 +112,9 @@ fn a_torn_tail_is_cut_at_every_byte() {
     let start = whole[..whole.len() - 1].iter().rposition(|&c| c == b'\n').unwrap() + 1;
     for cut in start..whole.len() {
         fs::write(&file, &whole[..cut]).unwrap();
+        assert!(matches!(Log::open(dir.path(), Options::default()), Err(AuditError::Corrupt { .. } | AuditError::Shorter { .. })));
+        assert_eq!(fs::read(&file).unwrap(), &whole[..cut], "refused means untouched");
+        unflushed(dir.path());
         let (log, recovery) = open(dir.path(), Options::default());
         let wanted = Recovery { records: 2, cut_bytes: (cut - start) as u64, ..Recovery::default() };
         assert_eq!(recovery, wanted, "cut at {cut}");
@@ -115,6 +128,7 @@ fn a_torn_tail_is_cut_at_every_byte() {
         bad[flip] ^= 0x01;
         bad.extend([0; 100]);
         fs::write(&file, &bad).unwrap();
+        unflushed(dir.path());
         assert_eq!(open(dir.path(), Options::default()).1.records, 2, "flip at {flip}");
         assert_eq!(fs::read(&file).unwrap(), &whole[..start]);
     }
@@ -167,6 +181,7 @@ fn records_behind_a_hole_are_set_aside() {
     let start = holed.iter().position(|&c| c == b'\n').unwrap() + 1;
     holed[start + 2 * line + 5..start + 3 * line + 5].fill(0);
     fs::write(&file, &holed).unwrap();
+    unflushed(dir.path());
     let (log, recovery) = open(dir.path(), Options::default());
     assert_eq!((recovery.records, recovery.cut_records), (2, 1));
     assert_eq!(fs::read(&recovery.set_aside[0]).unwrap(), &holed[start + 2 * line..]);
@@ -543,6 +558,7 @@ fn the_room_behind_the_end_is_zeros_until_the_log_is_closed() {
     assert_eq!(fs::read(&file).unwrap(), &bytes[..whole]);
     for options in [Options::default(), fsync(), Options::default()] {
         fs::write(&file, &bytes).unwrap();
+        unflushed(dir.path());
         let (log, recovery) = open(dir.path(), options);
         assert_eq!(recovery, Recovery { records: 1, ..Recovery::default() });
         assert_eq!(log.append(&json(1)).unwrap(), 1);
@@ -553,6 +569,7 @@ fn the_room_behind_the_end_is_zeros_until_the_log_is_closed() {
     let mut torn = bytes.clone();
     torn[whole..whole + 15].copy_from_slice(b"0123abcd {\"torn");
     fs::write(&file, &torn).unwrap();
+    unflushed(dir.path());
     let wanted = Recovery { records: 1, cut_bytes: 15, ..Recovery::default() };
     assert_eq!(verify(dir.path()).unwrap().torn_bytes, 15);
     assert_eq!(open(dir.path(), fsync()).1, wanted);
@@ -561,6 +578,7 @@ fn the_room_behind_the_end_is_zeros_until_the_log_is_closed() {
     holed.push(b'\n');
     segment::push_line(&mut holed, &json(2)).unwrap();
     fs::write(&file, &holed).unwrap();
+    unflushed(dir.path());
     let (_log, recovery) = open(dir.path(), fsync());
     assert_eq!((recovery.records, recovery.cut_records, recovery.set_aside.len()), (1, 1, 1));
 }

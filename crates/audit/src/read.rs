@@ -28,8 +28,15 @@ pub fn verify(dir: &Path) -> Result<Verified, AuditError> {
 
 /// Hands every record (its index, its JSON) to `visit`, in order, and checks as [`verify`] does.
 /// May run beside a writer.
-pub fn for_each_record(dir: &Path, mut visit: impl FnMut(u64, &[u8])) -> Result<Verified, AuditError> {
-    let firsts = segment::list(dir)?;
+pub fn for_each_record(dir: &Path, visit: impl FnMut(u64, &[u8])) -> Result<Verified, AuditError> {
+    from(dir, 0, visit)
+}
+
+/// As [`for_each_record`], beginning with the segment that holds record `index`.
+pub(crate) fn from(dir: &Path, index: u64, mut visit: impl FnMut(u64, &[u8])) -> Result<Verified, AuditError> {
+    let mut firsts = segment::list(dir)?;
+    let at = firsts.partition_point(|first| *first <= index).saturating_sub(1);
+    firsts.drain(..at.min(firsts.len()));
     let mut all = Verified { segments: 0, records: 0, torn_bytes: 0 };
     let Some(&start) = firsts.first() else { return Ok(all) };
     let mut end = start;

@@ -42,10 +42,15 @@ pub(crate) struct End {
 ///
 /// Why a torn tail may only be at the very end: a segment gets its final name only after a flush of
 /// everything before it, and an append never touches an earlier segment.
-pub(crate) fn recover(dir: &Path) -> Result<(End, Recovery), AuditError> {
+///
+/// So many records as `promised` were on stable storage at some time: what is wrong with one of them is damage, never torn.
+pub(crate) fn recover(dir: &Path, promised: u64) -> Result<(End, Recovery), AuditError> {
     let firsts = segment::list(dir)?;
     let mut report = Recovery::default();
     let Some((&last, earlier)) = firsts.split_last() else {
+        if promised > 0 {
+            return Err(AuditError::Shorter { records: 0, promised });
+        }
         return Ok((create_first(dir)?, report));
     };
     for &first in earlier.iter().rev().skip(1) {
@@ -57,8 +62,8 @@ pub(crate) fn recover(dir: &Path) -> Result<(End, Recovery), AuditError> {
     let path = segment::path(dir, last);
     let scan = segment::scan(&path, |_, _| {})?;
     check_first(&path, &scan, last)?;
-    cut_tail(&path, &scan, last + scan.records, &mut report)?;
-    let end = adopt_next(dir, &path, &scan, &mut report)?;
+    cut_tail(&path, &scan, last + scan.records, promised, &mut report)?;
+    let end = adopt_next(dir, &path, &scan, promised, &mut report)?;
     let (first, next, offset) = end.unwrap_or((last, last + scan.records, scan.good_end));
     let path = segment::path(dir, first);
     let file = disk::open(&path).map_err(|e| AuditError::io("open", &path, e))?;
@@ -125,8 +130,17 @@ pub(crate) fn sealed(path: &Path, scan: &Scan, first: u64, next: u64) -> Result<
 /// Bad bytes with nothing good behind them are a write that a crash interrupted. Good records
 /// behind a hole are pages that a power cut let through out of order: no flush covered them, or the
 /// hole would not be there. Good records behind bad bytes that are no hole are damage: refused.
-fn cut_tail(path: &Path, scan: &Scan, next: u64, report: &mut Recovery) -> Result<(), AuditError> {
+fn cut_tail(
+    path: &Path,
+    scan: &Scan,
+    next: u64,
+    promised: u64,
+    report: &mut Recovery,
+) -> Result<(), AuditError> {
     let Some(bad) = &scan.bad else { return Ok(()) };
+    if next < promised {
+        return Err(AuditError::corrupt(path, bad.line, "a record that was flushed does not match its checksum"));
+    }
     if scan.good_after_bad > 0 {
         if !bad.hole {
             return Err(AuditError::corrupt(path, bad.line, "the record does not match its checksum"));
@@ -171,6 +185,7 @@ fn adopt_next(
     dir: &Path,
     before: &Path,
     last: &Scan,
+    promised: u64,
     report: &mut Recovery,
 ) -> Result<Option<(u64, u64, u64)>, AuditError> {
     let path = dir.join(NEXT);
@@ -188,6 +203,9 @@ fn adopt_next(
         return Ok(None);
     }
     if scan.first != Some(next) {
+        if next < promised {
+            return Err(AuditError::Shorter { records: next, promised });
+        }
         let aside = aside(&path, scan.first.unwrap_or(next));
         renamed(&aside)?;
         report.set_aside.push(aside);
@@ -195,7 +213,7 @@ fn adopt_next(
         report.cut_records += scan.records + scan.good_after_bad;
         return Ok(None);
     }
-    cut_tail(&path, &scan, next + scan.records, report)?;
+    cut_tail(&path, &scan, next + scan.records, promised, report)?;
     // With a successor a segment is sealed, and has no unused rest.
     truncate(before, last.good_end)?;
     disk::open(&path).and_then(|f| f.sync_all()).map_err(|e| AuditError::io("flush", &path, e))?;

@@ -12,6 +12,7 @@
 //! | [`wrap`] | how each level of the key hierarchy seals the next one |
 //! | [`recipient`] | results encrypted to a caller's public key |
 //! | [`rsa`], [`ec`], [`mldsa`] | decryption and signing keys |
+//! | [`ed25519`] | signatures of our own audit log |
 //! | [`mlkem`], [`pq`] | post-quantum encryption keys and their ciphertext blob |
 //! | [`import`] | wrapping keys for imported key material |
 //! | [`random`] | random bytes |
@@ -25,6 +26,7 @@ pub mod context;
 mod der;
 mod digest;
 pub mod ec;
+pub mod ed25519;
 mod envelope;
 mod error;
 pub mod import;
@@ -47,8 +49,9 @@ mod wycheproof_tests;
 
 pub use blob::{BlobKey, Header};
 pub use context::{Context, ContextError};
-pub use digest::{hmac_sha256, sha256};
+pub use digest::{hmac_sha256, sha256, sha256_behind};
 pub use ec::{Curve, EcKey};
+pub use ed25519::Ed25519Key;
 pub use error::CryptoError;
 pub use import::ImportKey;
 pub use mldsa::MlDsaKey;

@@ -22,6 +22,8 @@ pub enum Purpose {
     PooledKey = 7,
     /// What a session token says.
     SessionToken = 8,
+    /// The key that signs checkpoints of the audit log.
+    AuditKey = 9,
 }
 
 /// The place of one secret. Every field is authenticated with the wrapped bytes, so the secret

@@ -93,12 +93,8 @@ impl Sm2Key {
         // Wiped, because its third coordinate tells of d.
         let point = Zeroizing::new(ProjectivePoint::mul_by_generator(&d));
         let public = Sm2PublicKey::new(point.to_affine());
-        let z = Sm3::new_with_prefix(Z_HEAD)
-            .chain_update(AffinePoint::GENERATOR.x())
-            .chain_update(AffinePoint::GENERATOR.y())
-            .chain_update(public.coordinates())
-            .finalize();
-        Ok(Sm2Key { secret, public, z: z.into() })
+        let z = public.z();
+        Ok(Sm2Key { secret, public, z })
     }
 
     /// What [`Sm2Key::from_scalar`] takes.
@@ -182,6 +178,22 @@ impl Sm2PublicKey {
     /// The key as [`Sm2Key::public_spki`] gives it.
     pub fn spki(&self) -> &[u8] {
         &self.spki
+    }
+
+    /// Whether a signature of a message is this key's, as [`Sm2Key::verify`] tells it. A malformed one is false.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        let e: [u8; LEN] = Sm3::new_with_prefix(self.z()).chain_update(message).finalize().into();
+        sign::verify(&self.point, &e, signature)
+    }
+
+    /// Z under the default user id (GB/T 32918.2 section 5.5).
+    fn z(&self) -> [u8; LEN] {
+        Sm3::new_with_prefix(Z_HEAD)
+            .chain_update(AffinePoint::GENERATOR.x())
+            .chain_update(AffinePoint::GENERATOR.y())
+            .chain_update(self.coordinates())
+            .finalize()
+            .into()
     }
 
     /// Encrypts 1 to [`MAX_MESSAGE`] bytes (GB/T 32918.4 section 6.1) to C1‖C3‖C2, C1 without the prefix
