@@ -173,6 +173,20 @@ impl Keyring {
         self.root(version)?.wrap.open(wrapped, &pooled_place(id, version)).map_err(not_opened)
     }
 
+    /// Wraps a key that signs the audit log of this name, under the current root key.
+    pub fn seal_audit_key(&self, origin: &[u8], secret: &SecretBytes) -> Result<Vec<u8>, RootError> {
+        let version = self.current();
+        let wrap = self.root(version)?;
+        let wrapped = wrap.wrap.of(self.suite).seal(version, &audit_place(origin, version), secret.expose());
+        wrapped.map_err(|_| RootError::Crypto("wrapping the audit log's key failed"))
+    }
+
+    /// Opens what [`Keyring::seal_audit_key`] wrapped.
+    pub fn open_audit_key(&self, origin: &[u8], wrapped: &[u8]) -> Result<SecretBytes, RootError> {
+        let version = parent_version(wrapped).map_err(not_opened)?;
+        self.root(version)?.wrap.open(wrapped, &audit_place(origin, version)).map_err(not_opened)
+    }
+
     fn wrap_domain(&self, account: AccountId, version: u32, secret: &SecretBytes) -> Result<DomainRecord, RootError> {
         let root_version = self.current();
         let place = domain_place(account, version, root_version);
@@ -254,4 +268,9 @@ fn domain_place(account: AccountId, version: u32, root_version: u32) -> Vec<u8> 
 fn pooled_place(id: KeyId, version: u32) -> Vec<u8> {
     let key_id = id.as_bytes();
     Place { purpose: Purpose::PooledKey, account: NO_ACCOUNT, region: "", key_id, version, usage: 0, suite: 0 }.encode()
+}
+
+fn audit_place(origin: &[u8], version: u32) -> Vec<u8> {
+    Place { purpose: Purpose::AuditKey, account: NO_ACCOUNT, region: "", key_id: origin, version, usage: 0, suite: 0 }
+        .encode()
 }

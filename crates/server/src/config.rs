@@ -4,6 +4,7 @@
 use crate::{
     forwarded::{Protocol, Proxies},
     http, tls,
+    witness::{WitnessTable, Witnesses},
 };
 use jadeseal_auth::{Organisation, Organisations};
 use jadeseal_service::{
@@ -88,7 +89,7 @@ pub enum RootConf {
 }
 
 /// When an audit record counts as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AuditConf {
     /// True: an answer waits for the flush that holds its record. False: the record is with the
     /// operating system, and flushed within `flush`.
@@ -97,11 +98,27 @@ pub struct AuditConf {
     pub segment_bytes: u64,
     /// Longest time between flushes.
     pub flush: Duration,
+    /// Time between checkpoints.
+    pub checkpoint: Duration,
+    /// Who else signs them.
+    pub witnesses: Witnesses,
+    /// Days after which the records of a segment are removed; none: never.
+    pub keep_days: Option<u64>,
+    /// Where removed segments go.
+    pub archive: Option<PathBuf>,
 }
 
 impl Default for AuditConf {
     fn default() -> Self {
-        AuditConf { fsync: false, segment_bytes: 64 * 1024 * 1024, flush: Duration::from_millis(100) }
+        AuditConf {
+            fsync: false,
+            segment_bytes: 64 * 1024 * 1024,
+            flush: Duration::from_millis(100),
+            checkpoint: Duration::from_secs(1),
+            witnesses: Witnesses::default(),
+            keep_days: None,
+            archive: None,
+        }
     }
 }
 
@@ -177,6 +194,13 @@ struct AuditTable {
     degree: Option<String>,
     segment_mib: Option<u64>,
     flush_ms: Option<u64>,
+    checkpoint_seconds: Option<u64>,
+    keep_days: Option<u64>,
+    archive: Option<PathBuf>,
+    require_witnesses: Option<u64>,
+    witness_seconds: Option<u64>,
+    #[serde(default)]
+    witness: Vec<WitnessTable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -273,11 +297,7 @@ impl Config {
             regions: regions_of(regions?)?,
             products: products(&file.products)?,
             organisations: organisations(file.organisation)?,
-            audit: AuditConf {
-                fsync: degree(file.audit.degree.as_deref().unwrap_or("os"))?,
-                segment_bytes: within("audit.segment_mib", file.audit.segment_mib.unwrap_or(64), 16, 4096)? << 20,
-                flush: Duration::from_millis(within("audit.flush_ms", file.audit.flush_ms.unwrap_or(100), 1, 100)?),
-            },
+            audit: file.audit.check()?,
             deletion_settle: file.jobs.deletion_settle_seconds.map_or(DEFAULT_SETTLE, Duration::from_secs),
             cached_keys: file.cache.keys.unwrap_or(200_000).clamp(1, 100_000_000),
             workers: file.asymmetric.workers()?,
@@ -337,6 +357,28 @@ impl RegionTable {
             ("gm" | "gm-strict", true) => named_region(&self.name, "gm-strict"),
             _ => Err(ConfigError::Invalid(format!("region {:?}: only a gm region can be strict", self.name))),
         }
+    }
+}
+
+impl AuditTable {
+    fn check(self) -> Result<AuditConf, ConfigError> {
+        let seconds = |name: &str, value: Option<u64>, default| {
+            within(name, value.unwrap_or(default), 1, 3600).map(Duration::from_secs)
+        };
+        let every = seconds("audit.witness_seconds", self.witness_seconds, 10)?;
+        let required = count("audit.require_witnesses", self.require_witnesses, 0, 0, 64)?;
+        if self.archive.is_some() && self.keep_days.is_none() {
+            return Err(ConfigError::Invalid("audit.archive needs audit.keep_days".to_owned()));
+        }
+        Ok(AuditConf {
+            fsync: degree(self.degree.as_deref().unwrap_or("os"))?,
+            segment_bytes: within("audit.segment_mib", self.segment_mib.unwrap_or(64), 16, 4096)? << 20,
+            flush: Duration::from_millis(within("audit.flush_ms", self.flush_ms.unwrap_or(100), 1, 100)?),
+            checkpoint: seconds("audit.checkpoint_seconds", self.checkpoint_seconds, 1)?,
+            witnesses: Witnesses::check(self.witness, required, every).map_err(ConfigError::Invalid)?,
+            keep_days: self.keep_days.map(|days| within("audit.keep_days", days, 1, 36_500)).transpose()?,
+            archive: self.archive,
+        })
     }
 }
 
@@ -496,7 +538,14 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          [audit]\n\
          degree = \"os\"        # or \"fsync\": each answer waits for the flush that holds its record\n\
          segment_mib = 64\n\
-         flush_ms = 100\n\n\
+         flush_ms = 100\n\
+         checkpoint_seconds = 1\n\
+         # keep_days = 3650        # older records are removed, their hashes stay; without this none are\n\
+         # archive = \"/var/lib/jadeseal-archive\"   # they are moved there instead\n\
+         require_witnesses = 0   # so many of these must sign a checkpoint before it is published\n\
+         # [[audit.witness]]\n\
+         # key = \"witness.example/w+1234abcd+BA...\"\n\
+         # url = \"https://witness.example/jadeseal\"\n\n\
          [jobs]\n\
          deletion_settle_seconds = {settle}\n\n\
          [cache]\n\
@@ -546,7 +595,7 @@ mod tests {
         let config = Config::parse(&sample(Path::new("/var/lib/jadeseal"), listen)).unwrap();
         assert_eq!(config.listen, listen);
         assert_eq!(config.root, RootConf::File("/var/lib/jadeseal/root.key".into()));
-        assert_eq!(config.audit, AuditConf::default());
+        assert_eq!(format!("{:?}", config.audit), format!("{:?}", AuditConf::default()));
         assert_eq!(config.deletion_settle, DEFAULT_SETTLE);
         assert_eq!(config.regions.default_region().name.as_str(), DEFAULT_REGION);
     }

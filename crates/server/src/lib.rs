@@ -8,3 +8,4 @@ pub mod http;
 pub mod proxy;
 pub mod tls;
 pub mod wiring;
+pub mod witness;

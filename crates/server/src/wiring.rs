@@ -4,6 +4,7 @@ use crate::{
     config::{Config, RootConf},
     http,
     tls::Acceptor,
+    witness,
 };
 use jadeseal_audit::{Degree, Log, Options};
 use jadeseal_root::{PassphraseFrom, SealSource};
@@ -154,6 +155,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         degree: if config.audit.fsync { Degree::Fsync } else { Degree::Os },
         segment_bytes: config.audit.segment_bytes,
         flush_every: config.audit.flush,
+        checkpoint_every: config.audit.checkpoint,
     };
     let (log, recovery) =
         Log::open(&config.data_dir.join("audit"), options).map_err(|e| StartError::new("audit log", e))?;
@@ -170,6 +172,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         store,
         seal,
         log: Arc::new(log),
+        witnessing: config.audit.witnesses.keys(),
         regions: config.regions.clone(),
         products: config.products.clone(),
         organisations: config.organisations.clone(),
@@ -230,6 +233,9 @@ impl Opened {
                 }
             }
         });
+        let witnesses = self.config.audit.witnesses.clone();
+        let witnessing = (!witnesses.is_empty())
+            .then(|| tokio::spawn(witness::run(self.service.clone(), witnesses, stop.clone())));
         let watching = acceptor.clone().map(|a| tokio::spawn(a.watch(stop.clone())));
         // A log that has failed for good does not come back in this process: end it, so that a supervisor
         // starts the next one, which recovers.
@@ -250,6 +256,9 @@ impl Opened {
         http::serve(listener, acceptor, self.service.clone(), self.config.http, proxies, halted).await;
         watchdog.abort();
         warming.abort();
+        if let Some(witnessing) = witnessing {
+            witnessing.abort();
+        }
         jobs_stop.send_replace(true);
         for task in [jobs, filling] {
             if let Err(e) = task.await {

@@ -6,6 +6,7 @@
 use crate::{
     Service,
     actions::{import::dropping, rotation::rotation},
+    certify,
     cx::{CommitError, Draft, Facts, commit},
     lifecycle::{Step, apply},
 };
@@ -19,6 +20,8 @@ use tokio::sync::watch;
 const BATCH: u64 = 200;
 /// Time between two passes.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How often the store is told the newest checkpoint of the audit log.
+const REMEMBER_PERIOD: Duration = Duration::from_secs(60);
 pub use crate::principals::FRESH as ACCESS_KEY_PERIOD;
 
 /// A wall clock that runs ahead of the monotonic one by more than this has been set, not run.
@@ -110,8 +113,13 @@ async fn watch_principals(svc: &Service, mut stop: watch::Receiver<bool>) {
 
 async fn passes(svc: &Arc<Service>, settle: Duration, mut stop: watch::Receiver<bool>) {
     let mut watch = ClockWatch::new(settle);
+    let (mut remembered, mut size) = (svc.clock.monotonic(), 0);
     loop {
         let more = pass(svc, &mut watch).await;
+        if svc.clock.monotonic().saturating_sub(remembered) >= REMEMBER_PERIOD {
+            remembered = svc.clock.monotonic();
+            report(svc, "audit_checkpoint", certify::remember(svc, &mut size).await.map(|()| 0));
+        }
         let pause = if more { Duration::from_millis(10) } else { PERIOD };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

@@ -7,6 +7,7 @@ pub mod accounts;
 mod action;
 mod actions;
 mod authorise;
+pub mod certify;
 pub mod clock;
 mod credentials;
 mod cx;
@@ -42,6 +43,7 @@ pub use pipeline::Reply;
 pub use workers::WorkerLimits;
 
 use action::Entry;
+use certify::Witnessing;
 use clock::Clock;
 use credentials::Credentials;
 use guard::Guard;
@@ -103,6 +105,8 @@ pub struct Parts {
     pub seal: SealSource,
     /// Audit log.
     pub log: Arc<Log>,
+    /// Who else signs its checkpoints.
+    pub witnessing: Witnessing,
     /// Served regions.
     pub regions: Regions,
     /// Cloud products that may act for accounts.
@@ -150,11 +154,12 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, regions, products, organisations, clock, limits, quotas, rsa_pool_file, create } =
-            parts;
+        let Parts { store, seal, log, witnessing, regions, products, organisations, .. } = parts;
+        let Parts { clock, limits, quotas, rsa_pool_file, create, .. } = parts;
         let quotas = Arc::new(quotas);
         let principals = Arc::new(Principals::new(store.clone(), &regions, organisations.clone()));
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
+        certify::begin(store.as_ref(), vault.keyring(), &log, witnessing).await?;
         let journal = Journal::open(log, store.clone()).await?;
         let mut seed = [0u8; 8];
         jadeseal_crypto::random::fill(&mut seed).map_err(ApiError::internal)?;
@@ -235,10 +240,23 @@ impl Service {
         self.keys.len()
     }
 
+    /// Counts a checkpoint of the audit log that a witness has not signed.
+    pub fn witness_failed(&self) {
+        self.metrics.witness_failed();
+    }
+
+    /// The audit log.
+    pub fn audit_log(&self) -> &Log {
+        self.journal.log()
+    }
+
     /// Flushes the audit log and closes the store. No request may be running.
     pub async fn close(&self) -> Result<()> {
         self.pool.leave();
         self.journal.close().await;
+        if let Err(e) = certify::remember(self, &mut 0).await {
+            tracing::error!(cause = e.internal_cause().unwrap_or(""), "the store was not told the last checkpoint");
+        }
         self.store.close().await.map_err(ApiError::internal)
     }
 }

@@ -66,6 +66,9 @@ pub struct Metrics {
     unreadable_policies: Gauge,
     audit_lag: Gauge,
     audit_index: Gauge,
+    checkpoint_age: Gauge,
+    checkpoint_size: Gauge,
+    witness_failures: Counter,
     replay_overflow: Gauge,
     rsa_pool: Gauge,
     workers_waiting: Gauge,
@@ -134,6 +137,23 @@ impl Metrics {
         registry.register("cached_keys", "CMKs in the cache", cached.clone());
         registry.register("audit_unflushed_records", "Audit records not yet flushed to disk", audit_lag.clone());
         registry.register("audit_next_index", "Index of the next audit record", audit_index.clone());
+        let (checkpoint_age, checkpoint_size, witness_failures) =
+            (Gauge::default(), Gauge::default(), Counter::default());
+        registry.register(
+            "audit_checkpoint_age_seconds",
+            "Age of the newest published checkpoint, while there are records that it does not cover",
+            checkpoint_age.clone(),
+        );
+        registry.register(
+            "audit_checkpoint_size",
+            "Records that the newest published checkpoint covers",
+            checkpoint_size.clone(),
+        );
+        registry.register(
+            "audit_witness_failures",
+            "Checkpoints that a witness was asked to sign and did not",
+            witness_failures.clone(),
+        );
         registry.register("replay_overflow", "Signature bindings dropped before their time", replay_overflow.clone());
         registry.register("rsa_pool_keys", "RSA keys made ahead of time", rsa_pool.clone());
         registry.register("workers_waiting", "Asymmetric operations that wait for a thread", workers_waiting.clone());
@@ -164,6 +184,9 @@ impl Metrics {
             unreadable_policies,
             audit_lag,
             audit_index,
+            checkpoint_age,
+            checkpoint_size,
+            witness_failures,
             replay_overflow,
             rsa_pool,
             workers_waiting,
@@ -220,6 +243,11 @@ impl Metrics {
         self.slowed.inc();
     }
 
+    /// Counts a checkpoint that a witness has not signed.
+    pub fn witness_failed(&self) {
+        self.witness_failures.inc();
+    }
+
     /// Counts one run of a background job.
     pub fn job(&self, job: &'static str, outcome: &'static str, count: u64) {
         self.jobs.get_or_create(&ByJob { job, outcome }).inc_by(count);
@@ -251,6 +279,11 @@ impl Service {
         m.cached_sessions.set(whole(sessions as u64));
         m.audit_lag.set(whole(self.journal.log().lag().records));
         m.audit_index.set(whole(self.journal.log().next_index()));
+        let published = self.journal.log().published();
+        let (size, at) = published.map_or((0, None), |p| (p.checkpoint.size, Some(p.at)));
+        let behind = at.filter(|_| size < self.journal.log().next_index());
+        m.checkpoint_size.set(whole(size));
+        m.checkpoint_age.set(whole(behind.map_or(0, |at| at.elapsed().as_secs())));
         m.replay_overflow.set(whole(self.replay.overflows()));
         m.rsa_pool.set(whole(self.pool.ready() as u64));
         m.workers_waiting.set(whole(self.workers.waiting() as u64));

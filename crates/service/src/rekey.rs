@@ -3,7 +3,10 @@
 //! The steps are each one transaction, and each can be the last before a crash: running it again goes on
 //! where it stopped. A root key version is dropped only when the store finds no row under it any more.
 
-use crate::vault::{SLOT, domain_record, domain_row, records, root_row};
+use crate::{
+    certify,
+    vault::{SLOT, domain_record, domain_row, records, root_row},
+};
 use jadeseal_crypto::wrap;
 use jadeseal_root::{Keyring, Seal, SealSource};
 use jadeseal_store::{DomainRow, RootState, Store, StoreError};
@@ -96,6 +99,7 @@ async fn finish(store: &dyn Store, keyring: &Keyring, report: &mut Report) -> Re
                 }
             }
         }
+        certify::rewrap(store, keyring, old).await?;
         match store.drop_root(old).await {
             Ok(()) => report.dropped.push(old),
             Err(StoreError::NotFound) => {}

@@ -44,6 +44,11 @@ impl Vault {
         })
     }
 
+    /// The opened root keys.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
     /// A domain key for an account that is being made. The store refuses the row if the root key was
     /// replaced in the meantime; [`Vault::refresh`] and a second try then succeed.
     pub fn new_domain(&self, account: AccountId) -> Result<(DomainKey, DomainRow)> {

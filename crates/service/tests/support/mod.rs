@@ -142,7 +142,8 @@ impl Kms {
     ) -> Self {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());
-        let options = Options { degree: Degree::Os, segment_bytes: 1 << 20, flush_every: Duration::from_millis(20) };
+        let options =
+            Options { segment_bytes: 1 << 20, flush_every: Duration::from_millis(20), ..Options::default() };
         let (log, _) = Log::open(&dir.path().join("audit"), options).unwrap();
         let conf = regions.iter().map(|(name, profile)| {
             let name = Region::parse(name).unwrap();
@@ -153,6 +154,7 @@ impl Kms {
             store: Arc::new(faults::FaultyStore::new(store.clone(), faults.clone())),
             seal: SealSource::File { path: dir.path().join("root.key") },
             log: Arc::new(log),
+            witnessing: Default::default(),
             regions: Regions::new(conf.collect()).unwrap(),
             products: Products::new(&products).unwrap(),
             organisations: organisations.clone(),
