@@ -54,6 +54,50 @@ pub enum AuditError {
     /// The records are not those that a checkpoint was made of.
     #[error("the records of the audit log are not those that its checkpoint of size {0} was made of")]
     Forked(u64),
+    /// A record is damaged.
+    #[error("record {index} ({}, line {line}) is damaged: it does not match its checksum", file.display())]
+    BadAt {
+        /// Its index.
+        index: u64,
+        /// Its segment.
+        file: PathBuf,
+        /// Its line, from 1 (the header).
+        line: u64,
+    },
+    /// A record is whole, but another one was logged in its place.
+    #[error("record {index} ({}, line {line}) is not the one that was logged: the tree has another hash", file.display())]
+    Altered {
+        /// Its index.
+        index: u64,
+        /// Its segment.
+        file: PathBuf,
+        /// Its line, from 1 (the header).
+        line: u64,
+    },
+    /// Records are not there, and no record says that they were retired.
+    #[error("records {from} to {} are missing", to - 1)]
+    Missing {
+        /// The first of them.
+        from: u64,
+        /// The first that is there again.
+        to: u64,
+    },
+    /// A file of the tree above its records is damaged.
+    #[error("the file tree-{level} does not fit the records up to {record}")]
+    Hash {
+        /// Its level.
+        level: usize,
+        /// The last record that was looked at.
+        record: u64,
+    },
+    /// Records and tree were written anew after a checkpoint was signed.
+    #[error("the checkpoint of size {size} was made of other records: one of {from} to {} is not the one that was logged", size - 1)]
+    Rewritten {
+        /// The first record that may be another one.
+        from: u64,
+        /// Size of the checkpoint.
+        size: u64,
+    },
     /// A proof cannot be made or does not hold.
     #[error("{0}")]
     Proof(&'static str),

@@ -19,11 +19,15 @@ mod levels;
 mod log;
 mod notary;
 pub mod note;
+mod proof;
+mod publish;
 mod read;
 mod record;
 mod recover;
+mod retire;
 mod segment;
 pub mod tree;
+mod verify;
 
 #[cfg(test)]
 mod log_tests;
@@ -33,7 +37,11 @@ pub use error::AuditError;
 pub use log::{Degree, Lag, Log, Options};
 pub use notary::{Certifier, Published};
 pub use note::{Note, Signer, Verifier};
+pub use proof::{MAX_PROOF_BYTES, Proof};
+pub use publish::{PublishedTiles, publish};
 pub use read::{Verified, contains_request_ids, for_each_record, verify};
-pub use record::{Access, Principal, Record};
+pub use record::{Access, Fields, Principal, RETIRED, Record};
 pub use recover::Recovery;
+pub use retire::{Retention, Retiring};
 pub use segment::MAX_RECORD_BYTES;
+pub use verify::{Proved, Trust, verify_log};

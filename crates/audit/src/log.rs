@@ -250,6 +250,11 @@ impl Log {
         self.shared.notary.levels.tree_at(size).map(|tree| tree.root())
     }
 
+    /// Hashes of records that the newest checkpoint covers.
+    pub(crate) fn hashes(&self, first: u64, count: usize) -> Result<Vec<Hash>, AuditError> {
+        self.shared.notary.levels.hashes(0, first, count)
+    }
+
     /// Directory of the log.
     pub fn dir(&self) -> &Path {
         &self.shared.dir

@@ -218,6 +218,41 @@ pub(crate) fn request_id_of(json: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.get(..end)?).ok()
 }
 
+/// Action of the records that say that older ones were removed. Their subject `first/<index>` is the first that stayed.
+pub const RETIRED: &str = "RetireAuditRecords";
+
+/// When the request of a record's canonical bytes arrived, as it is written.
+pub(crate) fn time_of(json: &[u8]) -> Option<&str> {
+    std::str::from_utf8(json.get(BEGIN_V1.len()..BEGIN_V1.len() + TIME_CHARS)?).ok()
+}
+
+/// What a reader of records looks at. Unknown members are skipped, so that later versions can be read as far as they agree.
+#[derive(Debug, serde::Deserialize)]
+pub struct Fields {
+    /// When it arrived.
+    pub time: String,
+    /// Id of the request.
+    pub request_id: String,
+    /// Who asked.
+    pub principal: String,
+    /// What was asked.
+    pub action: String,
+    /// Keys concerned.
+    pub resources: Vec<String>,
+    /// Others concerned.
+    #[serde(default)]
+    pub subjects: Vec<String>,
+    /// Error code; empty on success.
+    pub code: String,
+}
+
+impl Fields {
+    /// Reads a record.
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+}
+
 /// True for the record of a request that succeeded.
 pub(crate) fn is_success(json: &[u8]) -> bool {
     json.ends_with(br#""code":""}"#)

@@ -1,0 +1,100 @@
+//! Retention: old segments are removed or moved away whole. The hashes of their records stay in the tree, so that whoever
+//! kept a segment can still prove its records, and the log itself says up to where its records were removed.
+
+use crate::{
+    disk,
+    error::AuditError,
+    log::Log,
+    segment,
+    tree,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Most segments that go at once.
+const AT_ONCE: usize = 64;
+
+/// Which segments may go.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// Records that are all older than this (RFC 3339 in UTC, as records have it) may go.
+    pub before: String,
+    /// Records from this index on are still needed by somebody, an export.
+    pub needed_from: Option<u64>,
+    /// Where segments are moved; otherwise they are deleted.
+    pub archive: Option<PathBuf>,
+}
+
+/// Segments that may go, looked at and found to be those of the tree.
+#[derive(Debug)]
+pub struct Retiring {
+    firsts: Vec<u64>,
+    /// Index of the first record that stays.
+    pub keep_from: u64,
+}
+
+impl Log {
+    /// Looks for segments that may go: sealed, covered by a published checkpoint, old enough, and not needed. Reads them
+    /// whole and compares every record with the tree: a segment that is not what was logged stays, and is an error.
+    pub fn to_retire(&self, retention: &Retention) -> Result<Option<Retiring>, AuditError> {
+        let covered = self.published().map_or(0, |p| p.checkpoint.size).min(retention.needed_from.unwrap_or(u64::MAX));
+        let firsts = segment::list(self.dir())?;
+        let mut found = Retiring { firsts: Vec::new(), keep_from: 0 };
+        // The last one is being written.
+        for pair in firsts.windows(2).take(AT_ONCE) {
+            let &[first, next] = pair else { break };
+            if next > covered || !self.is_old(first, &retention.before)? {
+                break;
+            }
+            found.firsts.push(first);
+            found.keep_from = next;
+        }
+        Ok((!found.firsts.is_empty()).then_some(found))
+    }
+
+    /// True when every record of a segment is older; an error when one is not that of the tree.
+    fn is_old(&self, first: u64, before: &str) -> Result<bool, AuditError> {
+        let path = segment::path(self.dir(), first);
+        let mut old = true;
+        let mut leaves = Vec::new();
+        segment::scan(&path, |_, json| {
+            old &= crate::record::time_of(json).is_some_and(|time| time < before);
+            leaves.push(tree::leaf(json));
+        })?;
+        if old && self.hashes(first, leaves.len())? != leaves {
+            return Err(AuditError::Note { file: path, what: "holds records that are not those of the tree; it is kept" });
+        }
+        Ok(old)
+    }
+
+    /// Removes segments. The log must hold a flushed record that says so ([`RETIRED`](crate::RETIRED)) before.
+    pub fn retire(&self, retiring: &Retiring, retention: &Retention) -> Result<(), AuditError> {
+        for &first in &retiring.firsts {
+            let path = segment::path(self.dir(), first);
+            match &retention.archive {
+                Some(archive) => move_to(&path, archive)?,
+                None => fs::remove_file(&path).map_err(|e| AuditError::io("remove", &path, e))?,
+            }
+        }
+        disk::flush_dir(self.dir()).map_err(|e| AuditError::io("flush", self.dir(), e))
+    }
+}
+
+/// Moves a file into a directory of any file system; the copy is on stable storage before the file goes.
+fn move_to(path: &Path, archive: &Path) -> Result<(), AuditError> {
+    let to = archive.join(path.file_name().unwrap_or_default());
+    let failed = |e| AuditError::io("archive", path, e);
+    let temporary = to.with_extension("log.new");
+    fs::create_dir_all(archive).map_err(failed)?;
+    let copy = || {
+        let (mut from, mut copy) = (fs::File::open(path)?, disk::create(&temporary)?);
+        std::io::copy(&mut from, &mut copy)?;
+        copy.sync_all()?;
+        fs::rename(&temporary, &to)?;
+        disk::flush_dir(archive)?;
+        fs::remove_file(path)
+    };
+    copy().map_err(failed)
+}
