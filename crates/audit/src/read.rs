@@ -66,11 +66,6 @@ pub(crate) fn from(dir: &Path, index: u64, mut visit: impl FnMut(u64, &[u8])) ->
     Ok(all)
 }
 
-/// Whether bytes hold others.
-pub(crate) fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    wanted.is_empty() || bytes.windows(wanted.len()).any(|window| window == wanted)
-}
-
 /// Which of these request ids have a record of success in the last two segments. Asked at start, before the
 /// records of committed state changes are appended again, so that none is doubled. A record of failure does not
 /// count: the caller of a change got an error where the store's answer was lost, and yet it was committed.

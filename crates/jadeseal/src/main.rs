@@ -77,6 +77,8 @@ enum Command {
     Account(commands::account::Args),
     /// Ask what principals may do, and check policies; may run beside a serving process.
     Policy(commands::policy::Args),
+    /// Verify an audit log, prove what is in it, list the uses of a key.
+    Audit(commands::audit::Args),
     /// Print the version.
     Version(commands::version::Args),
 }
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Command::Product(args) => commands::product::run(args).map(done),
         Command::Account(args) => commands::account::run(args).map(done),
         Command::Policy(args) => commands::policy::run(args),
+        Command::Audit(args) => commands::audit::run(args).map(done),
         Command::Version(args) => commands::version::run(args).map(done),
     };
     match result {

@@ -16,7 +16,7 @@ use rustix::{
     mm::MlockAllFlags,
     process::{DumpableBehavior, Resource, Rlimit},
 };
-use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, path::{Path, PathBuf}, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Why the process cannot start, in words for the operator.
@@ -117,6 +117,21 @@ const POOL_DELAY: Duration = Duration::from_secs(10);
 /// File name of the embedded store in its data directory.
 pub const DATABASE: &str = "jadeseal.db";
 
+/// Name of the audit log's directory in its data directory.
+pub const AUDIT: &str = "audit";
+
+/// Gives the audit log's directory another name, which it returns; none where there is no log.
+pub fn set_log_aside(data_dir: &Path) -> Result<Option<PathBuf>, StartError> {
+    let path = data_dir.join(AUDIT);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let name = |n: u32| data_dir.join(format!("{AUDIT}.{n}"));
+    let aside = (1..u32::MAX).map(name).find(|p| !p.exists()).unwrap_or_else(|| name(0));
+    std::fs::rename(&path, &aside).map_err(|e| StartError::new(&path.display().to_string(), e))?;
+    Ok(Some(aside))
+}
+
 fn not_initialised(data_dir: &Path) -> StartError {
     StartError::new(&data_dir.display().to_string(), "not initialised; run `jadeseal init`")
 }
@@ -158,7 +173,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         checkpoint_every: config.audit.checkpoint,
     };
     let (log, recovery) =
-        Log::open(&config.data_dir.join("audit"), options).map_err(|e| StartError::new("audit log", e))?;
+        Log::open(&config.data_dir.join(AUDIT), options).map_err(|e| StartError::new("audit log", e))?;
     if recovery.cut_records > 0 {
         tracing::error!(
             records = recovery.cut_records,
