@@ -6,9 +6,10 @@
 //!
 //! `bench ops` compares the operations, `bench asymmetric` those of asymmetric keys with the raw calls, `bench
 //! saturation` looks at symmetric calls beside as many signatures as fit, `bench scale` at 100,000 keys, `bench lists` at lists of them
-//! with every filter, `bench policies` at callers that need policies; `bench bare` is the bare server.
+//! with every filter, `bench policies` at callers that need policies, `bench audit` at the price of the audit log; `bench bare` is the bare server.
 
 mod asymmetric;
+mod audit;
 mod bare;
 mod calls;
 mod jadeseal;
@@ -47,6 +48,8 @@ enum Mode {
     Lists(lists::Options),
     /// What policies and sessions cost a call
     Policies(policies::Options),
+    /// What the audit log costs, against a binary without it
+    Audit(audit::Options),
     /// The bare server: a fixed JSON answer to everything
     Bare(bare::Options),
 }
@@ -83,6 +86,7 @@ fn main() -> Result<()> {
         Some(Mode::Saturation(options)) => saturation::run(&options),
         Some(Mode::Scale(options)) => scale::run(&options),
         Some(Mode::Policies(options)) => policies::run(&options),
+        Some(Mode::Audit(options)) => audit::run(&options),
         Some(Mode::Lists(options)) => lists::run(&options),
         Some(Mode::Ops(options)) => ops::run(&options),
         None => {

@@ -45,13 +45,20 @@ impl Log {
         // The last one is being written.
         for pair in firsts.windows(2).take(AT_ONCE) {
             let &[first, next] = pair else { break };
-            if next > covered || !self.is_old(first, &retention.before)? {
+            if next > covered || !self.may_be_old(next, retention)? || !self.is_old(first, &retention.before)? {
                 break;
             }
             found.firsts.push(first);
             found.keep_from = next;
         }
         Ok((!found.firsts.is_empty()).then_some(found))
+    }
+
+    /// False where the segment behind begins too late: so that not every look reads a whole segment.
+    fn may_be_old(&self, next: u64, retention: &Retention) -> Result<bool, AuditError> {
+        let first = segment::first_record(&segment::path(self.dir(), next))?;
+        let time = first.as_deref().and_then(crate::record::time_of);
+        Ok(time.is_none_or(|time| time < retention.before.as_str()))
     }
 
     /// True when every record of a segment is older; an error when one is not that of the tree.

@@ -166,6 +166,17 @@ pub(crate) fn read_first(path: &Path) -> Result<Option<u64>, AuditError> {
     Ok(parse_header(&line))
 }
 
+/// The first record of a segment, if it is good.
+pub(crate) fn first_record(path: &Path) -> Result<Option<Vec<u8>>, AuditError> {
+    let failed = |e| AuditError::io("read", path, e);
+    let mut reader = BufReader::with_capacity(4096, File::open(path).map_err(failed)?);
+    let mut line = Vec::new();
+    next_chunk(&mut reader, &mut line).map_err(failed)?;
+    line.clear();
+    next_chunk(&mut reader, &mut line).map_err(failed)?;
+    Ok(parse_line(&line).map(<[u8]>::to_vec))
+}
+
 /// One line, or the first part of one that is too long to be good.
 fn next_chunk(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
     reader.take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', line)

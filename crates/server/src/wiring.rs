@@ -8,7 +8,7 @@ use crate::{
 };
 use jadeseal_audit::{Degree, Log, Options};
 use jadeseal_root::{PassphraseFrom, SealSource};
-use jadeseal_service::{Limits, Parts, Service, clock::SystemClock, jobs, pool};
+use jadeseal_service::{Limits, Parts, Service, clock::SystemClock, jobs, pool, retention::Retiring};
 use jadeseal_store::{SqliteStore, Store};
 use jadeseal_types::ApiError;
 use rustix::{
@@ -188,6 +188,11 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         seal,
         log: Arc::new(log),
         witnessing: config.audit.witnesses.keys(),
+        retiring: config.audit.keep_days.map(|days| Retiring {
+            days,
+            archive: config.audit.archive.clone(),
+            needed_from: Arc::new(|| None),
+        }),
         regions: config.regions.clone(),
         products: config.products.clone(),
         organisations: config.organisations.clone(),

@@ -9,6 +9,7 @@ use crate::{
     certify,
     cx::{CommitError, Draft, Facts, commit},
     lifecycle::{Step, apply},
+    retention,
 };
 use jadeseal_audit::{Access, Principal};
 use jadeseal_store::{Change, Cmk, DataKey, Scope};
@@ -119,6 +120,7 @@ async fn passes(svc: &Arc<Service>, settle: Duration, mut stop: watch::Receiver<
         if svc.clock.monotonic().saturating_sub(remembered) >= REMEMBER_PERIOD {
             remembered = svc.clock.monotonic();
             report(svc, "audit_checkpoint", certify::remember(svc, &mut size).await.map(|()| 0));
+            report(svc, "audit_retention", retention::run(svc).await);
         }
         let pause = if more { Duration::from_millis(10) } else { PERIOD };
         tokio::select! {

@@ -49,6 +49,12 @@ impl Journal {
         self.log.append_for_answer(record).await.map(drop).map_err(ApiError::internal)
     }
 
+    /// Writes a record and waits until it is on stable storage, whatever the degree.
+    pub async fn note_flushed(&self, record: &[u8]) -> Result<()> {
+        let index = self.log.append(record).map_err(ApiError::internal)?;
+        self.log.flushed(index).await.map_err(ApiError::internal)
+    }
+
     /// Writes a record without waiting, where nobody waits for the answer any more.
     pub fn note_or_log(&self, record: &[u8]) {
         if let Err(e) = self.log.append(record) {

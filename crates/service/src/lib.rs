@@ -31,6 +31,7 @@ pub mod quotas;
 mod rates;
 pub mod region;
 pub mod rekey;
+pub mod retention;
 mod schema;
 mod sessions;
 mod values;
@@ -62,6 +63,7 @@ use principals::Principals;
 use products::{DefaultKeys, Products};
 use quotas::Quotas;
 use region::Regions;
+use retention::Retiring;
 use std::{path::PathBuf, sync::Arc};
 use uuid::Uuid;
 use vault::Vault;
@@ -107,6 +109,8 @@ pub struct Parts {
     pub log: Arc<Log>,
     /// Who else signs its checkpoints.
     pub witnessing: Witnessing,
+    /// Which of its records go; none: all stay.
+    pub retiring: Option<Retiring>,
     /// Served regions.
     pub regions: Regions,
     /// Cloud products that may act for accounts.
@@ -138,6 +142,7 @@ pub struct Service {
     pub(crate) directory: Directory,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
+    pub(crate) retiring: Option<Retiring>,
     pub(crate) replay: ReplayGuard,
     pub(crate) guard: Guard,
     pub(crate) workers: Arc<Workers>,
@@ -154,7 +159,7 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, witnessing, regions, products, organisations, .. } = parts;
+        let Parts { store, seal, log, witnessing, retiring, regions, products, organisations, .. } = parts;
         let Parts { clock, limits, quotas, rsa_pool_file, create, .. } = parts;
         let quotas = Arc::new(quotas);
         let principals = Arc::new(Principals::new(store.clone(), &regions, organisations.clone()));
@@ -195,6 +200,7 @@ impl Service {
             regions,
             clock,
             journal,
+            retiring,
             workers,
             makers,
             pool,

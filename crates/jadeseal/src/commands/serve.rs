@@ -1,7 +1,7 @@
 //! `jadeseal serve`.
 
 use super::{harden, runtime, serve_until, stop_signal};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jadeseal_server::{
     config::{self, Config},
     wiring,
@@ -26,12 +26,18 @@ pub struct Args {
     /// Audit degree, os or fsync; goes before the file's.
     #[arg(long, env = "JADESEAL_AUDIT")]
     audit: Option<String>,
+    /// Publish checkpoints of the audit log only when all its witnesses have signed them; goes before the file's.
+    #[arg(long, env = "JADESEAL_REQUIRE_WITNESS")]
+    require_witness: bool,
     /// Check configuration, TLS files, root of trust and store, then exit.
     #[arg(long)]
     check: bool,
 }
 
 pub fn run(args: Args) -> Result<()> {
+    if cfg!(feature = "unaudited") {
+        bail!("this binary keeps no audit log; it was built for measurements alone");
+    }
     let mut conf = Config::read(&args.config)?;
     conf.listen = args.listen.unwrap_or(conf.listen);
     conf.data_dir = args.data_dir.unwrap_or(conf.data_dir);
@@ -40,6 +46,12 @@ pub fn run(args: Args) -> Result<()> {
     }
     if let Some(degree) = &args.audit {
         conf.audit.fsync = config::degree(degree)?;
+    }
+    if args.require_witness {
+        if conf.audit.witnesses.is_empty() {
+            bail!("--require-witness: the configuration names no [[audit.witness]]");
+        }
+        conf.audit.witnesses.require_all();
     }
     conf.check()?;
     harden();

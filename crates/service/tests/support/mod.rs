@@ -155,6 +155,7 @@ impl Kms {
             seal: SealSource::File { path: dir.path().join("root.key") },
             log: Arc::new(log),
             witnessing: Default::default(),
+            retiring: None,
             regions: Regions::new(conf.collect()).unwrap(),
             products: Products::new(&products).unwrap(),
             organisations: organisations.clone(),
