@@ -134,7 +134,8 @@ class WitnessKey:
     @property
     def vkey(self):
         ident = key_id(self.name, 4, self.public).hex()
-        return f"{self.name}+{ident}+{base64.b64encode(b'\x04' + self.public).decode()}"
+        key = base64.b64encode(bytes([4]) + self.public).decode()
+        return f"{self.name}+{ident}+{key}"
 
     def cosign(self, text, time):
         signature = self.key.sign(f"cosignature/v1\ntime {time}\n".encode() + text.encode())
