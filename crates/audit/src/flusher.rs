@@ -3,8 +3,9 @@
 use crate::{
     disk,
     error::AuditError,
-    log::{Degree, GAP, Gathering, Sealing, Shared, Spare, Waiter},
+    log::Degree,
     segment::{self, NEXT},
+    shared::{GAP, Gathering, Sealing, Shared, Spare, Waiter},
 };
 use std::{fs, io, time::Instant};
 

@@ -19,6 +19,7 @@ mod levels;
 mod log;
 mod notary;
 pub mod note;
+mod open;
 mod proof;
 mod publish;
 mod read;
@@ -26,6 +27,7 @@ mod record;
 mod recover;
 mod retire;
 mod segment;
+mod shared;
 pub mod tree;
 mod verify;
 

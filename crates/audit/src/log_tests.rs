@@ -582,3 +582,36 @@ fn the_room_behind_the_end_is_zeros_until_the_log_is_closed() {
     let (_log, recovery) = open(dir.path(), fsync());
     assert_eq!((recovery.records, recovery.cut_records, recovery.set_aside.len()), (1, 1, 1));
 }
+
+/// In degree `os`, answers that are ready together share a write, and its failure.
+#[test]
+fn answers_share_a_write_and_its_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path(), Options::default());
+    log.faults().short_write(30);
+    let (first, second, third) = block_on(async {
+        let (one, two, three) = (json(1), json(2), json(3));
+        tokio::join!(log.append_for_answer(&one), log.append_for_answer(&two), log.append_for_answer(&three))
+    });
+    for refused in [first, second, third] {
+        assert!(matches!(refused, Err(AuditError::Full)));
+    }
+    assert_eq!(log.next_index(), 0);
+    let (first, second) = block_on(async {
+        let (one, two) = (json(4), json(5));
+        tokio::join!(log.append_for_answer(&one), log.append_for_answer(&two))
+    });
+    assert_eq!((first.unwrap(), second.unwrap()), (0, 1));
+    // With the operating system before the answer.
+    assert_eq!(records(dir.path()), [json(4), json(5)]);
+    // Whoever hangs up in between leaves his record.
+    let given_up = json(6);
+    block_on(async {
+        let mut waiting = std::pin::pin!(log.append_for_answer(&given_up));
+        let once = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
+        assert!(once.await);
+    });
+    eventually("the flusher writes it", || records(dir.path()).len() == 3);
+    log.close().unwrap();
+    assert_eq!(log.flushed_through(), Some(2));
+}

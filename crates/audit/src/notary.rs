@@ -7,8 +7,8 @@ use crate::{
     disk,
     error::AuditError,
     levels::Levels,
-    log::Shared,
     note::{Note, Signer, Verifier},
+    shared::Shared,
     tree::{Hash, Tree},
 };
 use parking_lot::{Condvar, Mutex};
