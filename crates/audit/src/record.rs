@@ -218,6 +218,18 @@ pub(crate) fn request_id_of(json: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.get(..end)?).ok()
 }
 
+/// The time inside a record's canonical bytes.
+pub(crate) fn time_of(json: &[u8]) -> Option<&[u8]> {
+    json.get(BEGIN_V1.len()..BEGIN_V1.len() + TIME_CHARS)
+}
+
+/// A time, microseconds since 1970, as records have it.
+pub(crate) fn time_text(micros: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(TIME_CHARS);
+    push_time(&mut out, micros);
+    out
+}
+
 /// True for the record of a request that succeeded.
 pub(crate) fn is_success(json: &[u8]) -> bool {
     json.ends_with(br#""code":""}"#)

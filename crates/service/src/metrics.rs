@@ -85,8 +85,8 @@ fn histogram() -> Histogram {
 }
 
 impl Metrics {
-    /// Metrics for a set of actions.
-    pub fn new(actions: impl Iterator<Item = &'static str>) -> Self {
+    /// Metrics for a set of actions, and what the journal counts.
+    pub fn new(actions: impl Iterator<Item = &'static str>, audit_refused: Counter) -> Self {
         let mut registry = Registry::with_prefix("jadeseal");
         let requests = Family::<ByCode, Counter>::default();
         let latency = Family::<ByAction, Histogram, fn() -> Histogram>::new_with_constructor(histogram);
@@ -133,6 +133,11 @@ impl Metrics {
         );
         registry.register("cached_keys", "CMKs in the cache", cached.clone());
         registry.register("audit_unflushed_records", "Audit records not yet flushed to disk", audit_lag.clone());
+        registry.register(
+            "audit_refused",
+            "Requests refused because their audit record could not be written",
+            audit_refused,
+        );
         registry.register("audit_next_index", "Index of the next audit record", audit_index.clone());
         registry.register("replay_overflow", "Signature bindings dropped before their time", replay_overflow.clone());
         registry.register("rsa_pool_keys", "RSA keys made ahead of time", rsa_pool.clone());

@@ -119,7 +119,8 @@ pub async fn key_overviews(store: S) {
     create_data_keys(store.as_ref(), &here, [data_key(&here, 10, 3), data_key(&here, 11, 3)]).await;
     store.commit(&here, one(Change::AddVersion(version(3, 2)))).await.unwrap();
     store.touch_keys(&[(id(2), 50)]).await.unwrap();
-    let of = |cmk: &Cmk, last_used, versions, data_keys| KeyOverview { cmk: cmk.clone(), last_used, versions, data_keys };
+    let of =
+        |cmk: &Cmk, last_used, versions, data_keys| KeyOverview { cmk: cmk.clone(), last_used, versions, data_keys };
     let all = [of(&rows[0], 0, 1, 0), of(&foreign[0], 50, 1, 0), of(&rows[1], 0, 2, 2)];
     assert_eq!(store.overviews(None, 10).await.unwrap(), all);
     assert_eq!(store.overviews(Some(id(1)), 1).await.unwrap(), all[1..2]);
