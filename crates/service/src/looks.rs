@@ -10,6 +10,14 @@ use serde::Serialize;
 /// Longest time by which what the store knows of last uses is behind a running service, seconds.
 pub const LAG: u64 = crate::uses::SAVE_PERIOD;
 
+/// A time as people read it: UTC to the second, `-` for none.
+pub fn moment(at: u64) -> String {
+    match i64::try_from(at).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()) {
+        Some(time) if at != 0 => time.to_string(),
+        _ => "-".to_owned(),
+    }
+}
+
 /// Keys read from the store at once.
 const PAGE: u64 = 1_000;
 

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod init;
+pub mod key;
 pub mod policy;
 pub mod product;
 pub mod quickstart;
