@@ -13,15 +13,15 @@ import uuid
 import httpx
 import pytest
 
-from kmslib.server import MAIN, Server, binary
+from kmslib.server import MAIN, Configured
 from kmslib.wire import b64
 from test_faults import audit_lines, fill
 
 pytestmark = [pytest.mark.fault, pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")]
 
-# Smallest segments that the configuration allows, and three of them with a bit of room.
+# Smallest segments that the configuration allows, and room for four of them.
 SEGMENT_MIB = 16
-SIZE_MIB = 50
+SIZE_MIB = 70
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def small():
         )
         if made.returncode:
             pytest.skip(f"no tmpfs here: {made.stderr}")
-        server = Small(data)
+        server = Small(base)
         try:
             yield server
         finally:
@@ -44,33 +44,15 @@ def small():
             subprocess.run(["umount", "-l", str(data / "audit")], check=True)
 
 
-class Small(Server):
+class Small(Configured):
     """`jadeseal serve` with small segments: the log sets two of them aside, and then there is no room for a third."""
 
-    def __init__(self, data):
-        super().__init__(data, regions=(MAIN,))
-        self.config = data.parent / "jadeseal.toml"
-
-    def start(self, timeout=30):
+    def start(self):
         if self.creds is None:
-            super().start(timeout)
-            assert self.stop() == 0
-        address = self.host
-        self.config.write_text(
-            f'listen = "{address}"\ndata_dir = "{self.data_dir}"\n[audit]\nsegment_mib = {SEGMENT_MIB}\n'
-            f'[root]\nkind = "file"\npath = "{self.data_dir / "root.key"}"\n[[region]]\nname = "{MAIN}"\nprofile = "all"\n'
-        )
-        with open(self.log, "ab") as log:
-            command = [str(binary()), "serve", "--config", str(self.config)]
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
-        end = time.monotonic() + timeout
-        while True:
-            assert time.monotonic() < end and self.process.poll() is None, self.log_text()[-2000:]
-            try:
-                httpx.get(self.endpoint + "/healthz")
-                return self
-            except httpx.TransportError:
-                time.sleep(0.05)
+            # Made with small segments too: what the first one has set aside stays with it.
+            first = f"[audit]\nsegment_mib = {SEGMENT_MIB}\n"
+            return super().start(first, first)
+        return super().start(f"[audit]\nsegment_mib = {SEGMENT_MIB}\n")
 
     def ready(self):
         answer = httpx.get(self.endpoint + "/readyz")
@@ -84,13 +66,16 @@ class Small(Server):
 def fill_log(server, client, key):
     """Fills the disk behind what the log has set aside, then the log: calls until one is refused."""
     fill(server.data_dir / "audit" / "filler")
-    # Large records: they name what was asked for.
+    # Large records first: they name what was asked for. Then small ones, so that behind the one that finds no room none does.
     ids = [key, *(str(uuid.UUID(int=n)) for n in range(1, 100))]
-    for _ in range(2 * (SEGMENT_MIB << 20) // 3000):
-        code = client.code("DescribeKeys", KeyIds=ids)
-        if code == "InternalError":
+    while sum(path.stat().st_size for path in (server.data_dir / "audit").glob("*.log")) < (2 * SEGMENT_MIB << 20) - 250_000:
+        for _ in range(50):
+            assert client.code("DescribeKeys", KeyIds=ids) == "ResourceUnavailable.CmkNotFound"
+    for _ in range(2_000):
+        code = client.code("Encrypt", KeyId=key, Plaintext=b64(b"x"))
+        if code is not None:
+            assert code == "InternalError"
             return
-        assert code == "ResourceUnavailable.CmkNotFound"
     raise AssertionError("the log is never full")
 
 
