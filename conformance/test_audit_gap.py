@@ -1,7 +1,6 @@
 """A full disk under the audit log: requests are refused and it is said why; when there is room again they go on, and how many
 were refused is in the log, once."""
 
-import json
 import os
 import pathlib
 import re

@@ -125,26 +125,40 @@ impl Journal {
         let journal = Journal { log, store, clock, owed, gaps: Gaps::default(), look_at: AtomicU64::new(0) };
         let pending = journal.store.outbox_pending().await.map_err(ApiError::internal)?;
         if !pending.is_empty() {
-            let made: Vec<(String, u64)> = pending.iter().filter_map(|(_, record)| request_of(record)).collect();
-            let oldest = made.iter().map(|(_, micros)| *micros).min().unwrap_or_default();
-            let since = oldest.saturating_sub(u64::try_from(CLOCK_SLACK.as_micros()).unwrap_or_default());
-            let ids: HashSet<String> = made.into_iter().map(|(id, _)| id).collect();
-            let there = journal.log.contains_request_ids(&ids, since).map_err(ApiError::internal)?;
-            let mut last = None;
-            let mut done = Vec::new();
-            for (id, record) in &pending {
-                if request_of(record).is_none_or(|(id, _)| !there.contains(&id)) {
-                    last = Some(journal.log.append(record).map_err(ApiError::internal)?);
-                }
-                done.push(*id);
-            }
-            if let Some(last) = last {
-                journal.log.flushed(last).await.map_err(ApiError::internal)?;
-            }
-            journal.store.outbox_done(&done).await.map_err(ApiError::internal)?;
-            tracing::info!(records = done.len(), "audit records copied from the outbox");
+            journal.take_over(&pending).await?;
         }
         Ok(journal)
+    }
+
+    /// Copies the rows whose copies are not in the log. What cannot be copied or removed now is left to
+    /// [`Journal::sweep`]: on a full disk a start must still be possible.
+    async fn take_over(&self, pending: &[(u64, Vec<u8>)]) -> Result<()> {
+        let made: Vec<(String, u64)> = pending.iter().filter_map(|(_, record)| request_of(record)).collect();
+        let oldest = made.iter().map(|(_, micros)| *micros).min().unwrap_or_default();
+        let since = oldest.saturating_sub(u64::try_from(CLOCK_SLACK.as_micros()).unwrap_or_default());
+        let ids: HashSet<String> = made.into_iter().map(|(id, _)| id).collect();
+        let there = self.log.contains_request_ids(&ids, since).map_err(ApiError::internal)?;
+        let mut failed = 0;
+        for (id, record) in pending {
+            if !self.owed.lock().claim(*id, true) {
+                continue;
+            }
+            if request_of(record).is_some_and(|(request, _)| there.contains(&request)) {
+                // It was in the log when this was opened.
+                self.owed.lock().settle(*id, Copied::At(0));
+            } else if let Err(e) = self.copy(*id, record) {
+                tracing::error!(error = %e, "an audit record could not be copied from the outbox");
+                failed += 1;
+            }
+        }
+        if let Some(last) = self.log.next_index().checked_sub(1) {
+            self.log.flushed(last).await.map_err(ApiError::internal)?;
+        }
+        tracing::info!(records = pending.len() - failed, failed, "audit records copied from the outbox");
+        if let Err(e) = self.remove_flushed().await {
+            tracing::error!(cause = e.internal_cause().unwrap_or(""), "the audit outbox could not be emptied");
+        }
+        Ok(())
     }
 
     /// Writes the record of a request that changed nothing; returns when it has reached the configured
@@ -223,6 +237,11 @@ impl Journal {
                 }
             }
         }
+        self.remove_flushed().await
+    }
+
+    /// Removes the rows whose copies are on stable storage.
+    async fn remove_flushed(&self) -> Result<()> {
         let through = self.log.flushed_through();
         let done = self.owed.lock().flushed(through);
         if done.is_empty() {
