@@ -127,8 +127,9 @@ class Configured(Server):
         super().__init__(pathlib.Path(base) / "data", regions)
         self.config = pathlib.Path(base) / "jadeseal.toml"
 
-    def start(self, settings="", timeout=30):
-        """Starts with `settings` (TOML), in which `{uin}` is the number of the account. Returns self."""
+    def start(self, settings="", made_with="", timeout=30):
+        """Starts with `settings` (TOML), in which `{uin}` is the number of the account. `made_with` is the same for `init`.
+        Returns self."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             address = probe.getsockname()
         regions = [region.partition(":") for region in self.regions]
@@ -138,7 +139,7 @@ class Configured(Server):
             *(f'[[region]]\nname = "{name}"\nprofile = "{profile or "all"}"\n' for name, _, profile in regions),
         ])
         if self.creds is None:
-            self.config.write_text(common)
+            self.config.write_text(common + made_with)
             made = subprocess.run(
                 [str(binary()), "init", "--config", str(self.config), "-o", "json"],
                 capture_output=True, text=True, timeout=timeout, check=True,

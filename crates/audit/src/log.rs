@@ -223,8 +223,8 @@ impl Log {
     }
 
     /// See [`contains_request_ids`](crate::contains_request_ids).
-    pub fn contains_request_ids(&self, ids: &HashSet<String>) -> Result<HashSet<String>, AuditError> {
-        read::contains_request_ids(&self.shared.dir, ids)
+    pub fn contains_request_ids(&self, ids: &HashSet<String>, since: u64) -> Result<HashSet<String>, AuditError> {
+        read::contains_request_ids(&self.shared.dir, ids, since)
     }
 
     /// Begins to sign checkpoints of what is flushed; until then the tree grows without. Refused when the directory cannot

@@ -415,8 +415,51 @@ fn request_ids_of_the_last_segments_are_found() {
     }
     let id = |n: u64| format!("id-{n:08}");
     let asked: HashSet<_> = [id(0), id(47), id(48), id(49), id(50), String::new()].into();
-    assert_eq!(log.contains_request_ids(&asked).unwrap(), [id(48), id(49)].into());
-    assert_eq!(log.contains_request_ids(&HashSet::new()).unwrap(), HashSet::new());
+    assert_eq!(log.contains_request_ids(&asked, u64::MAX).unwrap(), [id(48), id(49)].into());
+    assert_eq!(log.contains_request_ids(&HashSet::new(), u64::MAX).unwrap(), HashSet::new());
+}
+
+/// A record whose outbox row could not be removed for long is found however many segments have been filled since.
+#[test]
+fn request_ids_of_older_segments_are_found_by_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path(), small(1000));
+    let (second, key) = (1_000_000, [jadeseal_types::KeyId::from_bytes([7; 16])]);
+    for n in 0..50 {
+        let record = crate::Record {
+            time_micros: n * second,
+            request_id: &format!("id-{n:08}"),
+            account: None,
+            uin: None,
+            targets: &[],
+            principal: crate::Principal::Service,
+            secret_id: None,
+            session: None,
+            source: None,
+            user_agent: "",
+            service: "kms",
+            version: "",
+            action: "Rekey",
+            region: "",
+            resources: &key,
+            subjects: &[],
+            access: crate::Access::Write,
+            code: None,
+        };
+        let mut json = Vec::new();
+        record.encode(&mut json);
+        log.append(&json).unwrap();
+        block_on(log.flushed(n)).unwrap();
+    }
+    let asked: HashSet<_> = [5, 20].map(|n: u64| format!("id-{n:08}")).into();
+    let found = |since: u64| {
+        let mut found: Vec<_> = log.contains_request_ids(&asked, since * second).unwrap().into_iter().collect();
+        found.sort();
+        found
+    };
+    assert!(found(49).is_empty(), "the last two segments alone");
+    assert_eq!(found(20), ["id-00000020"]);
+    assert_eq!(found(5), ["id-00000005", "id-00000020"]);
 }
 
 fn fsync() -> Options {

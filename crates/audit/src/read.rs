@@ -2,7 +2,7 @@
 
 use crate::{
     error::AuditError,
-    record::{is_success, request_id_of},
+    record::{is_success, request_id_of, time_of, time_text},
     recover::{check_first, sealed},
     segment::{self, NEXT},
 };
@@ -66,23 +66,34 @@ pub(crate) fn from(dir: &Path, index: u64, mut visit: impl FnMut(u64, &[u8])) ->
     Ok(all)
 }
 
-/// Which of these request ids have a record of success in the last two segments. Asked at start, before the
+/// Which of these request ids have a record of success in the last two segments, or in those before them as far back as
+/// they hold records of `since` (microseconds since 1970) or later. Asked at start, before the
 /// records of committed state changes are appended again, so that none is doubled. A record of failure does not
 /// count: the caller of a change got an error where the store's answer was lost, and yet it was committed.
-pub fn contains_request_ids(dir: &Path, ids: &HashSet<String>) -> Result<HashSet<String>, AuditError> {
+pub fn contains_request_ids(dir: &Path, ids: &HashSet<String>, since: u64) -> Result<HashSet<String>, AuditError> {
     let mut found = HashSet::new();
     if ids.is_empty() {
         return Ok(found);
     }
+    let since = time_text(since);
+    // True when the file begins after that moment, so that the one before may have such records too.
     let mut look = |path: &Path| {
-        segment::scan(path, |_, json| {
+        let mut begins_later = false;
+        segment::scan(path, |n, json| {
+            // Times are all of one length and in one zone, so that their order is that of the text.
+            begins_later |= n == 0 && time_of(json).is_some_and(|time| *time >= since[..]);
             if let Some(id) = request_id_of(json).filter(|id| ids.contains(*id) && is_success(json)) {
                 found.insert(id.to_owned());
             }
         })
+        .map(|_| begins_later && found.len() < ids.len())
     };
-    for first in segment::list(dir)?.into_iter().rev().take(2) {
-        look(&segment::path(dir, first))?;
+    let mut further = true;
+    for (n, first) in segment::list(dir)?.into_iter().rev().enumerate() {
+        if n >= 2 && !further {
+            break;
+        }
+        further = look(&segment::path(dir, first))?;
     }
     let next = dir.join(NEXT);
     if next.exists() {

@@ -221,11 +221,6 @@ pub(crate) fn request_id_of(json: &[u8]) -> Option<&str> {
 /// Action of the records that say that older ones were removed. Their subject `first/<index>` is the first that stayed.
 pub const RETIRED: &str = "RetireAuditRecords";
 
-/// When the request of a record's canonical bytes arrived, as it is written.
-pub(crate) fn time_of(json: &[u8]) -> Option<&str> {
-    std::str::from_utf8(json.get(BEGIN_V1.len()..BEGIN_V1.len() + TIME_CHARS)?).ok()
-}
-
 /// What a reader of records looks at. Unknown members are skipped, so that later versions can be read as far as they agree.
 #[derive(Debug, serde::Deserialize)]
 pub struct Fields {
@@ -251,6 +246,18 @@ impl Fields {
     pub fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
+}
+
+/// The time inside a record's canonical bytes.
+pub(crate) fn time_of(json: &[u8]) -> Option<&[u8]> {
+    json.get(BEGIN_V1.len()..BEGIN_V1.len() + TIME_CHARS)
+}
+
+/// A time, microseconds since 1970, as records have it.
+pub(crate) fn time_text(micros: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(TIME_CHARS);
+    push_time(&mut out, micros);
+    out
 }
 
 /// True for the record of a request that succeeded.

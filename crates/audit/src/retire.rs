@@ -5,6 +5,7 @@ use crate::{
     disk,
     error::AuditError,
     log::Log,
+    record,
     segment,
     tree,
 };
@@ -19,8 +20,8 @@ const AT_ONCE: usize = 64;
 /// Which segments may go.
 #[derive(Clone, Debug)]
 pub struct Retention {
-    /// Records that are all older than this (RFC 3339 in UTC, as records have it) may go.
-    pub before: String,
+    /// Records that are all older than this may go: microseconds since 1970-01-01 UTC.
+    pub before_micros: u64,
     /// Records from this index on are still needed by somebody, an export.
     pub needed_from: Option<u64>,
     /// Where segments are moved; otherwise they are deleted.
@@ -40,12 +41,13 @@ impl Log {
     /// whole and compares every record with the tree: a segment that is not what was logged stays, and is an error.
     pub fn to_retire(&self, retention: &Retention) -> Result<Option<Retiring>, AuditError> {
         let covered = self.published().map_or(0, |p| p.checkpoint.size).min(retention.needed_from.unwrap_or(u64::MAX));
+        let before = record::time_text(retention.before_micros);
         let firsts = segment::list(self.dir())?;
         let mut found = Retiring { firsts: Vec::new(), keep_from: 0 };
         // The last one is being written.
         for pair in firsts.windows(2).take(AT_ONCE) {
             let &[first, next] = pair else { break };
-            if next > covered || !self.may_be_old(next, retention)? || !self.is_old(first, &retention.before)? {
+            if next > covered || !self.may_be_old(next, &before)? || !self.is_old(first, &before)? {
                 break;
             }
             found.firsts.push(first);
@@ -55,19 +57,19 @@ impl Log {
     }
 
     /// False where the segment behind begins too late: so that not every look reads a whole segment.
-    fn may_be_old(&self, next: u64, retention: &Retention) -> Result<bool, AuditError> {
+    fn may_be_old(&self, next: u64, before: &[u8]) -> Result<bool, AuditError> {
         let first = segment::first_record(&segment::path(self.dir(), next))?;
-        let time = first.as_deref().and_then(crate::record::time_of);
-        Ok(time.is_none_or(|time| time < retention.before.as_str()))
+        let time = first.as_deref().and_then(record::time_of);
+        Ok(time.is_none_or(|time| time < before))
     }
 
     /// True when every record of a segment is older; an error when one is not that of the tree.
-    fn is_old(&self, first: u64, before: &str) -> Result<bool, AuditError> {
+    fn is_old(&self, first: u64, before: &[u8]) -> Result<bool, AuditError> {
         let path = segment::path(self.dir(), first);
         let mut old = true;
         let mut leaves = Vec::new();
         segment::scan(&path, |_, json| {
-            old &= crate::record::time_of(json).is_some_and(|time| time < before);
+            old &= record::time_of(json).is_some_and(|time| time < before);
             leaves.push(tree::leaf(json));
         })?;
         if old && self.hashes(first, leaves.len())? != leaves {

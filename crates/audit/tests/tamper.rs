@@ -380,7 +380,7 @@ fn retired_records_leave_their_hashes_and_a_record() {
     eventually("the old checkpoint", || log.published().is_some_and(|p| p.checkpoint.size == RECORDS));
     // What was logged in the first run only.
     let retention = Retention {
-        before: "2026-11-24T02:15:01.000000Z".to_owned(),
+        before_micros: 1_795_486_501_000_000,
         needed_from: None,
         archive: Some(archive.path().to_owned()),
     };

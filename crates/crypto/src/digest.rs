@@ -15,9 +15,18 @@ pub fn sha256_behind(prefix: &[u8], data: &[u8]) -> [u8; 32] {
     fixed(context.finish().as_ref())
 }
 
-/// HMAC-SHA-256 (FIPS 198-1) of the bytes under a key of any length.
+/// HMAC-SHA-256 (FIPS 198-1) of the bytes under a key of any length. Either may be secret.
+///
+/// # Panics
+/// As the library's own functions, when that fails, which it does without memory alone.
 pub fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
-    fixed(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data).as_ref())
+    let mut out = [0; 32];
+    // Not `hmac::sign`: it moves its context, which holds the last bytes of the data, before it ends it. What it moved from stays on
+    // the stack, and the next context that is made there takes it along, as bytes of its own that nobody has written,
+    // to wherever that is kept: imported key material was found in the cached state of other keys.
+    let done = hmac::sign_to_buffer(&hmac::Key::new(hmac::HMAC_SHA256, key), data, &mut out).map(drop);
+    done.expect("HMAC-SHA-256");
+    out
 }
 
 fn fixed(bytes: &[u8]) -> [u8; 32] {
@@ -30,6 +39,16 @@ fn fixed(bytes: &[u8]) -> [u8; 32] {
 mod tests {
     use super::*;
     use data_encoding::HEXLOWER;
+
+    #[test]
+    fn lengths_around_a_block() {
+        // Against the library's other way to the same.
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
+        for len in [0, 1, 55, 56, 63, 64, 65, 200] {
+            let data = vec![7; len];
+            assert_eq!(hmac_sha256(b"key", &data), hmac::sign(&key, &data).as_ref(), "{len}");
+        }
+    }
 
     #[test]
     fn published_answers() {

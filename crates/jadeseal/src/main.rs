@@ -75,6 +75,8 @@ enum Command {
     Product(commands::product::Args),
     /// Make and list accounts; may run beside a serving process.
     Account(commands::account::Args),
+    /// Look at keys and at when they were last used; may run beside a serving process.
+    Key(commands::key::Args),
     /// Ask what principals may do, and check policies; may run beside a serving process.
     Policy(commands::policy::Args),
     /// Verify an audit log, prove what is in it, list the uses of a key.
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
         Command::Rekey(args) => commands::rekey::run(args).map(done),
         Command::Product(args) => commands::product::run(args).map(done),
         Command::Account(args) => commands::account::run(args).map(done),
+        Command::Key(args) => commands::key::run(args).map(done),
         Command::Policy(args) => commands::policy::run(args),
         Command::Audit(args) => commands::audit::run(args).map(done),
         Command::Version(args) => commands::version::run(args).map(done),

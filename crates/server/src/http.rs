@@ -364,8 +364,8 @@ async fn route(request: Request<Incoming>, origin: Origin, service: Arc<Service>
                 let answer = match service.ready().await {
                     Ok(()) => plain(StatusCode::OK, "ready\n"),
                     Err(e) => {
-                        tracing::warn!(cause = e.internal_cause().unwrap_or(""), "not ready");
-                        plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+                        tracing::warn!(reason = e.reason, cause = e.cause, "not ready");
+                        plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", e.reason))
                     }
                 };
                 return answer.into();
@@ -463,8 +463,8 @@ fn api(reply: Reply, version: Version) -> Answer {
     Answer { response, close: reply.close }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response

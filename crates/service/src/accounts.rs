@@ -4,6 +4,7 @@ use crate::{
     Service,
     clock::{Clock, SystemClock},
     products::Products,
+    records::of_command,
     rekey::suite_of,
     vault::{Vault, access_key_holder, access_key_place, records},
 };
@@ -73,7 +74,9 @@ impl Accounts {
             let (domain, row) = self.vault.new_domain(account)?;
             let account = AccountRow { account, app_id, name: name.to_owned(), create_time: now };
             let (new, key) = new_access_key(&domain, &account, Uin(account.account.0), None, now)?;
-            match self.store.create_account(account, row, vec![key]).await {
+            let subjects = [format!("account/{}", new.account), subject(&new.secret_id)];
+            let record = of_command(self.clock.as_ref(), "CreateAccount", &subjects, &[], Some(new.account));
+            match self.store.create_account(account, row, vec![key], Some(record)).await {
                 Ok(()) => return Ok(new),
                 // Either the number is taken or the root key was replaced in between.
                 Err(StoreError::Conflict) => self.vault.refresh().await?,
@@ -108,7 +111,13 @@ impl Accounts {
         let Some(row) = self.store.account(account).await.map_err(ApiError::internal)? else { return Ok(None) };
         let domain = self.vault.newest(account).await?;
         let (new, key) = new_access_key(&domain, &row, Uin(account.0), product, self.clock.now())?;
-        self.store.put_access_key(key).await.map_err(ApiError::internal)?;
+        let (action, mut subjects) = match product {
+            Some(product) => ("GrantProduct", vec![format!("product/{product}")]),
+            None => ("CreateAccountAccessKey", Vec::new()),
+        };
+        subjects.push(subject(&new.secret_id));
+        let record = of_command(self.clock.as_ref(), action, &subjects, &[], Some(account));
+        self.store.put_access_key(key, Some(record)).await.map_err(ApiError::internal)?;
         Ok(Some(new))
     }
 
@@ -172,7 +181,7 @@ impl Service {
 /// Switches an access key of a cloud product off for good; fine when it is. False when no product has it. A service that
 /// runs on the store believes it for no longer than [`crate::jobs::ACCESS_KEY_PERIOD`] after this has returned.
 pub async fn revoke(store: &dyn Store, secret_id: &SecretId) -> Result<bool> {
-    switch(store, secret_id, false, |row| row.product.is_some()).await
+    switch(store, secret_id, false, "RevokeProduct", |row| row.product.is_some()).await
 }
 
 /// Whether an access key is one of an account's root user.
@@ -188,13 +197,20 @@ pub async fn switch_root_key(
     secret_id: &SecretId,
     enabled: bool,
 ) -> Result<bool> {
-    switch(store, secret_id, enabled, |row| row.account == account && is_of_root(row)).await
+    let action = if enabled { "EnableAccountAccessKey" } else { "DisableAccountAccessKey" };
+    switch(store, secret_id, enabled, action, |row| row.account == account && is_of_root(row)).await
+}
+
+/// An access key as audit records name it.
+fn subject(secret_id: &SecretId) -> String {
+    format!("accesskey/{secret_id}")
 }
 
 async fn switch(
     store: &dyn Store,
     secret_id: &SecretId,
     enabled: bool,
+    action: &str,
     is_meant: impl Fn(&AccessKeyRow) -> bool,
 ) -> Result<bool> {
     for _ in 0..4 {
@@ -203,7 +219,10 @@ async fn switch(
         if row.enabled == enabled {
             return Ok(true);
         }
-        match store.put_access_key(AccessKeyRow { enabled, ..row }).await {
+        let product = row.product.as_ref().map(|product| format!("product/{product}"));
+        let subjects: Vec<String> = product.into_iter().chain([subject(secret_id)]).collect();
+        let record = of_command(&SystemClock::default(), action, &subjects, &[], Some(row.account));
+        match store.put_access_key(AccessKeyRow { enabled, ..row }, Some(record)).await {
             Ok(()) => return Ok(true),
             Err(StoreError::Conflict) => {}
             Err(e) => return Err(ApiError::internal(e)),

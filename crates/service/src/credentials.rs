@@ -6,20 +6,19 @@ use crate::{
     quotas::Quotas,
     rates::Rates,
     sessions,
+    uses::{LastUse, Uses},
     vault::{Vault, access_key_holder, access_key_place},
 };
 use hashbrown::HashMap;
 use jadeseal_auth::{Authority, Credential, SigningSecret};
 use jadeseal_store::{AccessKeyRow, Store};
 use jadeseal_types::{AccountId, ApiError, SecretId, error::Result};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// Seconds between two writes of one key's last use.
-const SAVE_PERIOD: u64 = 60;
 /// Seconds between two looks at all of them for some to forget.
 const SWEEP_PERIOD: u64 = 30;
 /// Cached access keys.
@@ -42,26 +41,14 @@ pub struct Known {
     token: Option<[u8; 32]>,
     /// What it takes of [`SESSION_BYTES`].
     bytes: usize,
-    last_used: AtomicU64,
-    saved: AtomicU64,
+    /// None for a temporary one, whose uses nobody keeps.
+    used: Option<Arc<LastUse<SecretId>>>,
 }
 
 impl Known {
-    /// Notes a use; written to the store by a job, not by the request.
-    pub fn touch(&self, now: u64) {
-        if self.last_used.load(Ordering::Relaxed) < now {
-            self.last_used.store(now, Ordering::Relaxed);
-        }
-    }
-
     /// False once anything has changed of what it was made of.
     pub fn is_current(&self) -> bool {
         self.made_of.iter().all(Current::holds)
-    }
-
-    fn unsaved(&self) -> Option<u64> {
-        let (used, saved) = (self.last_used.load(Ordering::Relaxed), self.saved.load(Ordering::Relaxed));
-        (self.token.is_none() && used != saved).then_some(used)
     }
 }
 
@@ -84,21 +71,22 @@ struct Map {
 }
 
 impl Map {
-    fn remove(&mut self, id: &SecretId) -> Option<Arc<Known>> {
-        self.known.remove(id).inspect(|old| self.bytes -= old.bytes)
+    fn remove(&mut self, id: &SecretId) {
+        if let Some(old) = self.known.remove(id) {
+            self.bytes -= old.bytes;
+        }
     }
 
-    /// Puts one in, in the place of others where there are too many; returns these.
-    fn insert(&mut self, known: Arc<Known>) -> Vec<Arc<Known>> {
-        let mut displaced: Vec<_> = self.remove(&known.credential.secret_id).into_iter().collect();
+    /// Puts one in, in the place of others where there are too many.
+    fn insert(&mut self, known: Arc<Known>) {
+        self.remove(&known.credential.secret_id);
         while self.known.len() >= CAPACITY || (self.bytes + known.bytes > SESSION_BYTES && !self.known.is_empty()) {
             // The map's order is as good as random.
             let Some(victim) = self.known.keys().next().cloned() else { break };
-            displaced.extend(self.remove(&victim));
+            self.remove(&victim);
         }
         self.bytes += known.bytes;
         self.known.insert(known.credential.secret_id.clone(), known);
-        displaced
     }
 }
 
@@ -110,8 +98,8 @@ pub struct Credentials {
     known: RwLock<Map>,
     sessions: RwLock<Map>,
     products: Products,
-    /// Uses of access keys that were cached, not saved yet.
-    left: Mutex<Vec<(SecretId, u64)>>,
+    /// Uses of permanent access keys that have not been saved.
+    pub(crate) uses: Uses<SecretId>,
     quotas: Arc<Quotas>,
     /// Limits by account. They outlive the cached access keys: a limit would be whole again.
     rates: RwLock<HashMap<AccountId, Arc<Rates>>>,
@@ -135,7 +123,7 @@ impl Credentials {
             known: RwLock::default(),
             sessions: RwLock::default(),
             products,
-            left: Mutex::default(),
+            uses: Uses::default(),
             quotas,
             rates: RwLock::default(),
             swept: AtomicU64::new(0),
@@ -242,8 +230,7 @@ impl Credentials {
             made_of: vec![account.current.clone()],
             token: None,
             bytes: 0,
-            last_used: AtomicU64::new(row.last_used),
-            saved: AtomicU64::new(row.last_used),
+            used: Some(LastUse::new(row.secret_id.clone(), row.last_used)),
         };
         Ok(self.keep(&self.known, known))
     }
@@ -256,11 +243,7 @@ impl Credentials {
             return other.clone();
         }
         let known = Arc::new(known);
-        let uses = map.insert(known.clone()).into_iter().filter_map(|old| {
-            let used = old.unsaved()?;
-            Some((old.credential.secret_id.clone(), used))
-        });
-        self.left.lock().extend(uses);
+        map.insert(known.clone());
         known
     }
 
@@ -279,10 +262,8 @@ impl Credentials {
             for id in ended {
                 let mut map = map.write();
                 // It may be a new one by now.
-                if map.known.get(&id).is_some_and(|known| gone(known))
-                    && let Some(used) = map.remove(&id).and_then(|old| old.unsaved())
-                {
-                    self.left.lock().push((id, used));
+                if map.known.get(&id).is_some_and(|known| gone(known)) {
+                    map.remove(&id);
                 }
             }
         }
@@ -330,30 +311,23 @@ impl Credentials {
             }),
             made_of: alive.made_of,
             token: Some(digest),
-            last_used: AtomicU64::new(0),
-            saved: AtomicU64::new(0),
+            used: None,
         };
         Ok(Found::Known(self.keep(&self.sessions, known)))
     }
 
-    /// When an access key was last used, if that is later than the store knows.
-    pub fn last_used(&self, secret_id: &SecretId) -> u64 {
-        self.known.read().known.get(secret_id).map_or(0, |known| known.last_used.load(Ordering::Relaxed))
+    /// Notes a use of an access key; written to the store by a job, not by the request.
+    pub fn touch(&self, known: &Known, now: u64) {
+        if let Some(used) = &known.used {
+            self.uses.touch(used, now);
+        }
     }
 
-    /// Access keys whose last use has moved by a minute or more since it was saved.
-    pub fn unsaved_uses(&self, now: u64) -> Vec<(SecretId, u64)> {
-        let mut uses = std::mem::take(&mut *self.left.lock());
-        let map = self.known.read();
-        uses.extend(map.known.iter().filter_map(|(id, known)| {
-            let used = known.unsaved()?;
-            if now < known.saved.load(Ordering::Relaxed) + SAVE_PERIOD {
-                return None;
-            }
-            known.saved.store(used, Ordering::Relaxed);
-            Some((id.clone(), used))
-        }));
-        uses
+    /// When an access key was last used, if that is later than the store knows.
+    pub fn last_used(&self, secret_id: &SecretId) -> u64 {
+        let cached = |known: &Arc<Known>| known.used.as_ref().map_or(0, |used| used.at());
+        let cached = self.known.read().known.get(secret_id).map_or(0, cached);
+        cached.max(self.uses.waiting(secret_id))
     }
 
     /// Whether an access key, with the token that came along, is in memory: looking for it takes neither the store nor much

@@ -255,6 +255,12 @@ impl Cx<'_> {
         self.draft.targets.get_or_init(|| accounts);
     }
 
+    /// A key has been used: it has computed something for the caller. To be said once nothing of that can fail any more but
+    /// the record of it.
+    pub fn used(&self, entry: &KeyEntry) {
+        self.svc.keys.touch(entry, self.now);
+    }
+
     /// Names a key in the audit record.
     pub fn note(&self, id: KeyId) {
         self.draft.note(id);

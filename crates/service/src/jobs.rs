@@ -146,7 +146,7 @@ pub async fn pass(svc: &Arc<Service>, watch: &mut ClockWatch) -> bool {
     }
     report(svc, "audit_outbox", svc.journal.sweep().await.map(|()| 0));
     svc.credentials.sweep(now);
-    report(svc, "access_key_use", save_uses(svc).await);
+    report(svc, "last_use", save_uses(svc, Some(now)).await.map(|()| 0));
     svc.guard.tell(svc.clock.monotonic());
     more
 }
@@ -284,14 +284,27 @@ fn each(svc: &Service, id: KeyId, outcome: Result<bool>) -> bool {
     })
 }
 
-async fn save_uses(svc: &Arc<Service>) -> Result<usize> {
-    let uses = svc.credentials.unsaved_uses(svc.clock.now());
-    if uses.is_empty() {
-        return Ok(0);
+/// Saves when access keys and keys were last used: when it is time for it, or with no time at once. Not counted: it would
+/// make every pass look busy.
+pub(crate) async fn save_uses(svc: &Service, due: Option<u64>) -> Result<()> {
+    let now = svc.clock.now();
+    let access_keys = &svc.credentials.uses;
+    let unsaved = due.map_or_else(|| access_keys.take(now), |now| access_keys.due(now));
+    for used in unsaved.batches() {
+        if let Err(e) = svc.store.touch_access_keys(&used).await {
+            access_keys.put_back(&unsaved);
+            return Err(ApiError::internal(e));
+        }
     }
-    svc.store.touch_access_keys(&uses).await.map_err(ApiError::internal)?;
-    // Not counted: it would make every pass look busy.
-    Ok(0)
+    let keys = &svc.keys.uses;
+    let unsaved = due.map_or_else(|| keys.take(now), |now| keys.due(now));
+    for used in unsaved.batches() {
+        if let Err(e) = svc.store.touch_keys(&used).await {
+            keys.put_back(&unsaved);
+            return Err(ApiError::internal(e));
+        }
+    }
+    Ok(())
 }
 
 async fn change_of(svc: &Arc<Service>, row: &Cmk, action: &'static str, changes: Vec<Change>) -> Result<bool> {

@@ -7,7 +7,11 @@
 //! Every look-up names the caller's scope. A key of another account or region is treated as not
 //! cached, and the database then does not know it either: same answer, same path.
 
-use crate::{vault::Vault, workers::Workers};
+use crate::{
+    uses::{LastUse, Uses},
+    vault::Vault,
+    workers::Workers,
+};
 use hashbrown::HashMap;
 use jadeseal_crypto::{BlobKey, PrivateKey};
 use jadeseal_store::{Cmk, Scope, Store, Tag};
@@ -35,6 +39,8 @@ pub struct KeyEntry {
     /// True once the row has been changed or dropped, or the entry is not in the cache, where it would be told: what
     /// was decided by it must be decided anew.
     replaced: AtomicBool,
+    /// Shared with the entries that replace this one.
+    used: Arc<LastUse<KeyId>>,
 }
 
 /// One version of a key's material, ready for use.
@@ -48,8 +54,14 @@ pub enum Opened {
 
 impl KeyEntry {
     fn new(row: Cmk) -> Self {
+        let used = LastUse::new(row.key_id, 0);
+        Self::used_until(row, used)
+    }
+
+    fn used_until(row: Cmk, used: Arc<LastUse<KeyId>>) -> Self {
         KeyEntry {
             row,
+            used,
             opened: Mutex::default(),
             bound: Mutex::default(),
             tags: Mutex::default(),
@@ -95,13 +107,16 @@ pub struct Keys {
     workers: Arc<Workers>,
     shards: Vec<Shard>,
     per_shard: usize,
+    /// Uses of keys that have not been saved.
+    pub(crate) uses: Uses<KeyId>,
 }
 
 impl Keys {
     /// A cache for at most `capacity` keys.
     pub fn new(store: Arc<dyn Store>, vault: Arc<Vault>, workers: Arc<Workers>, capacity: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Keys { store, vault, workers, shards, per_shard: capacity.div_ceil(SHARDS).max(1) }
+        let per_shard = capacity.div_ceil(SHARDS).max(1);
+        Keys { store, vault, workers, shards, per_shard, uses: Uses::default() }
     }
 
     fn shard(&self, id: KeyId) -> &Shard {
@@ -128,6 +143,19 @@ impl Keys {
         }
         entry.replaced.store(true, Ordering::Release);
         Ok(Some(entry))
+    }
+
+    /// Notes that a key has been used.
+    pub fn touch(&self, entry: &KeyEntry, now: u64) {
+        self.uses.touch(&entry.used, now);
+    }
+
+    /// When a key was last used, Unix seconds; 0 when no use of it is known.
+    pub async fn last_used(&self, scope: &Scope, entry: &KeyEntry) -> Result<u64> {
+        let id = entry.row.key_id;
+        // The store learns of uses with a delay, and a cached entry only knows of its own.
+        let saved = self.store.last_used(scope, id).await.map_err(ApiError::internal)?;
+        Ok(saved.max(entry.used.at()).max(self.uses.waiting(&id)))
     }
 
     /// Whether any resource of a product is bound to a key with the user's consent.
@@ -165,7 +193,7 @@ impl Keys {
         let mut entries = shard.entries.write();
         shard.changes.fetch_add(1, Ordering::AcqRel);
         let Some(old) = entries.get(&id) else { return };
-        let entry = KeyEntry::new(old.row.clone());
+        let entry = KeyEntry::used_until(old.row.clone(), old.used.clone());
         *entry.opened.lock() = old.opened.lock().clone();
         old.replaced.store(true, Ordering::Release);
         entries.insert(id, Arc::new(entry));
@@ -235,7 +263,7 @@ impl Keys {
             // Only what is cached is replaced. Commits may arrive here out of order, and an entry may have
             // been evicted in between: a row that is not cached is read afresh when it is next used.
             let Some(old) = entries.get(&row.key_id).filter(|old| old.row.revision < row.revision) else { continue };
-            let entry = KeyEntry::new(row.clone());
+            let entry = KeyEntry::used_until(row.clone(), old.used.clone());
             // Material stays opened only while the key still has it.
             if row.current_version != 0 {
                 *entry.opened.lock() = old.opened.lock().clone();

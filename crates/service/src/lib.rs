@@ -14,12 +14,14 @@ mod cx;
 mod docs;
 pub mod explain;
 mod export;
+mod gap;
 mod guard;
 pub mod hosting;
 pub mod jobs;
 mod journal;
 mod keys;
 pub mod lifecycle;
+pub mod looks;
 mod metrics;
 mod organisations;
 mod pipeline;
@@ -29,11 +31,13 @@ mod principals;
 pub mod products;
 pub mod quotas;
 mod rates;
+pub mod records;
 pub mod region;
 pub mod rekey;
 pub mod retention;
 mod schema;
 mod sessions;
+mod uses;
 mod values;
 mod vault;
 mod workers;
@@ -165,7 +169,7 @@ impl Service {
         let principals = Arc::new(Principals::new(store.clone(), &regions, organisations.clone()));
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
         certify::begin(store.as_ref(), vault.keyring(), &log, witnessing).await?;
-        let journal = Journal::open(log, store.clone()).await?;
+        let journal = Journal::open(log, store.clone(), clock.clone()).await?;
         let mut seed = [0u8; 8];
         jadeseal_crypto::random::fill(&mut seed).map_err(ApiError::internal)?;
         let [a, b, mut node @ ..] = seed;
@@ -190,7 +194,7 @@ impl Service {
             product_keys: DefaultKeys::default(),
             directory: Directory::new(organisations, store.clone()),
             quotas,
-            metrics: Metrics::new(entries().map(|e| e.spec.name)),
+            metrics: Metrics::new(entries().map(|e| e.spec.name), journal.refused()),
             replay: ReplayGuard::new(limits.replay_entries),
             guard: Guard::default(),
             id_context: uuid::ContextV1::new(u16::from_be_bytes([a, b])),
@@ -225,10 +229,13 @@ impl Service {
         self.principals.refresh().await
     }
 
-    /// True when store and audit log take work.
-    pub async fn ready(&self) -> Result<()> {
-        self.store.ping().await.map_err(ApiError::internal)?;
-        if self.journal.log().healthy() { Ok(()) } else { Err(ApiError::internal("the audit log takes no records")) }
+    /// Whether store and audit log take work.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        self.store.ping().await.map_err(|e| NotReady { reason: "store: no answer", cause: e.to_string() })?;
+        match self.journal.trouble() {
+            None => Ok(()),
+            Some(reason) => Err(NotReady { reason, cause: String::new() }),
+        }
     }
 
     /// False once the audit log has failed for good: the process must end, and recover at its next start.
@@ -256,15 +263,27 @@ impl Service {
         self.journal.log()
     }
 
-    /// Flushes the audit log and closes the store. No request may be running.
+    /// Saves what is known of last uses, flushes the audit log and closes the store. No request may be running.
     pub async fn close(&self) -> Result<()> {
         self.pool.leave();
+        if let Err(e) = jobs::save_uses(self, None).await {
+            tracing::error!(cause = e.internal_cause().unwrap_or(""), "last uses could not be saved at shutdown");
+        }
         self.journal.close().await;
         if let Err(e) = certify::remember(self, &mut 0).await {
             tracing::error!(cause = e.internal_cause().unwrap_or(""), "the store was not told the last checkpoint");
         }
         self.store.close().await.map_err(ApiError::internal)
     }
+}
+
+/// Why the service takes no work.
+#[derive(Debug)]
+pub struct NotReady {
+    /// In words that anybody may read.
+    pub reason: &'static str,
+    /// For the operator's log.
+    pub cause: String,
 }
 
 /// Checks that a root of trust opens every root key version of a store, and changes nothing.

@@ -88,8 +88,8 @@ fn histogram() -> Histogram {
 }
 
 impl Metrics {
-    /// Metrics for a set of actions.
-    pub fn new(actions: impl Iterator<Item = &'static str>) -> Self {
+    /// Metrics for a set of actions, and what the journal counts.
+    pub fn new(actions: impl Iterator<Item = &'static str>, audit_refused: Counter) -> Self {
         let mut registry = Registry::with_prefix("jadeseal");
         let requests = Family::<ByCode, Counter>::default();
         let latency = Family::<ByAction, Histogram, fn() -> Histogram>::new_with_constructor(histogram);
@@ -136,6 +136,11 @@ impl Metrics {
         );
         registry.register("cached_keys", "CMKs in the cache", cached.clone());
         registry.register("audit_unflushed_records", "Audit records not yet flushed to disk", audit_lag.clone());
+        registry.register(
+            "audit_refused",
+            "Requests refused because their audit record could not be written",
+            audit_refused,
+        );
         registry.register("audit_next_index", "Index of the next audit record", audit_index.clone());
         let (checkpoint_age, checkpoint_size, witness_failures) =
             (Gauge::default(), Gauge::default(), Counter::default());

@@ -294,7 +294,7 @@ impl Service {
             // Tokens belong to temporary access keys; this one is permanent.
             return Err(ErrorCode::TokenFailure.into());
         }
-        known.touch(now);
+        self.credentials.touch(&known, now);
         let caller = Caller::authenticated(&verified, &known.credential, source)?;
         Ok((caller, known, verified))
     }

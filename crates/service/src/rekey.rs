@@ -5,6 +5,8 @@
 
 use crate::{
     certify,
+    clock::SystemClock,
+    records::of_command,
     vault::{SLOT, domain_record, domain_row, records, root_row},
 };
 use jadeseal_crypto::wrap;
@@ -64,10 +66,17 @@ pub async fn rekey(
         // The very seal of the current version: a running service can open what it seals.
         None => keyring.add_version(current_seal(&all, &stored)?, SLOT),
     };
-    store.add_root(vec![root_row(&record.map_err(ApiError::internal)?)]).await.map_err(ApiError::internal)?;
     report.version = keyring.current();
+    let row = root_row(&record.map_err(ApiError::internal)?);
+    let audit = audit_record(report.version, format!("slot/{}", row.slot));
+    store.add_root(vec![row], Some(audit)).await.map_err(ApiError::internal)?;
     finish(store, &keyring, &mut report).await?;
     Ok(report)
+}
+
+/// The audit record of a root key version that was made, and of one that was dropped for it.
+fn audit_record(version: u32, what: String) -> Vec<u8> {
+    of_command(&SystemClock::default(), "Rekey", &[format!("rootversion/{version}"), what], &[], None)
 }
 
 /// What a command is to wrap with that knows of the regions by the configuration file alone, if at all.
@@ -100,7 +109,7 @@ async fn finish(store: &dyn Store, keyring: &Keyring, report: &mut Report) -> Re
             }
         }
         certify::rewrap(store, keyring, old).await?;
-        match store.drop_root(old).await {
+        match store.drop_root(old, Some(audit_record(version, format!("droppedversion/{old}")))).await {
             Ok(()) => report.dropped.push(old),
             Err(StoreError::NotFound) => {}
             Err(e) => return Err(ApiError::internal(e)),

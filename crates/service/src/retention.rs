@@ -28,9 +28,8 @@ pub(crate) async fn run(svc: &Arc<Service>) -> Result<usize> {
     let Some(retiring) = svc.retiring.clone() else { return Ok(0) };
     let now = svc.clock.wall();
     let before = now.saturating_sub(Duration::from_secs(retiring.days * 86_400));
-    let before = jiff::Timestamp::from_microsecond(i64::try_from(before.as_micros()).map_err(ApiError::internal)?);
     let retention = Retention {
-        before: format!("{:.6}", before.map_err(ApiError::internal)?),
+        before_micros: u64::try_from(before.as_micros()).map_err(ApiError::internal)?,
         needed_from: (retiring.needed_from)(),
         archive: retiring.archive,
     };

@@ -29,7 +29,7 @@ impl Vault {
         let keyring = if rows.is_empty() && create {
             let seal = source.create().map_err(ApiError::internal)?;
             let (keyring, record) = Keyring::bootstrap(seal.as_ref(), SLOT, suite).map_err(ApiError::internal)?;
-            store.add_root(vec![root_row(&record)]).await.map_err(ApiError::internal)?;
+            store.add_root(vec![root_row(&record)], None).await.map_err(ApiError::internal)?;
             keyring
         } else {
             unlock(&source, &rows, suite)?

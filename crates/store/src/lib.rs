@@ -18,8 +18,9 @@ pub mod store;
 pub use error::{Result, StoreError};
 pub use model::{
     AccessKeyRow, AccountRow, Attached, Attachment, Binding, Change, Cmk, Commit, Committed, Counted, DataKey,
-    DataKeyMaterial, DataKeyQuery, DomainRow, GroupRow, Identities, IdentityChange, ImportParams, KeyQuery, KeyVersion,
-    Membership, Page, PolicyRow, Role, RoleRow, RootRow, RootState, Rotation, Scope, Tag, Taggable, UserRow,
+    DataKeyMaterial, DataKeyQuery, DomainRow, GroupRow, Identities, IdentityChange, ImportParams, KeyOverview,
+    KeyQuery, KeyVersion, Membership, Page, PolicyRow, Role, RoleRow, RootRow, RootState, Rotation, Scope, Tag,
+    Taggable, UserRow,
 };
 pub use sqlite::{Options, SqliteStore};
 pub use store::Store;

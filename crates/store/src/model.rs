@@ -97,6 +97,19 @@ impl Cmk {
     }
 }
 
+/// A key with what belongs to it, as an operator looks at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyOverview {
+    /// Its row.
+    pub cmk: Cmk,
+    /// When it was last used, as far as that has been saved ([`crate::Store::touch_keys`]); 0 = no use is known.
+    pub last_used: u64,
+    /// Number of versions of its material.
+    pub versions: u64,
+    /// Number of its data keys, in whatever state.
+    pub data_keys: u64,
+}
+
 /// Rotation of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rotation {

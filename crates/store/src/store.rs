@@ -59,6 +59,9 @@ pub trait Store: Send + Sync + 'static {
     /// What counts against the quota: the user's own keys in every state but PendingDelete.
     async fn count_own(&self, scope: &Scope) -> Result<u64>;
 
+    /// When a key was last used, as far as it has been saved ([`Store::touch_keys`]); 0 when no use is known, or no key.
+    async fn last_used(&self, scope: &Scope, key_id: KeyId) -> Result<u64>;
+
     // ---- data keys, within a scope ----
 
     /// One data key.
@@ -132,6 +135,16 @@ pub trait Store: Send + Sync + 'static {
     /// Keys of all accounts by key id ascending, beginning behind `after`: for filling caches.
     async fn all_keys_meta(&self, after: Option<KeyId>, limit: u64) -> Result<Vec<Cmk>>;
 
+    /// Notes when keys were last used, in one transaction. Never moves back; unknown ids are skipped; rows and revisions
+    /// stay as they are.
+    async fn touch_keys(&self, used: &[(KeyId, u64)]) -> Result<()>;
+
+    /// One key of any account with what belongs to it, for the operator.
+    async fn overview(&self, key_id: KeyId) -> Result<Option<KeyOverview>>;
+
+    /// Keys of all accounts with what belongs to them, as [`Store::all_keys_meta`]: for the operator.
+    async fn overviews(&self, after: Option<KeyId>, limit: u64) -> Result<Vec<KeyOverview>>;
+
     /// Number of keys in each state that any key is in.
     async fn counts_by_state(&self) -> Result<Vec<(KeyState, u64)>>;
 
@@ -148,12 +161,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// A new account with its domain key and access keys (each stored with revision 1). `Conflict` when one of
     /// them exists, belongs to another account, or the account's number is a user's, or when `domain.root_version` is
-    /// not the current root key: the caller then wraps anew.
+    /// not the current root key: the caller then wraps anew. With a `record`, that goes into the outbox in the same
+    /// transaction.
     async fn create_account(
         &self,
         account: AccountRow,
         domain: DomainRow,
         access_keys: Vec<AccessKeyRow>,
+        record: Option<Vec<u8>>,
     ) -> Result<()>;
 
     /// One access key, whatever its account: this is how a caller is found.
@@ -175,8 +190,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stores an access key, with revision + 1. Revision 0 makes a new one (`Conflict` when it exists,
     /// `NotFound` when the account does not), any other must be the row's (`Conflict`; `NotFound` when there is
-    /// no such row in the account). Account, product and creation time of a row never change.
-    async fn put_access_key(&self, row: AccessKeyRow) -> Result<()>;
+    /// no such row in the account). Account, product and creation time of a row never change. As to `record`, see
+    /// [`Store::create_account`].
+    async fn put_access_key(&self, row: AccessKeyRow, record: Option<Vec<u8>>) -> Result<()>;
 
     /// Notes when access keys were last used. Never moves back; unknown ids are skipped; revisions stay.
     async fn touch_access_keys(&self, used: &[(SecretId, u64)]) -> Result<()>;
@@ -205,18 +221,21 @@ pub trait Store: Send + Sync + 'static {
 
     /// A new root key in its slots: it becomes `Current`, all others `Retiring` (the states in the rows are not
     /// read). `Conflict` when there is no row, the rows name different versions or one slot twice, or the version
-    /// is not greater than every one stored.
-    async fn add_root(&self, rows: Vec<RootRow>) -> Result<()>;
+    /// is not greater than every one stored. As to `record`, see [`Store::create_account`].
+    async fn add_root(&self, rows: Vec<RootRow>, record: Option<Vec<u8>>) -> Result<()>;
 
     /// Replaces the sealed copies of a root key; its state stays. `NotFound` when there is none of the version,
     /// `Conflict` when the rows are none, name another version or one slot twice.
     async fn replace_root_slots(&self, version: u32, rows: Vec<RootRow>) -> Result<()>;
 
     /// Forgets a root key. `Conflict` while it is current or any domain key is under it, `NotFound` when there is
-    /// none.
-    async fn drop_root(&self, version: u32) -> Result<()>;
+    /// none. As to `record`, see [`Store::create_account`].
+    async fn drop_root(&self, version: u32, record: Option<Vec<u8>>) -> Result<()>;
 
     // ---- audit records of changes ----
+
+    /// Puts an audit record into the outbox that belongs to no change of the store, or to several; returns its id.
+    async fn add_outbox(&self, record: Vec<u8>) -> Result<u64>;
 
     /// Audit records not yet done with, by id ascending.
     async fn outbox_pending(&self) -> Result<Vec<(u64, Vec<u8>)>>;

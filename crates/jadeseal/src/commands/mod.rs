@@ -3,6 +3,7 @@
 pub mod account;
 pub mod audit;
 pub mod init;
+pub mod key;
 pub mod policy;
 pub mod product;
 pub mod quickstart;

@@ -115,7 +115,9 @@ impl Action for AsymmetricRsaDecrypt {
     async fn run(self, cmk: Cmk<DecryptingRsa>, cx: &Cx<'_>) -> Result<AsymmetricallyDecrypted> {
         let padding = self.padding()?;
         let plaintext = cmk.compute(cx, move |key| key.decrypt_rsa(padding, &self.ciphertext.0)).await?;
-        Ok(AsymmetricallyDecrypted { key_id: self.key_id, plaintext: decrypted(plaintext)? })
+        let plaintext = decrypted(plaintext)?;
+        cx.used(&cmk.entry);
+        Ok(AsymmetricallyDecrypted { key_id: self.key_id, plaintext })
     }
 }
 
@@ -174,7 +176,9 @@ impl Action for AsymmetricSm2Decrypt {
 
     async fn run(self, cmk: Cmk<DecryptingSm2>, cx: &Cx<'_>) -> Result<AsymmetricallyDecrypted> {
         let plaintext = cmk.compute(cx, move |key| key.decrypt_sm2(&self.ciphertext.0)).await?;
-        Ok(AsymmetricallyDecrypted { key_id: self.key_id, plaintext: decrypted(plaintext)? })
+        let plaintext = decrypted(plaintext)?;
+        cx.used(&cmk.entry);
+        Ok(AsymmetricallyDecrypted { key_id: self.key_id, plaintext })
     }
 }
 
@@ -220,7 +224,9 @@ impl Action for SignByAsymmetricKey {
         signable.fits(&cmk)?;
         let message = self.message;
         let signature = cmk.compute(cx, move |key| key.sign(signable.scheme, signable.input(&message))).await?;
-        Ok(Signed { signature: Base64(signature.map_err(ApiError::internal)?) })
+        let signature = signature.map_err(ApiError::internal)?;
+        cx.used(&cmk.entry);
+        Ok(Signed { signature: Base64(signature) })
     }
 }
 
@@ -274,7 +280,9 @@ impl Action for VerifyByAsymmetricKey {
         let (message, signature) = (self.message, self.signature);
         let verify = move |key: &_| verify(key, signable, &message, &signature);
         let valid = cmk.compute(cx, verify).await?;
-        Ok(Verified { valid: valid.map_err(ApiError::internal)? })
+        let valid = valid.map_err(ApiError::internal)?;
+        cx.used(&cmk.entry);
+        Ok(Verified { valid })
     }
 }
 

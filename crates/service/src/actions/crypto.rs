@@ -63,6 +63,7 @@ impl Action for Encrypt {
     async fn run(self, cmk: Cmk<Encrypting>, cx: &Cx<'_>) -> Result<Encrypted> {
         let context = self.context.unwrap_or_default();
         let blob = seal(&cmk.entry, &context, self.plaintext.0.expose(), cx).await?;
+        cx.used(&cmk.entry);
         Ok(Encrypted { blob: Base64(blob), key_id: cmk.entry.row.key_id })
     }
 }
@@ -198,7 +199,9 @@ impl Action for Decrypt {
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
         cx.note(sealed.entry.row.key_id);
         let plaintext = sealed.open(&self.blob.0, &self.context.unwrap_or_default())?;
-        Ok(Decrypted { key_id: sealed.entry.row.key_id, plaintext: deliver(plaintext, recipient, cx).await? })
+        let plaintext = deliver(plaintext, recipient, cx).await?;
+        cx.used(&sealed.entry);
+        Ok(Decrypted { key_id: sealed.entry.row.key_id, plaintext })
     }
 }
 
@@ -265,9 +268,12 @@ impl Action for ReEncrypt {
             && source.header.version == destination.row.current_version
             && from.encoded() == to.encoded();
         if same {
+            cx.used(&source.entry);
             return Ok(ReEncrypted { blob: Base64(self.blob.0), key_id, source_key_id, changed: false });
         }
         let blob = seal(&destination, &to, plaintext.expose(), cx).await?;
+        cx.used(&source.entry);
+        cx.used(&destination);
         Ok(ReEncrypted { blob: Base64(blob), key_id, source_key_id, changed: true })
     }
 }
@@ -349,6 +355,7 @@ impl Action for GenerateDataKey {
                 (kept.blob, Some(id))
             }
         };
+        cx.used(&cmk.entry);
         Ok(DataKey {
             key_id: cmk.entry.row.key_id,
             plaintext,

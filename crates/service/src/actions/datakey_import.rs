@@ -174,6 +174,7 @@ impl Action for ImportDataKey {
             origin: Origin::External,
         };
         let data_key_id = cx.host(new, &cmk, Use::ImportDataKey, bytes, &Kept { context, blob }).await?;
+        cx.used(&cmk);
         Ok(ImportedDataKey { key_id: cmk.row.key_id, data_key_id, tag_code: 0, tag_msg: "" })
     }
 }

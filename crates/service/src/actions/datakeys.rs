@@ -522,7 +522,9 @@ impl Action for GetDataKeyPlaintext {
     async fn run(self, on: Hosted<Readable>, cx: &Cx<'_>) -> Result<DataKeyPlaintext> {
         let recipient = recipient(self.public_key.as_deref(), self.algorithm.as_deref(), cx)?;
         let plaintext = cx.open_data_key(&on.row, &on.cmk).await?;
-        Ok(DataKeyPlaintext { plaintext: deliver(plaintext, recipient, cx).await? })
+        let plaintext = deliver(plaintext, recipient, cx).await?;
+        cx.used(&on.cmk);
+        Ok(DataKeyPlaintext { plaintext })
     }
 }
 
@@ -548,6 +550,7 @@ impl Action for GetDataKeyCiphertextBlob {
 
     async fn run(self, on: Hosted<Enabled>, cx: &Cx<'_>) -> Result<DataKeyBlob> {
         let (kept, _) = cx.kept(&on.row, &on.cmk).await?;
+        cx.used(&on.cmk);
         Ok(DataKeyBlob { blob: Base64(kept.blob) })
     }
 }

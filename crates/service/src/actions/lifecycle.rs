@@ -15,7 +15,7 @@ use jadeseal_auth::params::Params;
 use jadeseal_crypto::PrivateKey;
 use jadeseal_store::{Change, Counted, Rotation, Tag};
 use jadeseal_types::{
-    Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Origin, SecretBytes, error::Result, limits,
+    Alias, ApiError, ErrorCode as E, KeyId, KeyState, KeyUsage, Lang, Origin, SecretBytes, error::Result, limits,
 };
 use std::{collections::HashSet, hash::Hash, sync::Arc};
 
@@ -539,14 +539,45 @@ impl Action for ScheduleKeyDeletion {
 
     async fn run(self, cmk: Cmk<Known>, cx: &Cx<'_>) -> Result<Scheduled> {
         let key_id = cmk.entry.row.key_id;
-        cx.change_key(key_id, |row| {
+        let scheduled = cx.change_key(key_id, |row| {
             let next = apply(row, Step::ScheduleDeletion(self.days), cx.now)?;
             let cmk = next.ok_or_else(|| ApiError::internal("scheduling changed nothing"))?;
             let deletion_date = cmk.deletion_date;
             Ok((vec![Change::UpdateKey { cmk }], Scheduled { deletion_date, key_id }))
-        })
-        .await
+        });
+        let scheduled = scheduled.await;
+        // Whatever becomes of the deletion, it does not hang on when the key was last used.
+        let Ok(last) = cx.svc.keys.last_used(&cx.scope, &cmk.entry).await else { return scheduled };
+        if let Ok(Scheduled { deletion_date, .. }) = scheduled
+            && last + USED_LATELY > cx.now
+        {
+            let (account, last_used) = (cx.scope.account(), minute(last));
+            tracing::warn!(key = %key_id, %account, last_used, deletion_date, "the deletion of a key is scheduled that is in use");
+        }
+        scheduled.map_err(|refused| with_last_use(refused, last))
     }
+}
+
+/// A key that was used not longer ago than this, seconds, is taken to be in use.
+const USED_LATELY: u64 = 7 * limits::DAY;
+
+/// The refusal of a deletion by the key's state, which says when the key was last used: whoever disables it next should know.
+fn with_last_use(refused: ApiError, last: u64) -> ApiError {
+    if !matches!(refused.code(), E::CmkShouldBeDisabled | E::CmkStateNotSupport | E::CmkUsedByCloudProduct) {
+        return refused;
+    }
+    let (en, zh) = match last {
+        0 => ("No use of it is on record.".to_owned(), "没有该密钥的使用记录。".to_owned()),
+        last => (format!("It was last used {}.", minute(last)), format!("密钥最近一次使用于 {}。", minute(last))),
+    };
+    let text = |lang, more| format!("{}{more}", refused.message(lang));
+    ApiError::with_text(refused.code(), text(Lang::En, format!(" {en}")), text(Lang::Zh, zh))
+}
+
+/// A time as people read it, in UTC.
+fn minute(at: u64) -> String {
+    let at = i64::try_from(at).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()).unwrap_or_default();
+    at.strftime("%Y-%m-%dT%H:%MZ").to_string()
 }
 
 answer! {

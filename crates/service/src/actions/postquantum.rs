@@ -62,7 +62,9 @@ impl Action for PostQuantumCryptoEncrypt {
         let (key_id, version) = (self.key_id, cmk.entry.row.current_version);
         let plaintext = self.plaintext.0;
         let blob = cmk.compute(cx, move |key| key.seal_post_quantum(key_id, version, plaintext.expose()));
-        Ok(PostQuantumEncrypted { blob: Base64(blob.await?.map_err(ApiError::internal)?), key_id })
+        let blob = blob.await?.map_err(ApiError::internal)?;
+        cx.used(&cmk.entry);
+        Ok(PostQuantumEncrypted { blob: Base64(blob), key_id })
     }
 }
 
@@ -128,12 +130,14 @@ impl Action for PostQuantumCryptoDecrypt {
         cx.note(key_id);
         let check = |entry: &KeyEntry| usable(entry, Use::DecryptPostQuantum, cx);
         let blob = self.blob.0;
-        let opened = compute(sealed.entry, sealed.version, check, cx, move |key| key.open_post_quantum(&blob));
+        let opened = compute(sealed.entry.clone(), sealed.version, check, cx, move |key| key.open_post_quantum(&blob));
         let plaintext = opened.await?.map_err(|e| match e {
             CryptoError::Invalid => invalid(),
             CryptoError::Unavailable(_) => ApiError::internal(e),
         })?;
-        Ok(PostQuantumDecrypted { key_id, plaintext: deliver(plaintext, recipient, cx).await? })
+        let plaintext = deliver(plaintext, recipient, cx).await?;
+        cx.used(&sealed.entry);
+        Ok(PostQuantumDecrypted { key_id, plaintext })
     }
 }
 
@@ -162,7 +166,9 @@ impl Action for PostQuantumCryptoSign {
 
     async fn run(self, cmk: Cmk<SigningPostQuantum>, cx: &Cx<'_>) -> Result<Signed> {
         let signature = cmk.compute(cx, move |key| key.sign_post_quantum(&self.message.0));
-        Ok(Signed { signature: Base64(signature.await?.map_err(ApiError::internal)?) })
+        let signature = signature.await?.map_err(ApiError::internal)?;
+        cx.used(&cmk.entry);
+        Ok(Signed { signature: Base64(signature) })
     }
 }
 
@@ -193,6 +199,8 @@ impl Action for PostQuantumCryptoVerify {
 
     async fn run(self, cmk: Cmk<VerifyingPostQuantum>, cx: &Cx<'_>) -> Result<Verified> {
         let valid = cmk.compute(cx, move |key| key.verify_post_quantum(&self.message.0, &self.signature.0));
-        Ok(Verified { valid: valid.await?.map_err(ApiError::internal)? })
+        let valid = valid.await?.map_err(ApiError::internal)?;
+        cx.used(&cmk.entry);
+        Ok(Verified { valid })
     }
 }

@@ -16,9 +16,9 @@ const MINE: u64 = 100_000_001;
 const THEIRS: u64 = 100_000_002;
 
 async fn two_accounts(store: &S) {
-    store.add_root(vec![root(1, "a")]).await.unwrap();
+    store.add_root(vec![root(1, "a")], None).await.unwrap();
     for n in [MINE, THEIRS] {
-        store.create_account(account(n), domain(n, 1), vec![]).await.unwrap();
+        store.create_account(account(n), domain(n, 1), vec![], None).await.unwrap();
     }
 }
 
@@ -74,7 +74,7 @@ pub async fn empty_account(store: S) {
 /// Everything comes back, in the order that each list has.
 pub async fn round_trip_in_order(store: S) {
     two_accounts(&store).await;
-    store.put_access_key(product_key(MINE, "COS")).await.unwrap();
+    store.put_access_key(product_key(MINE, "COS"), None).await.unwrap();
     let later = |mut row: UserRow| {
         row.create_time = 9000;
         row
@@ -262,8 +262,8 @@ pub async fn roles(store: S) {
 /// Access keys of the account and its users are made, switched and removed; those of products are out of reach.
 pub async fn access_keys(store: S) {
     two_accounts(&store).await;
-    store.put_access_key(product_key(MINE, "COS")).await.unwrap();
-    store.put_access_key(access_key(THEIRS, "THEIRS")).await.unwrap();
+    store.put_access_key(product_key(MINE, "COS"), None).await.unwrap();
+    store.put_access_key(access_key(THEIRS, "THEIRS"), None).await.unwrap();
     change(&store, MINE, [AddUser(user(1)), AddAccessKey(key_of(MINE, 1, "A")), AddAccessKey(key_of(MINE, MINE, "B"))])
         .await
         .unwrap();
@@ -298,7 +298,7 @@ pub async fn dropped_with_what_belongs_to_them(store: S) {
     ];
     change(&store, MINE, more).await.unwrap();
     // Of a product, for a user: it stays.
-    store.put_access_key(AccessKeyRow { uin: Uin(1), ..product_key(MINE, "COS") }).await.unwrap();
+    store.put_access_key(AccessKeyRow { uin: Uin(1), ..product_key(MINE, "COS") }, None).await.unwrap();
     let all = of(&store, MINE).await;
 
     change(&store, MINE, [DropUser(Uin(1))]).await.unwrap();
@@ -369,13 +369,13 @@ pub async fn users_and_accounts_share_numbers(store: S) {
     refused(&store, MINE, StoreError::Conflict, [AddUser(user(MINE)), AddUser(user(THEIRS))]).await;
     change(&store, MINE, [AddUser(user(3))]).await.unwrap();
     let moment = store.identities_changed(0).await.unwrap().0;
-    let taken = store.create_account(account(3), domain(3, 1), vec![access_key(3, "A")]).await;
+    let taken = store.create_account(account(3), domain(3, 1), vec![access_key(3, "A")], None).await;
     assert_eq!(taken, Err(StoreError::Conflict));
     assert_eq!(store.account(AccountId(3)).await.unwrap(), None);
     assert_eq!(store.access_key(&secret_id("A")).await.unwrap(), None);
     assert_eq!(store.identities_changed(moment).await.unwrap(), (moment, vec![]));
     change(&store, MINE, [DropUser(Uin(3))]).await.unwrap();
-    store.create_account(account(3), domain(3, 1), vec![access_key(3, "A")]).await.unwrap();
+    store.create_account(account(3), domain(3, 1), vec![access_key(3, "A")], None).await.unwrap();
     assert_eq!(of(&store, 3).await.access_keys.len(), 1);
 }
 
@@ -477,9 +477,9 @@ pub async fn compare_and_swap(store: S) {
     assert_eq!(change_at(&store, MINE, 1, [DropUser(Uin(9))]).await, Err(StoreError::Conflict));
     assert_eq!(of(&store, MINE).await, before);
     // An access key that is put besides is a change too; another account's is not.
-    store.put_access_key(access_key(THEIRS, "THEIRS")).await.unwrap();
+    store.put_access_key(access_key(THEIRS, "THEIRS"), None).await.unwrap();
     change_at(&store, MINE, 2, []).await.unwrap();
-    store.put_access_key(access_key(MINE, "MINE")).await.unwrap();
+    store.put_access_key(access_key(MINE, "MINE"), None).await.unwrap();
     assert_eq!(of(&store, MINE).await.revision, 4);
     assert_eq!(change_at(&store, MINE, 3, [AddUser(user(3))]).await, Err(StoreError::Conflict));
     // Twice in one commit: the second sees the first.
@@ -540,11 +540,11 @@ pub async fn changes_are_all_or_nothing(store: S) {
 
 /// Each change has a later moment than all before, of whichever account: what was changed since is told.
 pub async fn moments_grow(store: S) {
-    store.add_root(vec![root(1, "a")]).await.unwrap();
+    store.add_root(vec![root(1, "a")], None).await.unwrap();
     let mut last = store.identities_changed(0).await.unwrap().0;
     assert_eq!(last, 0);
     for n in [MINE, THEIRS] {
-        store.create_account(account(n), domain(n, 1), vec![access_key(n, &format!("A{n}"))]).await.unwrap();
+        store.create_account(account(n), domain(n, 1), vec![access_key(n, &format!("A{n}"))], None).await.unwrap();
         let (moment, changed) = store.identities_changed(last).await.unwrap();
         assert!(moment > last);
         assert_eq!(changed, [AccountId(n)]);

@@ -7,17 +7,17 @@ use std::sync::Arc;
 type S = Arc<dyn Store>;
 
 async fn rooted(store: &S) {
-    store.add_root(vec![root(1, "a")]).await.unwrap();
+    store.add_root(vec![root(1, "a")], None).await.unwrap();
 }
 
 /// An account comes with its domain key and access keys, or not at all.
 pub async fn accounts_and_access_keys(store: S) {
     rooted(&store).await;
     store
-        .create_account(account(20), domain(20, 1), vec![access_key(20, "AKID1"), access_key(20, "AKID2")])
+        .create_account(account(20), domain(20, 1), vec![access_key(20, "AKID1"), access_key(20, "AKID2")], None)
         .await
         .unwrap();
-    store.create_account(account(10), domain(10, 1), vec![]).await.unwrap();
+    store.create_account(account(10), domain(10, 1), vec![], None).await.unwrap();
     assert_eq!(store.account(AccountId(20)).await.unwrap(), Some(account(20)));
     assert_eq!(store.account(AccountId(30)).await.unwrap(), None);
     assert_eq!(store.accounts().await.unwrap(), [account(10), account(20)]);
@@ -33,7 +33,7 @@ pub async fn accounts_and_access_keys(store: S) {
         (account(30), domain(30, 1), vec![access_key(30, "AKID3"), access_key(30, "AKID1")]),
     ];
     for (account, domain, keys) in refused {
-        assert_eq!(store.create_account(account, domain, keys).await, Err(StoreError::Conflict));
+        assert_eq!(store.create_account(account, domain, keys, None).await, Err(StoreError::Conflict));
     }
     assert_eq!(store.accounts().await.unwrap().len(), 2);
     assert!(store.domains(AccountId(30)).await.unwrap().is_empty());
@@ -43,28 +43,28 @@ pub async fn accounts_and_access_keys(store: S) {
 /// Access keys are made with revision 0 and changed by compare-and-swap within their account.
 pub async fn access_key_revisions(store: S) {
     rooted(&store).await;
-    store.create_account(account(1), domain(1, 1), vec![]).await.unwrap();
-    store.create_account(account(2), domain(2, 1), vec![]).await.unwrap();
+    store.create_account(account(1), domain(1, 1), vec![], None).await.unwrap();
+    store.create_account(account(2), domain(2, 1), vec![], None).await.unwrap();
     let row = AccessKeyRow { product: Alias::parse("cos"), ..access_key(1, "AKID") };
     let (before, _) = store.identities_changed(0).await.unwrap();
-    store.put_access_key(row.clone()).await.unwrap();
+    store.put_access_key(row.clone(), None).await.unwrap();
     let (made, changed) = store.identities_changed(before).await.unwrap();
     assert!(made > before);
     assert_eq!(changed, [AccountId(1)]);
-    assert_eq!(store.put_access_key(row.clone()).await, Err(StoreError::Conflict));
-    assert_eq!(store.put_access_key(access_key(9, "AKID9")).await, Err(StoreError::NotFound));
+    assert_eq!(store.put_access_key(row.clone(), None).await, Err(StoreError::Conflict));
+    assert_eq!(store.put_access_key(access_key(9, "AKID9"), None).await, Err(StoreError::NotFound));
     assert_eq!(store.identities_changed(made).await.unwrap(), (made, vec![]), "nothing was changed");
     let off = AccessKeyRow { enabled: false, description: "old".into(), revision: 1, ..row.clone() };
     // The product stays, whatever an update says.
-    store.put_access_key(AccessKeyRow { product: None, ..off.clone() }).await.unwrap();
+    store.put_access_key(AccessKeyRow { product: None, ..off.clone() }, None).await.unwrap();
     let (off_at, changed) = store.identities_changed(made).await.unwrap();
     assert!(off_at > made);
     assert_eq!(changed, [AccountId(1)]);
-    assert_eq!(store.put_access_key(off.clone()).await, Err(StoreError::Conflict));
+    assert_eq!(store.put_access_key(off.clone(), None).await, Err(StoreError::Conflict));
     let foreign = AccessKeyRow { account: AccountId(2), revision: 2, ..row.clone() };
-    assert_eq!(store.put_access_key(foreign).await, Err(StoreError::NotFound));
+    assert_eq!(store.put_access_key(foreign, None).await, Err(StoreError::NotFound));
     let absent = AccessKeyRow { revision: 1, ..access_key(1, "AKID8") };
-    assert_eq!(store.put_access_key(absent).await, Err(StoreError::NotFound));
+    assert_eq!(store.put_access_key(absent, None).await, Err(StoreError::NotFound));
     let stored = store.access_key(&row.secret_id).await.unwrap();
     let off = AccessKeyRow { revision: 2, ..off };
     assert_eq!(stored.as_ref(), Some(&off));
@@ -79,7 +79,7 @@ pub async fn access_key_revisions(store: S) {
 /// The time of last use only grows, and is no change of the row.
 pub async fn touching_never_moves_back(store: S) {
     rooted(&store).await;
-    store.create_account(account(1), domain(1, 1), vec![access_key(1, "A"), access_key(1, "B")]).await.unwrap();
+    store.create_account(account(1), domain(1, 1), vec![access_key(1, "A"), access_key(1, "B")], None).await.unwrap();
     let (a, b, c) = ("A", "B", "C");
     let use_at = |name: &str, at| (SecretId::parse(name).unwrap(), at);
     let moment = store.identities_changed(0).await.unwrap().0;
@@ -93,17 +93,77 @@ pub async fn touching_never_moves_back(store: S) {
     assert_eq!(store.identities_changed(moment).await.unwrap(), (moment, vec![]));
 }
 
+/// The time of a key's last use only grows, is no change of its row, is seen in its scope alone, and goes with the key.
+pub async fn keys_last_used(store: S) {
+    let (here, there) = (home(), scope(100_000_002, "ap-guangzhou"));
+    let rows = create(store.as_ref(), &here, [key(&here, 1), key(&here, 2)]).await;
+    let used = async |n| store.last_used(&home(), id(n)).await.unwrap();
+    assert_eq!((used(1).await, used(9).await), (0, 0), "never used, and no such key");
+    store.touch_keys(&[(id(1), 70), (id(9), 71), (id(2), 72)]).await.unwrap();
+    store.touch_keys(&[(id(1), 60), (id(2), 80), (id(2), 75)]).await.unwrap();
+    store.touch_keys(&[]).await.unwrap();
+    assert_eq!((used(1).await, used(2).await, used(9).await), (70, 80, 0));
+    assert_eq!(store.last_used(&there, id(1)).await.unwrap(), 0, "another account's key does not exist");
+    assert_eq!(store.key(&here, id(1)).await.unwrap().as_ref(), rows.first(), "no change of the row");
+    let revision = rows[0].revision;
+    store.commit(&here, one(Change::DestroyKey { key_id: id(1), revision })).await.unwrap();
+    create(store.as_ref(), &here, [key(&here, 1)]).await;
+    assert_eq!((used(1).await, used(2).await), (0, 80), "it went with its key");
+}
+
+/// Keys with what belongs to them, one by one and in pages over all accounts.
+pub async fn key_overviews(store: S) {
+    let (here, there) = (home(), scope(100_000_002, "ap-beijing"));
+    let rows = create(store.as_ref(), &here, [key(&here, 1), key(&here, 3)]).await;
+    let foreign = create(store.as_ref(), &there, [key(&there, 2)]).await;
+    create_data_keys(store.as_ref(), &here, [data_key(&here, 10, 3), data_key(&here, 11, 3)]).await;
+    store.commit(&here, one(Change::AddVersion(version(3, 2)))).await.unwrap();
+    store.touch_keys(&[(id(2), 50)]).await.unwrap();
+    let of =
+        |cmk: &Cmk, last_used, versions, data_keys| KeyOverview { cmk: cmk.clone(), last_used, versions, data_keys };
+    let all = [of(&rows[0], 0, 1, 0), of(&foreign[0], 50, 1, 0), of(&rows[1], 0, 2, 2)];
+    assert_eq!(store.overviews(None, 10).await.unwrap(), all);
+    assert_eq!(store.overviews(Some(id(1)), 1).await.unwrap(), all[1..2]);
+    assert!(store.overviews(Some(id(3)), 10).await.unwrap().is_empty());
+    assert_eq!(store.overview(id(3)).await.unwrap().as_ref(), all.last());
+    assert_eq!(store.overview(id(4)).await.unwrap(), None);
+}
+
+/// The record of a change of accounts, access keys or root keys comes with it or not at all, and one of no change of the
+/// store alone.
+pub async fn records_of_other_changes(store: S) {
+    let record = |n: u8| Some(vec![n]);
+    store.add_root(vec![root(1, "a")], record(1)).await.unwrap();
+    assert_eq!(store.add_root(vec![root(1, "a")], record(90)).await, Err(StoreError::Conflict));
+    store.create_account(account(1), domain(1, 1), vec![], record(2)).await.unwrap();
+    let again = store.create_account(account(1), domain(1, 1), vec![], record(91)).await;
+    assert_eq!(again, Err(StoreError::Conflict));
+    store.put_access_key(access_key(1, "AKID"), record(3)).await.unwrap();
+    assert_eq!(store.put_access_key(access_key(1, "AKID"), record(92)).await, Err(StoreError::Conflict));
+    let alone = store.add_outbox(vec![4]).await.unwrap();
+    assert_eq!(store.drop_root(1, record(93)).await, Err(StoreError::Conflict));
+    store.add_root(vec![root(2, "a")], None).await.unwrap();
+    let row = store.domains(AccountId(1)).await.unwrap().remove(0);
+    store.rewrap_domain(DomainRow { root_version: 2, ..row }).await.unwrap();
+    store.drop_root(1, record(5)).await.unwrap();
+    let pending = store.outbox_pending().await.unwrap();
+    assert_eq!(pending.iter().map(|(_, record)| record[0]).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert!(pending.is_sorted_by_key(|(id, _)| *id) && pending[3].0 == alone);
+    store.outbox_done(&[alone]).await.unwrap();
+    assert_eq!(store.outbox_pending().await.unwrap().len(), 4);
+}
+
 /// One version is current; slots are replaced as a whole.
 pub async fn roots_and_slots(store: S) {
     assert!(store.root_rows().await.unwrap().is_empty());
-    store.add_root(vec![root(1, "b"), root(1, "a")]).await.unwrap();
+    store.add_root(vec![root(1, "b"), root(1, "a")], None).await.unwrap();
     assert_eq!(store.root_rows().await.unwrap(), [root(1, "a"), root(1, "b")]);
     let refused = [vec![], vec![root(1, "c")], vec![root(2, "a"), root(3, "b")], vec![root(2, "a"), root(2, "a")]];
     for rows in refused {
-        assert_eq!(store.add_root(rows).await, Err(StoreError::Conflict));
+        assert_eq!(store.add_root(rows, None).await, Err(StoreError::Conflict));
     }
     assert_eq!(store.root_rows().await.unwrap(), [root(1, "a"), root(1, "b")]);
-    store.add_root(vec![RootRow { state: RootState::Retiring, ..root(2, "a") }]).await.unwrap();
+    store.add_root(vec![RootRow { state: RootState::Retiring, ..root(2, "a") }], None).await.unwrap();
     let old = |slot| RootRow { state: RootState::Retiring, ..root(1, slot) };
     assert_eq!(store.root_rows().await.unwrap(), [old("a"), old("b"), root(2, "a")]);
 
@@ -118,24 +178,24 @@ pub async fn roots_and_slots(store: S) {
 
 /// An account wrapped under a root key that is not current any more must be wrapped anew.
 pub async fn account_under_old_root_is_refused(store: S) {
-    assert_eq!(store.create_account(account(1), domain(1, 1), vec![]).await, Err(StoreError::Conflict));
+    assert_eq!(store.create_account(account(1), domain(1, 1), vec![], None).await, Err(StoreError::Conflict));
     rooted(&store).await;
-    store.add_root(vec![root(2, "a")]).await.unwrap();
+    store.add_root(vec![root(2, "a")], None).await.unwrap();
     for version in [1, 3] {
-        let refused = store.create_account(account(1), domain(1, version), vec![access_key(1, "A")]).await;
+        let refused = store.create_account(account(1), domain(1, version), vec![access_key(1, "A")], None).await;
         assert_eq!(refused, Err(StoreError::Conflict));
     }
     assert!(store.accounts().await.unwrap().is_empty());
-    store.create_account(account(1), domain(1, 2), vec![access_key(1, "A")]).await.unwrap();
+    store.create_account(account(1), domain(1, 2), vec![access_key(1, "A")], None).await.unwrap();
 }
 
 /// Domain keys move to the current root key by compare-and-swap.
 pub async fn rewrapping(store: S) {
     rooted(&store).await;
     for n in 1..=3 {
-        store.create_account(account(n), domain(n, 1), vec![]).await.unwrap();
+        store.create_account(account(n), domain(n, 1), vec![], None).await.unwrap();
     }
-    store.add_root(vec![root(2, "a")]).await.unwrap();
+    store.add_root(vec![root(2, "a")], None).await.unwrap();
     assert_eq!(store.count_domains_under(1).await.unwrap(), 3);
     assert_eq!(store.domains_under_root(1, 2).await.unwrap().len(), 2);
     let row = store.domains(AccountId(2)).await.unwrap().remove(0);
@@ -156,10 +216,10 @@ pub async fn rewrapping(store: S) {
 pub async fn more_domains(store: S) {
     rooted(&store).await;
     assert_eq!(store.add_domain(domain(1, 1)).await, Err(StoreError::NotFound), "no such account");
-    store.create_account(account(1), domain(1, 1), vec![]).await.unwrap();
+    store.create_account(account(1), domain(1, 1), vec![], None).await.unwrap();
     assert_eq!(store.add_domain(domain(1, 1)).await, Err(StoreError::Conflict), "it exists");
     let second = DomainRow { version: 2, ..domain(1, 1) };
-    store.add_root(vec![root(2, "a")]).await.unwrap();
+    store.add_root(vec![root(2, "a")], None).await.unwrap();
     assert_eq!(store.add_domain(second.clone()).await, Err(StoreError::Conflict), "a retiring root key");
     let second = DomainRow { root_version: 2, ..second };
     store.add_domain(second.clone()).await.unwrap();
@@ -170,17 +230,17 @@ pub async fn more_domains(store: S) {
 /// A root key goes only when nothing is under it and it is not the current one.
 pub async fn drop_root_is_refused(store: S) {
     rooted(&store).await;
-    assert_eq!(store.drop_root(1).await, Err(StoreError::Conflict));
-    store.create_account(account(1), domain(1, 1), vec![]).await.unwrap();
-    store.add_root(vec![root(2, "a"), root(2, "b")]).await.unwrap();
-    assert_eq!(store.drop_root(1).await, Err(StoreError::Conflict));
+    assert_eq!(store.drop_root(1, None).await, Err(StoreError::Conflict));
+    store.create_account(account(1), domain(1, 1), vec![], None).await.unwrap();
+    store.add_root(vec![root(2, "a"), root(2, "b")], None).await.unwrap();
+    assert_eq!(store.drop_root(1, None).await, Err(StoreError::Conflict));
     let row = store.domains(AccountId(1)).await.unwrap().remove(0);
     store.rewrap_domain(DomainRow { root_version: 2, ..row }).await.unwrap();
-    store.drop_root(1).await.unwrap();
-    assert_eq!(store.drop_root(1).await, Err(StoreError::NotFound));
-    assert_eq!(store.drop_root(2).await, Err(StoreError::Conflict));
+    store.drop_root(1, None).await.unwrap();
+    assert_eq!(store.drop_root(1, None).await, Err(StoreError::NotFound));
+    assert_eq!(store.drop_root(2, None).await, Err(StoreError::Conflict));
     assert_eq!(store.root_rows().await.unwrap(), [root(2, "a"), root(2, "b")]);
-    assert_eq!(store.add_root(vec![root(1, "a")]).await, Err(StoreError::Conflict), "versions do not come back");
+    assert_eq!(store.add_root(vec![root(1, "a")], None).await, Err(StoreError::Conflict), "versions do not come back");
 }
 
 /// While accounts are made and the root key is replaced, no account ends up under a root key that is gone.
@@ -192,7 +252,7 @@ pub async fn account_races_rekey(store: S) {
             loop {
                 let current = maker.root_rows().await.unwrap();
                 let current = current.iter().find(|r| r.state == RootState::Current).unwrap().version;
-                match maker.create_account(account(n), domain(n, current), vec![]).await {
+                match maker.create_account(account(n), domain(n, current), vec![], None).await {
                     Ok(()) => break,
                     Err(e) => assert_eq!(e, StoreError::Conflict),
                 }
@@ -200,8 +260,8 @@ pub async fn account_races_rekey(store: S) {
         }
     });
     for version in 2..=8 {
-        store.add_root(vec![root(version, "a")]).await.unwrap();
-        while store.drop_root(version - 1).await == Err(StoreError::Conflict) {
+        store.add_root(vec![root(version, "a")], None).await.unwrap();
+        while store.drop_root(version - 1, None).await == Err(StoreError::Conflict) {
             for row in store.domains_under_root(version - 1, 10).await.unwrap() {
                 store.rewrap_domain(DomainRow { root_version: version, ..row }).await.unwrap();
             }

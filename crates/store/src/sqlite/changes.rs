@@ -32,18 +32,23 @@ pub(super) fn commit(conn: &Connection, scope: &Scope, commit: &Commit) -> Resul
             touched.push(key_id);
         }
     }
-    let outbox_id = match &commit.outbox {
-        Some(record) => {
-            conn.prepare_cached("INSERT INTO outbox (record) VALUES (?1)")?.execute([record])?;
-            Some(conn.last_insert_rowid().unsigned_abs())
-        }
-        None => None,
-    };
+    let outbox_id = commit.outbox.as_deref().map(|record| put_outbox(conn, record)).transpose()?;
     let mut keys = Vec::with_capacity(touched.len());
     for key_id in touched {
         keys.extend(super::keys::key(conn, scope, key_id)?);
     }
     Ok(Committed { outbox_id, keys })
+}
+
+/// Stores an audit record; returns its id.
+pub(super) fn put_outbox(conn: &Connection, record: &[u8]) -> Result<u64> {
+    conn.prepare_cached("INSERT INTO outbox (record) VALUES (?1)")?.execute([record])?;
+    Ok(conn.last_insert_rowid().unsigned_abs())
+}
+
+/// As [`put_outbox`], where there is a record.
+pub(super) fn put_record(conn: &Connection, record: Option<&[u8]>) -> Result<()> {
+    record.map_or(Ok(()), |record| put_outbox(conn, record).map(drop))
 }
 
 impl Apply<'_> {

@@ -2,7 +2,7 @@
 
 use super::changes::of_key;
 use super::filter::{Filter, Table};
-use super::rows::{self, CMK, bound, sql_id};
+use super::rows::{self, CMK, bound, num, sql_id};
 use crate::error::Result;
 use crate::model::*;
 use jadeseal_types::{Alias, KeyId, KeyState};
@@ -176,6 +176,52 @@ pub(super) fn all_keys_meta(conn: &Connection, after: Option<KeyId>, limit: u64)
     let sql = format!("SELECT {CMK} FROM cmk c WHERE c.key_id > ?1 ORDER BY c.key_id LIMIT ?2");
     let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
     all(conn, &sql, params![after, bound(limit)], rows::cmk)
+}
+
+pub(super) fn last_used(conn: &Connection, scope: &Scope, key_id: KeyId) -> Result<u64> {
+    let sql = of_key!("SELECT last_used FROM key_use WHERE cmk = ", "");
+    Ok(of(conn, sql, scope, key_id, |r| rows::count(r, 0))?.pop().unwrap_or_default())
+}
+
+pub(super) fn touch(conn: &Connection, used: &[(KeyId, u64)]) -> Result<()> {
+    let mut touch = conn.prepare_cached(
+        "INSERT INTO key_use (cmk, last_used) SELECT id, ?2 FROM cmk WHERE key_id = ?1 \
+         ON CONFLICT (cmk) DO UPDATE SET last_used = excluded.last_used WHERE excluded.last_used > last_used",
+    )?;
+    for (key_id, at) in used {
+        touch.execute(params![key_id.as_bytes(), num(*at)?])?;
+    }
+    Ok(())
+}
+
+/// A key's row, and behind it when it was last used, its versions and its data keys.
+fn overview_sql(rest: &str) -> String {
+    format!(
+        "SELECT {CMK}, coalesce((SELECT last_used FROM key_use u WHERE u.cmk = c.id), 0), \
+         (SELECT count(*) FROM key_version v WHERE v.cmk = c.id), (SELECT count(*) FROM data_key d WHERE d.cmk = c.id) \
+         FROM cmk c {rest}"
+    )
+}
+
+fn read_overview(r: &Row<'_>) -> rusqlite::Result<KeyOverview> {
+    let behind = CMK.split(',').count();
+    Ok(KeyOverview {
+        cmk: rows::cmk(r)?,
+        last_used: rows::count(r, behind)?,
+        versions: rows::count(r, behind + 1)?,
+        data_keys: rows::count(r, behind + 2)?,
+    })
+}
+
+pub(super) fn overview(conn: &Connection, key_id: KeyId) -> Result<Option<KeyOverview>> {
+    let sql = overview_sql("WHERE c.key_id = ?1");
+    Ok(conn.prepare_cached(&sql)?.query_row([key_id.as_bytes()], read_overview).optional()?)
+}
+
+pub(super) fn overviews(conn: &Connection, after: Option<KeyId>, limit: u64) -> Result<Vec<KeyOverview>> {
+    let sql = overview_sql("WHERE c.key_id > ?1 ORDER BY c.key_id LIMIT ?2");
+    let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
+    all(conn, &sql, params![after, bound(limit)], read_overview)
 }
 
 pub(super) fn counts_by_state(conn: &Connection) -> Result<Vec<(KeyState, u64)>> {

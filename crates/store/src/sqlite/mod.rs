@@ -210,6 +210,11 @@ impl Store for SqliteStore {
         self.read(move |c| keys::count_own(c, &scope)).await
     }
 
+    async fn last_used(&self, scope: &Scope, key_id: KeyId) -> Result<u64> {
+        let scope = scope.clone();
+        self.read(move |c| keys::last_used(c, &scope, key_id)).await
+    }
+
     async fn data_key(&self, scope: &Scope, id: DataKeyId) -> Result<Option<DataKey>> {
         let scope = scope.clone();
         self.read(move |c| data_keys::data_key(c, &scope, id)).await
@@ -309,6 +314,19 @@ impl Store for SqliteStore {
         self.read(move |c| keys::all_keys_meta(c, after, limit)).await
     }
 
+    async fn touch_keys(&self, used: &[(KeyId, u64)]) -> Result<()> {
+        let used = used.to_vec();
+        self.write(move |c| keys::touch(c, &used)).await
+    }
+
+    async fn overview(&self, key_id: KeyId) -> Result<Option<KeyOverview>> {
+        self.read(move |c| keys::overview(c, key_id)).await
+    }
+
+    async fn overviews(&self, after: Option<KeyId>, limit: u64) -> Result<Vec<KeyOverview>> {
+        self.read(move |c| keys::overviews(c, after, limit)).await
+    }
+
     async fn counts_by_state(&self) -> Result<Vec<(KeyState, u64)>> {
         self.read(keys::counts_by_state).await
     }
@@ -330,8 +348,13 @@ impl Store for SqliteStore {
         account: AccountRow,
         domain: DomainRow,
         access_keys: Vec<AccessKeyRow>,
+        record: Option<Vec<u8>>,
     ) -> Result<()> {
-        self.write(move |c| system::create_account(c, &account, &domain, &access_keys)).await
+        self.write(move |c| {
+            system::create_account(c, &account, &domain, &access_keys)?;
+            changes::put_record(c, record.as_deref())
+        })
+        .await
     }
 
     async fn access_key(&self, secret_id: &SecretId) -> Result<Option<AccessKeyRow>> {
@@ -355,8 +378,12 @@ impl Store for SqliteStore {
         self.read(move |c| identities::changed(c, since)).await
     }
 
-    async fn put_access_key(&self, row: AccessKeyRow) -> Result<()> {
-        self.write(move |c| system::put_access_key(c, &row)).await
+    async fn put_access_key(&self, row: AccessKeyRow, record: Option<Vec<u8>>) -> Result<()> {
+        self.write(move |c| {
+            system::put_access_key(c, &row)?;
+            changes::put_record(c, record.as_deref())
+        })
+        .await
     }
 
     async fn touch_access_keys(&self, used: &[(SecretId, u64)]) -> Result<()> {
@@ -388,16 +415,28 @@ impl Store for SqliteStore {
         self.read(system::root_rows).await
     }
 
-    async fn add_root(&self, rows: Vec<RootRow>) -> Result<()> {
-        self.write(move |c| system::add_root(c, &rows)).await
+    async fn add_root(&self, rows: Vec<RootRow>, record: Option<Vec<u8>>) -> Result<()> {
+        self.write(move |c| {
+            system::add_root(c, &rows)?;
+            changes::put_record(c, record.as_deref())
+        })
+        .await
     }
 
     async fn replace_root_slots(&self, version: u32, rows: Vec<RootRow>) -> Result<()> {
         self.write_call(true, move |c| system::replace_root_slots(c, version, &rows)).await
     }
 
-    async fn drop_root(&self, version: u32) -> Result<()> {
-        self.write_call(true, move |c| system::drop_root(c, version)).await
+    async fn drop_root(&self, version: u32, record: Option<Vec<u8>>) -> Result<()> {
+        self.write_call(true, move |c| {
+            system::drop_root(c, version)?;
+            changes::put_record(c, record.as_deref())
+        })
+        .await
+    }
+
+    async fn add_outbox(&self, record: Vec<u8>) -> Result<u64> {
+        self.write(move |c| changes::put_outbox(c, &record)).await
     }
 
     async fn outbox_pending(&self) -> Result<Vec<(u64, Vec<u8>)>> {

@@ -115,7 +115,7 @@ fn current_version(conn: &Connection) -> Result<Option<u32>> {
 
 /// What leads from each version to the next, beginning with an empty file. A step that has been released never
 /// changes.
-pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS, TAGS, PRODUCTS, IDENTITIES];
+pub(super) const MIGRATIONS: &[&str] = &[TABLES, DATA_KEYS, TAGS, PRODUCTS, IDENTITIES, KEY_USE];
 
 /// Version 1. Ids are BLOBs of 16 bytes, enumerations their codes, times Unix seconds.
 ///
@@ -326,4 +326,10 @@ CREATE TABLE role_tag (
 
 ALTER TABLE access_key ADD COLUMN description TEXT NOT NULL DEFAULT '';
 DROP TABLE access_key_epoch;
+";
+
+/// Version 6: when each key was last used. A table of its own: it is written apart from the row's revision, which it must
+/// leave as it is, and a key that was never used has no row here.
+const KEY_USE: &str = "
+CREATE TABLE key_use (cmk INTEGER PRIMARY KEY REFERENCES cmk ON DELETE CASCADE, last_used INTEGER NOT NULL) STRICT;
 ";
