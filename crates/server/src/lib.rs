@@ -5,6 +5,7 @@
 pub mod config;
 pub mod forwarded;
 pub mod http;
+pub mod metrics;
 pub mod proxy;
 pub mod tls;
 pub mod wiring;

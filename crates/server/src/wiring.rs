@@ -3,9 +3,11 @@
 use crate::{
     config::{Config, RootConf},
     http,
+    metrics::Metrics,
     tls::Acceptor,
 };
 use jadeseal_audit::{Degree, Log, Options};
+use jadeseal_auth::Bindings;
 use jadeseal_root::{PassphraseFrom, SealSource};
 use jadeseal_service::{Limits, Parts, Service, clock::SystemClock, jobs, pool};
 use jadeseal_store::{SqliteStore, Store};
@@ -137,6 +139,7 @@ pub struct Opened {
     /// The service.
     pub service: Arc<Service>,
     config: Config,
+    store: Arc<dyn Store>,
     _lock: DataDir,
 }
 
@@ -167,13 +170,14 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         tracing::warn!(bytes = recovery.cut_bytes, "an unfinished audit record at the end of the log was cut off");
     }
     let parts = Parts {
-        store,
+        store: store.clone(),
         seal,
         log: Arc::new(log),
         regions: config.regions.clone(),
         products: config.products.clone(),
         organisations: config.organisations.clone(),
         clock: Arc::new(SystemClock::default()),
+        certificates: bindings(&config),
         rsa_pool_file: Some(config.data_dir.join("rsa-pool")),
         limits: Limits {
             cached_keys: config.cached_keys,
@@ -185,7 +189,13 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         create,
     };
     let service = Service::open(parts).await.map_err(internal("service"))?;
-    Ok(Opened { service, config, _lock: lock })
+    Ok(Opened { service, config, store, _lock: lock })
+}
+
+/// Who is served with a client certificate only.
+fn bindings(config: &Config) -> Bindings {
+    let clients = config.tls.as_ref().and_then(|tls| tls.clients.as_ref());
+    Bindings::new(clients.iter().flat_map(|c| c.bindings.iter()).map(|b| b.bound.clone()))
 }
 
 /// Checks what [`open`] would need, without serving and without changing anything.
@@ -214,6 +224,12 @@ impl Opened {
 
     /// Serves until `stop` turns true, then drains, flushes and closes.
     pub async fn serve(self, listener: TcpListener, stop: watch::Receiver<bool>) -> Result<(), StartError> {
+        if self.config.is_in_clear() {
+            tracing::warn!(
+                address = %self.config.listen,
+                "PLAIN HTTP OFF LOOPBACK: requests, plaintexts and data keys cross the network in clear (allow_plain_http)"
+            );
+        }
         let acceptor = match self.config.tls.clone() {
             None => None,
             Some(files) => Some(Acceptor::open(files).map_err(|e| StartError::new("TLS", e))?),
@@ -246,8 +262,16 @@ impl Opened {
                 halt.send_replace(true);
             }
         });
-        let proxies = self.config.proxies.clone();
-        http::serve(listener, acceptor, self.service.clone(), self.config.http, proxies, halted).await;
+        let metrics = Metrics::new(self.config.data_dir.clone(), self.store.clone(), acceptor.clone());
+        let front = http::Front {
+            service: self.service.clone(),
+            acceptor,
+            limits: self.config.http,
+            proxies: self.config.proxies.clone(),
+            metrics: Arc::new(metrics),
+            log_requests: self.config.log_requests,
+        };
+        http::serve(listener, Arc::new(front), halted).await;
         watchdog.abort();
         warming.abort();
         jobs_stop.send_replace(true);

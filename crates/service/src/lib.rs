@@ -47,7 +47,7 @@ use credentials::Credentials;
 use guard::Guard;
 use hashbrown::HashMap;
 use jadeseal_audit::Log;
-use jadeseal_auth::{Organisations, ReplayGuard, policy::ActionId};
+use jadeseal_auth::{Bindings, Organisations, ReplayGuard, policy::ActionId};
 use jadeseal_root::SealSource;
 use jadeseal_store::Store;
 use jadeseal_types::{ApiError, KeyId, Suite, error::Result};
@@ -115,6 +115,8 @@ pub struct Parts {
     pub limits: Limits,
     /// What accounts may have and how often they may call.
     pub quotas: Quotas,
+    /// Who is served with a client certificate only.
+    pub certificates: Bindings,
     /// Where an orderly stop leaves RSA key pairs for the next start.
     pub rsa_pool_file: Option<PathBuf>,
     /// Make the first root key of an empty store; otherwise an empty store is refused.
@@ -141,6 +143,7 @@ pub struct Service {
     pub(crate) makers: Workers,
     pub(crate) pool: RsaPool,
     pub(crate) metrics: Metrics,
+    pub(crate) certificates: Bindings,
     /// By version and name.
     actions: HashMap<(&'static str, &'static str), Route>,
     id_context: uuid::ContextV1,
@@ -150,8 +153,8 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, regions, products, organisations, clock, limits, quotas, rsa_pool_file, create } =
-            parts;
+        let Parts { store, seal, log, regions, products, organisations, clock, limits, quotas, certificates, .. } = parts;
+        let (rsa_pool_file, create) = (parts.rsa_pool_file, parts.create);
         let quotas = Arc::new(quotas);
         let principals = Arc::new(Principals::new(store.clone(), &regions, organisations.clone()));
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
@@ -193,6 +196,7 @@ impl Service {
             workers,
             makers,
             pool,
+            certificates,
             actions,
         }))
     }

@@ -31,6 +31,10 @@ pub struct Reply {
     pub request_id: String,
     /// The connection is to be closed behind it.
     pub close: bool,
+    /// The action, `unknown` where there is none of the name.
+    pub action: &'static str,
+    /// The error code; none for success.
+    pub code: Option<ErrorCode>,
 }
 
 impl Service {
@@ -72,7 +76,7 @@ impl Service {
                 failure(&error, lang, &request_id).into()
             }
         };
-        Reply { body, request_id, close }
+        Reply { body, request_id, close, action: pending.action(), code }
     }
 
     /// Answers a request that the server could not even read (too large, cut off, wrong method).
@@ -83,7 +87,8 @@ impl Service {
         let error = self.record_by(verdict, &mut pending, error.code()).await.err().unwrap_or(error);
         self.metrics.observe(UNKNOWN, Some(error.code()), std::time::Duration::ZERO);
         let close = self.hold_back(source, verdict).await;
-        Reply { body: failure(&error, lang, &request_id).into(), request_id, close }
+        let code = Some(error.code());
+        Reply { body: failure(&error, lang, &request_id).into(), request_id, close, action: UNKNOWN, code }
     }
 
     /// Stops holding answers back, because the service stops.
@@ -188,6 +193,14 @@ impl Service {
                 jadeseal_auth::Principal::Federated => Principal::Federated,
             };
             facts.session = caller.session().map(|session| session.name.clone());
+        }
+        // Before the rates: who has stolen a secret alone must not use up what its owner may call.
+        if !self.certificates.allow(&caller, parts.certificate, now) {
+            return Err(ApiError::with_text(
+                ErrorCode::AuthUnauthorizedOperation,
+                "These credentials are served only over a connection with their client certificate.",
+                "该凭证仅可通过出示其客户端证书的连接使用。",
+            ));
         }
         if let Some(rates) = &known.rates {
             rates.admit(index, entry.spec.name, self.clock.monotonic())?;

@@ -26,13 +26,17 @@ pub struct Args {
     /// Audit degree, os or fsync; goes before the file's.
     #[arg(long, env = "JADESEAL_AUDIT")]
     audit: Option<String>,
+    /// Listen off loopback without TLS: requests and plaintexts cross the network in clear.
+    #[arg(long, env = "JADESEAL_ALLOW_PLAIN_HTTP")]
+    allow_plain_http: bool,
     /// Check configuration, TLS files, root of trust and store, then exit.
     #[arg(long)]
     check: bool,
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let mut conf = Config::read(&args.config)?;
+    let mut conf = Config::read_unchecked(&args.config)?;
+    conf.allow_plain_http |= args.allow_plain_http;
     conf.listen = args.listen.unwrap_or(conf.listen);
     conf.data_dir = args.data_dir.unwrap_or(conf.data_dir);
     if !args.region.is_empty() {
