@@ -60,7 +60,8 @@ impl Bindings {
         certificate.is_some_and(|certificate| {
             certificate.counts(now)
                 && (!principal || certificate.is_for(|b| matches!(b, Bound::Principal(uin) if *uin == caller.uin())))
-                && (!access_key || certificate.is_for(|b| matches!(b, Bound::AccessKey(id) if id == caller.secret_id())))
+                && (!access_key
+                    || certificate.is_for(|b| matches!(b, Bound::AccessKey(id) if id == caller.secret_id())))
         })
     }
 }

@@ -10,7 +10,6 @@ use crate::{
     tls::Files,
 };
 use jadeseal_auth::{Organisation, Organisations};
-pub use observe::TelemetryConf;
 use jadeseal_service::{
     WorkerLimits,
     products::Products,
@@ -18,6 +17,7 @@ use jadeseal_service::{
     region::{Profile, RegionConf, Regions},
 };
 use jadeseal_types::{AccountId, Region};
+pub use observe::TelemetryConf;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,

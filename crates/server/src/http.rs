@@ -4,10 +4,11 @@ use crate::{
     forwarded::{Origin, Proxies},
     metrics::Metrics,
     proxy,
+    telemetry::{Telemetry, Traced},
     tls::{Accepted, Acceptor},
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::{
@@ -15,13 +16,13 @@ use hyper_util::{
     server::conn::auto,
 };
 use jadeseal_auth::{Method, RequestParts, body_limit, presented_language};
-use jadeseal_service::{Reply, Service};
+use jadeseal_service::{Reply, Service, scope};
 use jadeseal_types::{ApiError, ErrorCode};
 use rustix::process::{Resource, getrlimit};
 use std::{
     convert::Infallible,
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -75,6 +76,8 @@ pub struct Front {
     pub metrics: Arc<Metrics>,
     /// A log line for each request.
     pub log_requests: bool,
+    /// Where spans go, if anywhere.
+    pub telemetry: Option<Arc<Telemetry>>,
 }
 
 /// Serves until `stop` turns true, then lets requests in flight finish.
@@ -405,20 +408,26 @@ async fn route(request: Request<Incoming>, origin: Origin, front: &Front) -> Ans
         }
     }
     let (head, body) = request.into_parts();
-    let source = Some(origin.of(&head.headers));
-    let answer = |reply| api(reply, head.version);
+    let source = origin.of(&head.headers);
+    let mut call = Call::begin(source, &head.headers, front);
+    let answer = |reply: Reply, call: Call| {
+        call.end(&reply, front);
+        api(reply, head.version)
+    };
+    let source = Some(source);
     let method = match head.method {
         HttpMethod::GET => Method::Get,
         HttpMethod::POST => Method::Post,
         _ => {
             let lang = presented_language(&head.headers);
-            return answer(service.refuse(ErrorCode::UnsupportedProtocol.into(), lang, source).await);
+            return answer(service.refuse(ErrorCode::UnsupportedProtocol.into(), lang, source).await, call);
         }
     };
     let body = match read_body(&head.headers, body, limits.body_timeout).await {
         Ok(body) => body,
-        Err(error) => return answer(service.refuse(error, presented_language(&head.headers), source).await),
+        Err(error) => return answer(service.refuse(error, presented_language(&head.headers), source).await, call),
     };
+    call.bytes_in = body.len();
     let host = match head.headers.get(header::HOST) {
         Some(host) => host.as_bytes(),
         // HTTP/2 carries it as :authority.
@@ -434,12 +443,49 @@ async fn route(request: Request<Incoming>, origin: Origin, front: &Front) -> Ans
         secure: origin.is_secure(),
         certificate: origin.certificate(),
     };
-    answer(service.handle(&parts, source).await)
+    answer(service.handle(&parts, source).await, call)
+}
+
+/// A call of the API, for the log and for traces.
+struct Call {
+    begun: Instant,
+    source: IpAddr,
+    bytes_in: usize,
+    traced: Option<Traced>,
+}
+
+impl Call {
+    fn begin(source: IpAddr, headers: &HeaderMap, front: &Front) -> Self {
+        let traced = front.telemetry.as_ref().and_then(|telemetry| telemetry.begin(headers));
+        Call { begun: Instant::now(), source, bytes_in: 0, traced }
+    }
+
+    /// Nothing of what was asked or answered but sizes goes anywhere.
+    fn end(self, reply: &Reply, front: &Front) {
+        let took = self.begun.elapsed();
+        if let (Some(telemetry), Some(traced)) = (&front.telemetry, self.traced) {
+            telemetry.end(traced, reply, self.source, self.bytes_in, took);
+        }
+        if !front.log_requests {
+            return;
+        }
+        scope::within(&reply.request_id, reply.action, || {
+            tracing::info!(
+                target: "jadeseal::requests",
+                code = reply.code.map_or("", ErrorCode::wire),
+                duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                source = %self.source,
+                bytes_in = self.bytes_in,
+                bytes_out = reply.body.bytes().len(),
+                "request"
+            );
+        });
+    }
 }
 
 /// Reads a body up to the largest size that its kind may have. What is too large is read to a bounded
 /// extent and thrown away, so that the caller gets an answer and not a broken pipe.
-async fn read_body(headers: &http::HeaderMap, body: Incoming, timeout: Duration) -> Result<Bytes, ApiError> {
+async fn read_body(headers: &HeaderMap, body: Incoming, timeout: Duration) -> Result<Bytes, ApiError> {
     let limit = body_limit(headers);
     if body.size_hint().lower() > (limit.bytes + DRAIN) as u64 {
         return Err(limit.refusal());

@@ -3,9 +3,12 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod doctor;
 pub mod forwarded;
 pub mod http;
+pub mod logs;
 pub mod metrics;
 pub mod proxy;
+pub mod telemetry;
 pub mod tls;
 pub mod wiring;

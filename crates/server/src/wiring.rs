@@ -4,6 +4,7 @@ use crate::{
     config::{Config, RootConf},
     http,
     metrics::Metrics,
+    telemetry::Telemetry,
     tls::Acceptor,
 };
 use jadeseal_audit::{Degree, Log, Options};
@@ -262,17 +263,29 @@ impl Opened {
                 halt.send_replace(true);
             }
         });
-        let metrics = Metrics::new(self.config.data_dir.clone(), self.store.clone(), acceptor.clone());
+        let metrics = Arc::new(Metrics::new(self.config.data_dir.clone(), self.store.clone(), acceptor.clone()));
+        let (telemetry, sending) = match &self.config.telemetry {
+            None => (None, None),
+            Some(conf) => {
+                let started = Telemetry::start(conf, &self.service, &metrics);
+                let (telemetry, sending) = started.map_err(|e| StartError::new("telemetry", e))?;
+                (Some(telemetry), Some(sending))
+            }
+        };
         let front = http::Front {
             service: self.service.clone(),
             acceptor,
             limits: self.config.http,
             proxies: self.config.proxies.clone(),
-            metrics: Arc::new(metrics),
+            metrics,
             log_requests: self.config.log_requests,
+            telemetry,
         };
         http::serve(listener, Arc::new(front), halted).await;
         watchdog.abort();
+        if let Some(sending) = sending {
+            sending.finish().await;
+        }
         warming.abort();
         jobs_stop.send_replace(true);
         for task in [jobs, filling] {

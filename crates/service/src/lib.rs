@@ -31,6 +31,7 @@ mod rates;
 pub mod region;
 pub mod rekey;
 mod schema;
+pub mod scope;
 mod sessions;
 mod values;
 mod vault;
@@ -153,7 +154,8 @@ pub struct Service {
 impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
-        let Parts { store, seal, log, regions, products, organisations, clock, limits, quotas, certificates, .. } = parts;
+        let Parts { store, seal, log, regions, products, organisations, clock, limits, quotas, certificates, .. } =
+            parts;
         let (rsa_pool_file, create) = (parts.rsa_pool_file, parts.create);
         let quotas = Arc::new(quotas);
         let principals = Arc::new(Principals::new(store.clone(), &regions, organisations.clone()));

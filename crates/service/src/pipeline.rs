@@ -10,6 +10,7 @@ use crate::{
     entries,
     guard::{self, LookUp, Verdict, Waited},
     organisations::Acting,
+    scope,
 };
 use jadeseal_audit::Principal;
 use jadeseal_auth::{Caller, Decoded, RequestParts, Verified, check_time, decode_routed, verify, verify_dummy};
@@ -40,8 +41,18 @@ pub struct Reply {
 impl Service {
     /// Handles one raw request to its end. The record of it is in the audit log when this returns.
     pub async fn handle(self: &Arc<Self>, parts: &RequestParts<'_>, source: Option<IpAddr>) -> Reply {
+        let pending = Pending::new(self, source);
+        let id = pending.draft.request_id().to_owned();
+        scope::request(&id, UNKNOWN, self.handle_as(parts, source, pending)).await
+    }
+
+    async fn handle_as(
+        self: &Arc<Self>,
+        parts: &RequestParts<'_>,
+        source: Option<IpAddr>,
+        mut pending: Pending<'_>,
+    ) -> Reply {
         let started = Instant::now();
-        let mut pending = Pending::new(self, source);
         let (lang, outcome) = match decode_routed(parts, |version, action| self.route(version, action)) {
             Err((error, lang)) => {
                 pending.note_claims(parts);
@@ -71,7 +82,7 @@ impl Service {
             Ok(members) => members.close(&request_id),
             Err(error) => {
                 if let Some(cause) = error.internal_cause() {
-                    tracing::error!(request_id, action = pending.action(), cause, "internal error");
+                    tracing::error!(cause, "internal error");
                 }
                 failure(&error, lang, &request_id).into()
             }
@@ -172,6 +183,7 @@ impl Service {
             facts.user_agent = common.request_client.as_deref().unwrap_or_default().to_owned();
         }
         pending.entry = Some(entry);
+        scope::action(entry.spec.name);
         pending.draft.facts_mut().access = entry.spec.access;
         // One moment for all of a request, its record included.
         let now = pending.draft.facts_mut().time_micros / 1_000_000;

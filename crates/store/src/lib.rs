@@ -21,5 +21,5 @@ pub use model::{
     DataKeyMaterial, DataKeyQuery, DomainRow, GroupRow, Identities, IdentityChange, ImportParams, KeyQuery, KeyVersion,
     Membership, Page, PolicyRow, Role, RoleRow, RootRow, RootState, Rotation, Scope, Tag, Taggable, UserRow,
 };
-pub use sqlite::{Options, SqliteStore};
+pub use sqlite::{Inspection, Options, SqliteStore, inspect};
 pub use store::Store;

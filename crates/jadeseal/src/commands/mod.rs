@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod account;
+pub mod doctor;
 pub mod init;
 pub mod policy;
 pub mod product;

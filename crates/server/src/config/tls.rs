@@ -122,8 +122,14 @@ mod tests {
         let clients = clients(&text).unwrap().unwrap();
         assert_eq!((clients.required, clients.crl), (false, Some("crl".into())));
         let [a, b, c] = &*clients.bindings else { panic!("three") };
-        assert_eq!((&a.bound, &a.which), (&Bound::Principal(Uin(7)), &Which::Name(Which::name("uri:spiffe://acme/billing").unwrap())));
-        assert_eq!((&b.bound, &b.which), (&Bound::AccessKey(SecretId::parse("AKIDx").unwrap()), &Which::PublicKey([0xab; 32])));
+        assert_eq!(
+            (&a.bound, &a.which),
+            (&Bound::Principal(Uin(7)), &Which::Name(Which::name("uri:spiffe://acme/billing").unwrap()))
+        );
+        assert_eq!(
+            (&b.bound, &b.which),
+            (&Bound::AccessKey(SecretId::parse("AKIDx").unwrap()), &Which::PublicKey([0xab; 32]))
+        );
         assert_eq!((&c.bound, &c.which), (&Bound::Principal(Uin(8)), &Which::Certificate([0xab; 32])));
     }
 

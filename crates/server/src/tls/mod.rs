@@ -171,8 +171,7 @@ fn load(files: &Files, current: Option<&Arc<Vouching>>) -> Result<Loaded, String
 /// The certificates of a file, at least one.
 pub(crate) fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let named = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let chain: Vec<_> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|e| named(&e))?;
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|e| named(&e))?;
     if chain.is_empty() {
         return Err(named(&"holds no certificate"));
     }
