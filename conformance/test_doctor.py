@@ -144,7 +144,7 @@ def test_certificates(tmp_path, server):
     assert report.level("tls.files") == "ok" and report.level("tls.validity") == "ok"
     assert report.level("tls.order") == "info", "the leaf alone"
     assert report.level("clients.trust") == "info"
-    for setting in ("REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "keytool"):
+    for setting in ("certification=", "python3 -m certifi", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "keytool"):
         assert setting in report.of("clients.trust")
     assert examine(soon.pem, soon.key).level("tls.validity") == "warning"
     assert examine(gone.pem, gone.key).level("tls.validity") == "problem"

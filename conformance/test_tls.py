@@ -8,6 +8,11 @@ import time
 
 import httpx
 import pytest
+from tencentcloud.common import credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.kms.v20190118 import kms_client, models
 
 from kmslib.pki import Authority
 from kmslib.server import Configured, binary
@@ -283,3 +288,46 @@ def test_plain_http_off_loopback_only_when_told_so(tmp_path):
     assert check("allow_plain_http = true\n").returncode == 0
     assert check("", "--allow-plain-http").returncode == 0
     assert check("allow_plain_http = false\n").returncode == 1
+
+
+def test_the_official_sdk_with_a_certificate(secured, authority, monkeypatch):
+    mine = authority.issue("mine", "URI:spiffe://acme/main")
+    server = secured.start(
+        f'client_certificates = "optional"\nclient_ca = "{authority.pem}"\n'
+        '[[tls.client]]\nuin = {uin}\nsan = "uri:spiffe://acme/main"\n'
+    )
+
+    def client(**how):
+        profile = ClientProfile(httpProfile=HttpProfile(endpoint=server.host, **how))
+        given = credential.Credential(server.creds.secret_id, server.creds.secret_key)
+        return kms_client.KmsClient(given, "ap-guangzhou", profile)
+
+    def code(client):
+        with pytest.raises(TencentCloudSDKException) as refused:
+            client.ListKeys(models.ListKeysRequest())
+        return refused.value.code
+
+    trusting = client(certification=str(authority.pem))
+    assert code(trusting) == REFUSED
+    trusting.request.conn._session.close()
+    trusting.request.conn._session.cert = (str(mine.pem), str(mine.key))
+    assert trusting.ListKeys(models.ListKeysRequest()).TotalCount == 0
+    # As docs/tls.md says: not read.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.pem))
+    assert code(client()) == "ClientNetworkError"
+
+
+def test_a_slip_in_a_binding_is_told(secured, authority):
+    server = secured.start()
+    server.stop()
+    server.start(
+        f'client_certificates = "optional"\nclient_ca = "{authority.pem}"\n'
+        '[[tls.client]]\nuin = {uin}\nsan = "dns:a"\n[[tls.client]]\nuin = 17\nsan = "dns:a"\n'
+        '[[tls.client]]\nsecret_id = "AKIDnobody"\nsan = "dns:a"\n'
+    )
+    assert b'"AKIDnobody"' in server.log_text() and b'"17"' in server.log_text()
+    assert server.log_text().count(b"names a principal or an access key that does not exist") == 2
+    done = subprocess.run([str(binary()), "doctor", "--config", str(server.config), "-o", "json"], capture_output=True,
+                          text=True, timeout=60)
+    slip, = [f for f in json.loads(done.stdout)["findings"] if f["check"] == "tls.bindings"]
+    assert done.returncode == 1 and slip["level"] == "problem" and "17, AKIDnobody" in slip["what"]

@@ -1,10 +1,11 @@
 //! The HTTP side: connections, bounded bodies, and the few paths beside the API.
 
 use crate::{
+    call::Call,
     forwarded::{Origin, Proxies},
     metrics::Metrics,
     proxy,
-    telemetry::{Telemetry, Traced},
+    telemetry::Telemetry,
     tls::{Accepted, Acceptor},
 };
 use bytes::Bytes;
@@ -16,13 +17,13 @@ use hyper_util::{
     server::conn::auto,
 };
 use jadeseal_auth::{Method, RequestParts, body_limit, presented_language};
-use jadeseal_service::{Reply, Service, scope};
+use jadeseal_service::{Reply, Service};
 use jadeseal_types::{ApiError, ErrorCode};
 use rustix::process::{Resource, getrlimit};
 use std::{
     convert::Infallible,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -444,43 +445,6 @@ async fn route(request: Request<Incoming>, origin: Origin, front: &Front) -> Ans
         certificate: origin.certificate(),
     };
     answer(service.handle(&parts, source).await, call)
-}
-
-/// A call of the API, for the log and for traces.
-struct Call {
-    begun: Instant,
-    source: IpAddr,
-    bytes_in: usize,
-    traced: Option<Traced>,
-}
-
-impl Call {
-    fn begin(source: IpAddr, headers: &HeaderMap, front: &Front) -> Self {
-        let traced = front.telemetry.as_ref().and_then(|telemetry| telemetry.begin(headers));
-        Call { begun: Instant::now(), source, bytes_in: 0, traced }
-    }
-
-    /// Nothing of what was asked or answered but sizes goes anywhere.
-    fn end(self, reply: &Reply, front: &Front) {
-        let took = self.begun.elapsed();
-        if let (Some(telemetry), Some(traced)) = (&front.telemetry, self.traced) {
-            telemetry.end(traced, reply, self.source, self.bytes_in, took);
-        }
-        if !front.log_requests {
-            return;
-        }
-        scope::within(&reply.request_id, reply.action, || {
-            tracing::info!(
-                target: "jadeseal::requests",
-                code = reply.code.map_or("", ErrorCode::wire),
-                duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-                source = %self.source,
-                bytes_in = self.bytes_in,
-                bytes_out = reply.body.bytes().len(),
-                "request"
-            );
-        });
-    }
 }
 
 /// Reads a body up to the largest size that its kind may have. What is too large is read to a bounded

@@ -2,6 +2,8 @@
 //! service, an answer becomes bytes for the socket.
 #![forbid(unsafe_code)]
 
+pub mod bindings;
+mod call;
 pub mod config;
 pub mod doctor;
 pub mod forwarded;

@@ -107,11 +107,11 @@ impl Metrics {
         let free = free_bytes(&self.data_dir).unwrap_or(0);
         self.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
         let mut read = self.read.lock().await;
-        if read.is_none_or(|at| at.elapsed() >= STORE_PERIOD) {
-            if let Ok(value) = self.store.meta_get(BACKUP_LAST_PROVED).await {
-                self.last_proved.store(unix_seconds(value.as_deref()).unwrap_or(0), Ordering::Relaxed);
-                *read = Some(Instant::now());
-            }
+        if read.is_none_or(|at| at.elapsed() >= STORE_PERIOD)
+            && let Ok(value) = self.store.meta_get(BACKUP_LAST_PROVED).await
+        {
+            self.last_proved.store(unix_seconds(value.as_deref()).unwrap_or(0), Ordering::Relaxed);
+            *read = Some(Instant::now());
         }
         self.backup_proved.set(self.last_proved.load(Ordering::Relaxed));
     }

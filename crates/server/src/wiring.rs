@@ -1,6 +1,7 @@
 //! Puts the parts together: process hardening, lock, store, root of trust, audit log, service, listener.
 
 use crate::{
+    bindings,
     config::{Config, RootConf},
     http,
     metrics::Metrics,
@@ -8,7 +9,6 @@ use crate::{
     tls::Acceptor,
 };
 use jadeseal_audit::{Degree, Log, Options};
-use jadeseal_auth::Bindings;
 use jadeseal_root::{PassphraseFrom, SealSource};
 use jadeseal_service::{Limits, Parts, Service, clock::SystemClock, jobs, pool};
 use jadeseal_store::{SqliteStore, Store};
@@ -178,7 +178,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         products: config.products.clone(),
         organisations: config.organisations.clone(),
         clock: Arc::new(SystemClock::default()),
-        certificates: bindings(&config),
+        certificates: bindings::of(&config),
         rsa_pool_file: Some(config.data_dir.join("rsa-pool")),
         limits: Limits {
             cached_keys: config.cached_keys,
@@ -190,13 +190,15 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         create,
     };
     let service = Service::open(parts).await.map_err(internal("service"))?;
+    match bindings::strangers(&config, store.as_ref()).await {
+        Ok(strangers) => {
+            for who in strangers {
+                tracing::warn!(who, "[[tls.client]] names a principal or an access key that does not exist");
+            }
+        }
+        Err(e) => tracing::error!(error = %e, "whom client certificates are bound to could not be looked up"),
+    }
     Ok(Opened { service, config, store, _lock: lock })
-}
-
-/// Who is served with a client certificate only.
-fn bindings(config: &Config) -> Bindings {
-    let clients = config.tls.as_ref().and_then(|tls| tls.clients.as_ref());
-    Bindings::new(clients.iter().flat_map(|c| c.bindings.iter()).map(|b| b.bound.clone()))
 }
 
 /// Checks what [`open`] would need, without serving and without changing anything.

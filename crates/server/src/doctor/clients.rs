@@ -119,12 +119,14 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     found
 }
 
-/// What each kind of client reads, with the authority's certificate.
+/// What each kind of client reads, with the authority's certificate. The Python SDK hands a path to its HTTP library,
+/// which then reads no environment.
 fn remedy(certificate: &str) -> String {
     format!(
         "give clients the certificate of the authority that signed {certificate} (a self-signed one itself) as CA.pem. \
-         Python SDK and tccli: REQUESTS_CA_BUNDLE=CA.pem; Node: NODE_EXTRA_CA_CERTS=CA.pem; Go: SSL_CERT_FILE=CA.pem, or \
-         /etc/ssl/certs by `update-ca-certificates`; Java: `keytool -importcert -cacerts -alias jadeseal -file CA.pem`; \
+         Python SDK: HttpProfile(certification=\"CA.pem\") (REQUESTS_CA_BUNDLE has no effect on it); tccli: append it to the \
+         file that `python3 -m certifi` of its installation prints; Node: NODE_EXTRA_CA_CERTS=CA.pem; Go: \
+         SSL_CERT_FILE=CA.pem, or `update-ca-certificates`; Java: `keytool -importcert -cacerts -alias jadeseal -file CA.pem`; \
          .NET and curl: the system's store by `update-ca-certificates`"
     )
 }
@@ -161,7 +163,7 @@ mod tests {
             let found = check(&facts(trust));
             let (found, text) = level(&found, "clients.trust");
             assert_eq!(found, Level::Info);
-            for client in ["REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "keytool", "tccli"] {
+            for client in ["certification=", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "keytool", "certifi"] {
                 assert!(text.contains(client), "{client}");
             }
         }

@@ -2,6 +2,7 @@
 
 use super::{Finding, span};
 use crate::{
+    bindings,
     config::{Config, RootConf},
     metrics::{BACKUP_LAST_PROVED, unix_seconds},
     wiring,
@@ -24,6 +25,8 @@ struct Read {
     /// Root keys that something is still wrapped under.
     retiring: usize,
     proved: Option<i64>,
+    /// Bound to client certificates, and not there.
+    strangers: Vec<String>,
 }
 
 impl Facts {
@@ -32,12 +35,12 @@ impl Facts {
             RootConf::File(path) | RootConf::PassphraseFile(path) => same_file_system(path, &config.data_dir),
             _ => false,
         };
-        Facts { read: read(&config.data_dir).await, beside }
+        Facts { read: read(config).await, beside }
     }
 }
 
-async fn read(data_dir: &Path) -> Result<Read, String> {
-    let store = wiring::open_store(data_dir).await.map_err(|e| e.to_string())?;
+async fn read(config: &Config) -> Result<Read, String> {
+    let store = wiring::open_store(&config.data_dir).await.map_err(|e| e.to_string())?;
     let read = async {
         let rows = store.root_rows().await?;
         let proved = store.meta_get(BACKUP_LAST_PROVED).await?;
@@ -49,6 +52,7 @@ async fn read(data_dir: &Path) -> Result<Read, String> {
             slots: current.map(|row| row.slot.clone()).collect(),
             retiring: retiring.len(),
             proved: unix_seconds(proved.as_deref()),
+            strangers: bindings::strangers(config, store.as_ref()).await?,
         })
     };
     let read = read.await.map_err(|e| e.to_string());
@@ -90,6 +94,16 @@ pub fn check(facts: &Facts, now: i64) -> Vec<Finding> {
             "keep it as a systemd credential (LoadCredentialEncrypted=) or on a volume of its own, and out of backups of the data",
         ));
     }
+    if !read.strangers.is_empty() {
+        found.push(Finding::problem(
+            "tls.bindings",
+            format!(
+                "[[tls.client]] binds {}, who does not exist: somebody else may be meant and be unbound",
+                read.strangers.join(", ")
+            ),
+            "correct uin or secret_id (`jadeseal account list`, ListUsers, ListRoles), or remove the entry",
+        ));
+    }
     if read.retiring > 0 {
         found.push(Finding::warning(
             "custody.rekey",
@@ -129,7 +143,7 @@ mod tests {
 
     fn facts(slots: &[&str], retiring: usize, proved: Option<i64>, beside: bool) -> Facts {
         let slots = slots.iter().map(|s| (*s).to_owned()).collect();
-        Facts { read: Ok(Read { slots, retiring, proved }), beside }
+        Facts { read: Ok(Read { slots, retiring, proved, strangers: Vec::new() }), beside }
     }
 
     #[test]
@@ -143,6 +157,13 @@ mod tests {
         }
         assert!(level(&bad, "custody.backup").1.contains("no backup was ever proved"));
         assert_eq!(level(&check(&facts(&[], 0, None, false), now), "custody.custodians").0, Level::Problem);
+    }
+
+    #[test]
+    fn a_slip_in_a_binding_is_a_problem() {
+        let mut facts = facts(&["a", "b"], 0, Some(5), false);
+        facts.read.as_mut().unwrap().strangers = vec!["17".to_owned()];
+        assert_eq!(level(&check(&facts, 6), "tls.bindings").0, Level::Problem);
     }
 
     #[test]

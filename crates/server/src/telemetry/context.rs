@@ -56,7 +56,7 @@ impl Sampler {
 }
 
 /// `00-<trace>-<span>-<flags>`, and whether it is sampled. Later versions may have more behind another `-`.
-fn parse(value: &[u8]) -> Option<(Context, bool)> {
+pub fn parse(value: &[u8]) -> Option<(Context, bool)> {
     const LENGTH: usize = 55;
     let head = value.get(..LENGTH)?;
     let fits = match &head[..2] {

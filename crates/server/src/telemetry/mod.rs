@@ -5,7 +5,7 @@ mod context;
 mod openmetrics;
 mod proto;
 
-pub use context::Context;
+pub use context::{Context, parse as parse_traceparent};
 
 use crate::{config::TelemetryConf, metrics::Metrics};
 use context::Sampler;

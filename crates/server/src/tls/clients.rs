@@ -92,7 +92,7 @@ impl Which {
 
 /// What is read of a certificate whose chain has been verified.
 #[derive(Debug, PartialEq, Eq)]
-struct Identity {
+pub struct Identity {
     certificate: [u8; 32],
     public_key: [u8; 32],
     names: Vec<Name>,
@@ -101,7 +101,8 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(der: &[u8]) -> Result<Self, String> {
+    /// Reads a certificate, DER.
+    pub fn of(der: &[u8]) -> Result<Self, String> {
         let (rest, x509) = X509Certificate::from_der(der).map_err(|e| e.to_string())?;
         if !rest.is_empty() {
             return Err("bytes behind the certificate".to_owned());
@@ -119,7 +120,8 @@ impl Identity {
         })
     }
 
-    fn is(&self, which: &Which) -> bool {
+    /// Whether a binding is about it.
+    pub fn is(&self, which: &Which) -> bool {
         match which {
             Which::Certificate(digest) => self.certificate == *digest,
             Which::PublicKey(digest) => self.public_key == *digest,

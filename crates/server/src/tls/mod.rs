@@ -2,7 +2,7 @@
 
 mod clients;
 
-pub use clients::{Binding, Clients, MAX_BINDINGS, Name, Which};
+pub use clients::{Binding, Clients, Identity, MAX_BINDINGS, Name, Which};
 
 use arc_swap::ArcSwap;
 use clients::Vouching;
