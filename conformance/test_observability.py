@@ -13,7 +13,8 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as collected
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as collector
 
-from kmslib.server import Configured
+from kmslib.server import MAIN, Configured, Server
+from kmslib.wire import Creds
 
 
 class Sink:
@@ -126,6 +127,29 @@ def test_no_line_for_each_request_by_default(server, json_log):
     assert not [line for line in lines(server) if line["target"] == "jadeseal::requests"]
     assert lines(server), "others are there"
     assert b"request_id" not in server.log_text()
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_what_is_logged_within_a_request_carries_it(tmp_path, monkeypatch, log_format):
+    monkeypatch.setenv("JADESEAL_LOG_FORMAT", log_format)
+    server = Server(tmp_path / "data", regions=(MAIN,), args=["--product", "cos"]).start()
+    try:
+        product, = server.hello["products"]
+        client = server.client()
+        client.creds = Creds(product["secret_id"], product["secret_key"])
+        # A product without a key of its own for the account gets one, which the log tells.
+        answer = client.ask("GenerateDataKey", {"KeySpec": "AES_256"})
+        assert answer.code is None, answer.message
+        server.stop()
+        line, = [x for x in server.log_text().decode().splitlines() if "product key made" in x]
+        request_id = answer.response["RequestId"]
+        if log_format == "json":
+            line = json.loads(line)
+            assert (line["request_id"], line["action"]) == (request_id, "GenerateDataKey")
+        else:
+            assert line.endswith(f" request_id={request_id} action=GenerateDataKey")
+    finally:
+        server.kill()
 
 
 def test_spans_and_metrics_arrive(server, tmp_path):

@@ -42,8 +42,8 @@ impl Service {
     /// Handles one raw request to its end. The record of it is in the audit log when this returns.
     pub async fn handle(self: &Arc<Self>, parts: &RequestParts<'_>, source: Option<IpAddr>) -> Reply {
         let pending = Pending::new(self, source);
-        let id = pending.draft.request_id().to_owned();
-        scope::request(&id, UNKNOWN, self.handle_as(parts, source, pending)).await
+        let request = scope::Request::new(pending.draft.request_id(), UNKNOWN);
+        request.run(self.handle_as(parts, source, pending)).await
     }
 
     async fn handle_as(

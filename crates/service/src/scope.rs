@@ -6,8 +6,9 @@ use std::{cell::Cell, future::Future};
 /// Length of a request id.
 const ID: usize = 36;
 
+/// A request by its id, and by its action once that is known.
 #[derive(Clone)]
-struct Request {
+pub(crate) struct Request {
     id: [u8; ID],
     action: Cell<&'static str>,
 }
@@ -17,17 +18,18 @@ tokio::task_local! {
 }
 
 impl Request {
-    fn new(id: &str, action: &'static str) -> Self {
+    /// A request whose id has 36 characters, as all have that are made here.
+    pub fn new(id: &str, action: &'static str) -> Self {
         let mut bytes = [b'-'; ID];
         let length = id.len().min(ID);
         bytes[..length].copy_from_slice(&id.as_bytes()[..length]);
         Request { id: bytes, action: Cell::new(action) }
     }
-}
 
-/// Runs a future for a request.
-pub(crate) async fn request<T>(id: &str, action: &'static str, future: impl Future<Output = T>) -> T {
-    REQUEST.scope(Request::new(id, action), future).await
+    /// Runs a future for it.
+    pub async fn run<T>(self, future: impl Future<Output = T>) -> T {
+        REQUEST.scope(self, future).await
+    }
 }
 
 /// It has become known what the request wants.
@@ -70,16 +72,16 @@ mod tests {
     async fn a_request_is_known_within_it() {
         let id = crate::pipeline::request_id();
         assert_eq!(seen(), None);
-        let carried = request(&id, "unknown", async {
+        let work = async {
             assert_eq!(seen(), Some((id.clone(), "unknown")));
             action("Encrypt");
             tokio::task::yield_now().await;
             assert_eq!(seen(), Some((id.clone(), "Encrypt")));
-            carried(async { seen() })
-        })
-        .await;
+            tokio::spawn(carried(async { seen() })).await.unwrap()
+        };
+        let seen_by_a_task = Request::new(&id, "unknown").run(work).await;
         assert_eq!(seen(), None);
-        assert_eq!(tokio::spawn(carried).await.unwrap(), Some((id.clone(), "Encrypt")));
+        assert_eq!(seen_by_a_task, Some((id.clone(), "Encrypt")));
         assert_eq!(within(&id, "Decrypt", seen), Some((id, "Decrypt")));
         action("nobody is asking");
         assert_eq!(within("short", "x", seen).unwrap().0.len(), ID);

@@ -1,5 +1,5 @@
 //! `jadeseal doctor`: looks at everything around a deployment that can go wrong, and says what to do about it. Nothing
-//! is changed, no secret is read, and it may run beside a service (`docs/doctor.md`).
+//! is changed, no secret but the TLS key is read, and it may run beside a service (`docs/doctor.md`).
 //!
 //! Each file gathers the facts of one group and judges them in a function of its own, which tests feed.
 
