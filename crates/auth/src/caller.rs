@@ -409,6 +409,13 @@ pub(crate) mod tests {
         caller(key, None).unwrap()
     }
 
+    /// A cloud product that acts for an account.
+    pub(crate) fn product(account: u64) -> Caller {
+        let product = Alias::parse("cos");
+        let key = credential(account, Authority::of_product());
+        caller(Credential { account: AccountId(account), product, ..key }, None).unwrap()
+    }
+
     const NOWHERE: Conditions<'_> =
         Conditions { source: None, now: 0, secure: false, request_tags: &[], external_id: None };
 

@@ -106,7 +106,16 @@ pub fn http_request(data: &[u8]) {
         }
     }
     let host = headers.get("host").map_or(&b""[..], |h| h.as_bytes()).to_vec();
-    let parts = RequestParts { method, path, raw_query, headers: &headers, host: &host, body: rest, secure: false };
+    let parts = RequestParts {
+        method,
+        path,
+        raw_query,
+        headers: &headers,
+        host: &host,
+        body: rest,
+        secure: false,
+        certificate: None,
+    };
     match decode(&parts) {
         Err((e, _)) => assert!(!e.message(Lang::En).is_empty() && !e.message(Lang::Zh).is_empty()),
         Ok(d) => {

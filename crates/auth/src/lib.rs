@@ -7,6 +7,7 @@
 
 mod authorization;
 pub mod caller;
+pub mod certificate;
 mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -21,6 +22,7 @@ mod tc3;
 mod v1;
 
 pub use caller::{Authority, Caller, Credential, Layer, Origin, Outcome, PRODUCT_ACTIONS, Principal, Session, refusal};
+pub use certificate::{Bindings, Bound, ClientCertificate};
 pub use form::{MAX_PAIRS, Pair, parse_form, percent_decoded, unflatten};
 pub use organisations::{Member, Misconfigured, Organisation, Organisations};
 pub use params::{MAX_DEPTH, MAX_VALUES, Params, Value, parse_json};

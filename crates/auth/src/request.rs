@@ -2,6 +2,7 @@
 
 use crate::{
     authorization::{self, claims_tc3},
+    certificate::ClientCertificate,
     form::{Pair, parse_form, unflatten},
     params::{Params, parse_json},
 };
@@ -62,6 +63,8 @@ pub struct RequestParts<'a> {
     pub body: &'a [u8],
     /// Whether it came over TLS.
     pub secure: bool,
+    /// The client certificate of its connection, where one was asked for and given.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 /// The two signature schemes.

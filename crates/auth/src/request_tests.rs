@@ -31,7 +31,16 @@ fn case(method: Method, headers: &[(&str, &str)], query: &str, body: &str) -> Ca
 impl Case {
     fn parts(&self) -> RequestParts<'_> {
         let Case { method, headers, query, body } = self;
-        RequestParts { method: *method, path: "/", raw_query: query, headers, host: b"kms", body, secure: false }
+        RequestParts {
+            method: *method,
+            path: "/",
+            raw_query: query,
+            headers,
+            host: b"kms",
+            body,
+            secure: false,
+            certificate: None,
+        }
     }
 
     fn error(&self) -> (ErrorCode, String, Lang) {

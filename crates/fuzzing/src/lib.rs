@@ -7,6 +7,7 @@ pub mod asymmetric_ciphertext;
 pub mod audit_proof;
 pub mod audit_recovery;
 pub mod blob;
+pub mod client_certificate;
 pub mod config;
 pub mod context;
 pub mod forwarded;
@@ -17,6 +18,7 @@ pub mod proxy_header;
 pub mod recipient;
 pub mod signature;
 pub mod sm2;
+pub mod traceparent;
 pub mod wrap;
 
 /// A target's body: takes any bytes, panics when an assertion fails.
@@ -29,6 +31,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
     ("blob", blob::run),
+    ("client_certificate", client_certificate::run),
     ("config", config::run),
     ("context", context::run),
     ("form", jadeseal_auth::fuzz::form),
@@ -42,5 +45,6 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("recipient", recipient::run),
     ("signature", signature::run),
     ("sm2", sm2::run),
+    ("traceparent", traceparent::run),
     ("wrap", wrap::run),
 ];

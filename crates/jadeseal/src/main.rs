@@ -3,7 +3,8 @@
 mod commands;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use std::{io::IsTerminal as _, process::ExitCode};
+use jadeseal_server::logs;
+use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
 /// Fewer processor cycles per request than the system's allocator.
@@ -69,6 +70,8 @@ enum Command {
     Init(commands::init::Args),
     /// Serve with a configuration file.
     Serve(commands::serve::Args),
+    /// Look at everything around a deployment that can go wrong; changes nothing, may run beside a serving process.
+    Doctor(commands::doctor::Args),
     /// Replace the root key and re-wrap everything under it; may run beside a serving process.
     Rekey(commands::rekey::Args),
     /// Grant cloud products access keys with which they act for accounts; may run beside a serving process.
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Quickstart(args) => commands::quickstart::run(args).map(done),
         Command::Init(args) => commands::init::run(args).map(done),
         Command::Serve(args) => commands::serve::run(args).map(done),
+        Command::Doctor(args) => commands::doctor::run(args),
         Command::Rekey(args) => commands::rekey::run(args).map(done),
         Command::Product(args) => commands::product::run(args).map(done),
         Command::Account(args) => commands::account::run(args).map(done),
@@ -114,14 +118,11 @@ fn done((): ()) -> ExitCode {
 }
 
 fn start_log(level: LogLevel, format: LogFormat) {
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::from(level))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
+    let format = match format {
+        LogFormat::Text => logs::Format::Text,
+        LogFormat::Json => logs::Format::Json,
+    };
+    logs::start(level.into(), format);
     // A panic message can quote a value; its place is enough to find it.
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,9 +1,13 @@
 //! The configuration file (TOML) and what it becomes. Flags and environment go before it; the binary
 //! applies them with the setters here.
 
+mod observe;
+mod tls;
+
 use crate::{
     forwarded::{Protocol, Proxies},
-    http, tls,
+    http,
+    tls::Files,
     witness::{WitnessTable, Witnesses},
 };
 use jadeseal_auth::{Organisation, Organisations};
@@ -14,6 +18,7 @@ use jadeseal_service::{
     region::{Profile, RegionConf, Regions},
 };
 use jadeseal_types::{AccountId, Region};
+pub use observe::TelemetryConf;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -45,8 +50,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Directory of the embedded store, the audit log and the lock file.
     pub data_dir: PathBuf,
-    /// Certificate files; none means plain HTTP, which only loopback may have.
-    pub tls: Option<tls::Files>,
+    /// Certificate files; none means plain HTTP, which only loopback may have, and others if told so.
+    pub tls: Option<Files>,
+    /// Plain HTTP on any address.
+    pub allow_plain_http: bool,
+    /// A log line for each request.
+    pub log_requests: bool,
+    /// Where traces and metrics are sent to, if anywhere.
+    pub telemetry: Option<TelemetryConf>,
     /// Root of trust.
     pub root: RootConf,
     /// Served regions.
@@ -128,8 +139,13 @@ struct File {
     listen: Option<String>,
     data_dir: PathBuf,
     #[serde(default)]
+    allow_plain_http: bool,
+    #[serde(default)]
+    log: observe::LogTable,
+    telemetry: Option<observe::TelemetryTable>,
+    #[serde(default)]
     products: Vec<String>,
-    tls: Option<TlsTable>,
+    tls: Option<tls::TlsTable>,
     root: RootTable,
     #[serde(default)]
     region: Vec<RegionTable>,
@@ -148,13 +164,6 @@ struct File {
     #[serde(default)]
     http: HttpTable,
     proxies: Option<ProxiesTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TlsTable {
-    certificate: PathBuf,
-    key: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -274,15 +283,28 @@ pub const DEFAULT_SETTLE: Duration = Duration::from_secs(600);
 impl Config {
     /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let config = Self::read_unchecked(path)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads a file and checks each setting for itself. [`Config::check`] is up to the caller, when flags are in.
+    pub fn read_unchecked(path: &Path) -> Result<Self, ConfigError> {
         let io = |e| ConfigError::Io(path.to_owned(), e);
         if fs::metadata(path).map_err(io)?.len() > MAX_BYTES {
             return Err(ConfigError::Invalid(format!("{} is larger than 1 MiB", path.display())));
         }
-        Self::parse(&fs::read_to_string(path).map_err(io)?)
+        Self::parse_unchecked(&fs::read_to_string(path).map_err(io)?)
     }
 
     /// Checks a text.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config = Self::parse_unchecked(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn parse_unchecked(text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|e| ConfigError::Invalid(e.to_string()))?;
         let regions: Result<Vec<_>, _> = match file.region.is_empty() {
             true => vec![region(DEFAULT_REGION)].into_iter().collect(),
@@ -292,7 +314,10 @@ impl Config {
         let config = Config {
             listen: address(file.listen.as_deref().unwrap_or(DEFAULT_LISTEN))?,
             data_dir: file.data_dir,
-            tls: file.tls.map(|t| tls::Files { certificate: t.certificate, key: t.key }),
+            tls: file.tls.map(tls::TlsTable::check).transpose()?,
+            allow_plain_http: file.allow_plain_http,
+            log_requests: file.log.requests,
+            telemetry: file.telemetry.map(observe::TelemetryTable::check).transpose()?,
             root: file.root.check()?,
             regions: regions_of(regions?)?,
             products: products(&file.products)?,
@@ -311,7 +336,6 @@ impl Config {
             },
             proxies: file.proxies.map(|t| t.check()).transpose()?,
         };
-        config.check()?;
         Ok(config)
     }
 
@@ -322,6 +346,9 @@ impl Config {
             root: RootConf::File(data_dir.join("root.key")),
             data_dir,
             tls: None,
+            allow_plain_http: false,
+            log_requests: false,
+            telemetry: None,
             regions,
             products: Products::default(),
             organisations: Organisations::default(),
@@ -340,13 +367,19 @@ impl Config {
 
     /// Rules that span several settings; to be called again after flags have changed some.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.tls.is_none() && !self.listen.ip().is_loopback() {
+        if self.is_in_clear() && !self.allow_plain_http {
             return Err(ConfigError::Invalid(format!(
-                "{} is not a loopback address, so [tls] is needed: requests and plaintexts would cross the network in clear",
+                "{} is not a loopback address, so [tls] is needed: requests and plaintexts would cross the network in \
+                 clear (allow_plain_http = true accepts that)",
                 self.listen
             )));
         }
         Ok(())
+    }
+
+    /// Whether requests and answers cross a network in clear.
+    pub fn is_in_clear(&self) -> bool {
+        self.tls.is_none() && !self.listen.ip().is_loopback()
     }
 }
 
@@ -520,7 +553,9 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          # Needed for any address but loopback. Changed files are picked up without a restart.\n\
          {tls}[tls]\n\
          {tls}certificate = \"/etc/jadeseal/tls.crt\"\n\
-         {tls}key = \"/etc/jadeseal/tls.key\"\n\n\
+         {tls}key = \"/etc/jadeseal/tls.key\"\n\
+         # client_certificates = \"off\"        # or \"optional\", \"required\", see docs/tls.md\n\
+         # client_ca = \"/etc/jadeseal/clients-ca.pem\"\n\n\
          # Root of trust: kind = \"file\" (path), \"passphrase\" (path, env or credential), \"systemd\" (credential).\n\
          [root]\n\
          kind = \"file\"\n\
@@ -578,7 +613,13 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          # address that a connection comes from. protocol: \"x-forwarded-for\" or \"proxy-v2\".\n\
          # [proxies]\n\
          # trusted = [\"10.0.0.0/8\", \"192.0.2.7\"]\n\
-         # protocol = \"x-forwarded-for\"\n",
+         # protocol = \"x-forwarded-for\"\n\n\
+         [log]\n\
+         requests = false        # a line for each request, see docs/observability.md\n\n\
+         # Traces and metrics by OTLP over HTTP.\n\
+         # [telemetry]\n\
+         # otlp_endpoint = \"http://127.0.0.1:4318\"\n\
+         # sample_ratio = 0.01\n",
         listen = listen.to_string(),
         settle = DEFAULT_SETTLE.as_secs(),
         pool = jadeseal_service::DEFAULT_RSA_POOL,
@@ -607,6 +648,8 @@ mod tests {
         assert!(Config::parse(&text("[::1]:1")).is_ok());
         let error = Config::parse(&text("0.0.0.0:443")).unwrap_err().to_string();
         assert!(error.contains("[tls]"), "{error}");
+        let allowed = format!("allow_plain_http = true\n{}", text("0.0.0.0:443"));
+        assert!(Config::parse(&allowed).unwrap().is_in_clear());
         let with_tls = text("0.0.0.0:443") + "[tls]\ncertificate = \"c\"\nkey = \"k\"\n";
         assert!(Config::parse(&with_tls).unwrap().tls.is_some());
     }

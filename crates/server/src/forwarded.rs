@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use ipnet::IpNet;
+use jadeseal_auth::ClientCertificate;
 use std::{net::IpAddr, str, sync::Arc};
 
 /// Trusted addresses and networks that a configuration may name.
@@ -123,13 +124,14 @@ pub struct Origin {
     forwarded: Option<Arc<Proxies>>,
     /// TLS ends here.
     secure: bool,
+    certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl Origin {
     /// A connection from a peer whose own word is all there is, until [`Origin::named`].
     pub fn new(peer: IpAddr, proxies: Option<&Arc<Proxies>>) -> Self {
         let forwarded = proxies.filter(|p| p.protocol == Protocol::ForwardedFor && p.trusts(peer));
-        Origin { address: peer.to_canonical(), forwarded: forwarded.cloned(), secure: false }
+        Origin { address: peer.to_canonical(), forwarded: forwarded.cloned(), secure: false, certificate: None }
     }
 
     /// Whether a connection from a peer has to begin with a PROXY header.
@@ -142,9 +144,14 @@ impl Origin {
         Origin { address: source.to_canonical(), ..self }
     }
 
-    /// The same connection, encrypted.
-    pub fn secured(self) -> Self {
-        Origin { secure: true, ..self }
+    /// The same connection, encrypted, perhaps with a client certificate.
+    pub fn secured(self, certificate: Option<ClientCertificate>) -> Self {
+        Origin { secure: true, certificate: certificate.map(Arc::new), ..self }
+    }
+
+    /// The client certificate of the connection.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_deref()
     }
 
     /// Whether it is encrypted up to this listener. What is before a proxy is not known.

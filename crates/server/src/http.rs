@@ -1,12 +1,15 @@
 //! The HTTP side: connections, bounded bodies, and the few paths beside the API.
 
 use crate::{
+    call::Call,
     forwarded::{Origin, Proxies},
+    metrics::Metrics,
     proxy,
-    tls::Acceptor,
+    telemetry::Telemetry,
+    tls::{Accepted, Acceptor},
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper_util::{
@@ -60,16 +63,27 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `stop` turns true, then lets requests in flight finish. `proxies` are believed about where requests
-/// come from; nobody else is.
-pub async fn serve(
-    listener: TcpListener,
-    acceptor: Option<Acceptor>,
-    service: Arc<Service>,
-    limits: Limits,
-    proxies: Option<Arc<Proxies>>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// What all connections have in common.
+pub struct Front {
+    /// Who answers.
+    pub service: Arc<Service>,
+    /// TLS; none for plain HTTP.
+    pub acceptor: Option<Acceptor>,
+    /// How callers are treated.
+    pub limits: Limits,
+    /// Who is believed about where requests come from; nobody else is.
+    pub proxies: Option<Arc<Proxies>>,
+    /// What `/metrics` shows besides the service's own.
+    pub metrics: Arc<Metrics>,
+    /// A log line for each request.
+    pub log_requests: bool,
+    /// Where spans go, if anywhere.
+    pub telemetry: Option<Arc<Telemetry>>,
+}
+
+/// Serves until `stop` turns true, then lets requests in flight finish.
+pub async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
+    let limits = front.limits;
     let connections = affordable(limits.connections, getrlimit(Resource::Nofile).current);
     if connections < limits.connections {
         tracing::warn!(
@@ -100,15 +114,14 @@ pub async fn serve(
                 continue;
             }
         };
-        let (service, acceptor, proxies) = (service.clone(), acceptor.clone(), proxies.clone());
-        let stop = stop.clone();
+        let (front, stop) = (front.clone(), stop.clone());
         tokio::spawn(async move {
             let _slot = slot;
-            begin(stream, peer, acceptor, service, limits, proxies, stop).await;
+            begin(stream, peer, front, stop).await;
         });
     }
     drop(listener);
-    service.hurry();
+    front.service.hurry();
     // Each connection holds a slot until its end.
     let all = u32::try_from(connections).unwrap_or(u32::MAX);
     if tokio::time::timeout(limits.drain, slots.acquire_many(all)).await.is_err() {
@@ -128,6 +141,19 @@ fn affordable(wanted: usize, open_files: Option<u64>) -> usize {
 /// Returns once `stop` is true, or can no longer become it.
 async fn told(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
+}
+
+/// As [`told`]; never without anything to be told by.
+async fn told_if_any(ending: Option<watch::Receiver<bool>>) {
+    match ending {
+        Some(mut ending) => {
+            // Those that are gone have not changed.
+            if ending.wait_for(|ending| *ending).await.is_err() {
+                std::future::pending().await
+            }
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// How often the same failure is worth a line.
@@ -168,21 +194,15 @@ fn warn_of_proxy(peer: SocketAddr, error: &dyn fmt::Display) {
 }
 
 /// What comes before HTTP: the PROXY header, where one is due, and the TLS handshake.
-async fn begin(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    acceptor: Option<Acceptor>,
-    service: Arc<Service>,
-    limits: Limits,
-    proxies: Option<Arc<Proxies>>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn begin(mut stream: TcpStream, peer: SocketAddr, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
+    let header_timeout = front.limits.header_timeout;
+    let proxies = front.proxies.as_ref();
     if let Err(e) = stream.set_nodelay(true) {
         tracing::debug!(error = %e, "TCP_NODELAY refused");
     }
-    let mut origin = Origin::new(peer.ip(), proxies.as_ref());
-    if Origin::begins_with_header(peer.ip(), proxies.as_ref()) {
-        let header = tokio::time::timeout(limits.header_timeout, proxy::read(&mut stream));
+    let mut origin = Origin::new(peer.ip(), proxies);
+    if Origin::begins_with_header(peer.ip(), proxies) {
+        let header = tokio::time::timeout(header_timeout, proxy::read(&mut stream));
         let read = tokio::select! {
             read = header => read,
             () = told(&mut stop) => return,
@@ -194,14 +214,18 @@ async fn begin(
             Err(_) => return warn_of_proxy(peer, &"it did not arrive in time"),
         }
     }
-    let Some(acceptor) = acceptor else { return connection(stream, peer, origin, service, limits, stop).await };
-    let handshake = tokio::time::timeout(limits.header_timeout, acceptor.accept(stream));
+    let Some(acceptor) = front.acceptor.clone() else {
+        return connection(stream, peer, origin, front, None, stop).await;
+    };
+    let handshake = tokio::time::timeout(header_timeout, acceptor.accept(stream));
     let shaken = tokio::select! {
         shaken = handshake => shaken,
         () = told(&mut stop) => return,
     };
     match shaken {
-        Ok(Ok(tls)) => connection(tls, peer, origin.secured(), service, limits, stop).await,
+        Ok(Ok(Accepted { stream, certificate, ending })) => {
+            connection(stream, peer, origin.secured(certificate), front, ending, stop).await
+        }
         Ok(Err(e)) => tracing::debug!(%peer, error = %e, "TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
     }
@@ -211,12 +235,13 @@ async fn connection<S>(
     stream: S,
     peer: SocketAddr,
     origin: Origin,
-    service: Arc<Service>,
-    limits: Limits,
+    front: Arc<Front>,
+    ending: Option<watch::Receiver<bool>>,
     mut stop: watch::Receiver<bool>,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let limits = front.limits;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -236,10 +261,10 @@ async fn connection<S>(
     let handler = hyper::service::service_fn({
         let activity = activity.clone();
         move |request| {
-            let (service, origin, activity) = (service.clone(), origin.clone(), activity.clone());
+            let (front, origin, activity) = (front.clone(), origin.clone(), activity.clone());
             let busy = Busy::new(activity.clone());
             async move {
-                let answer = route(request, origin, service, limits).await;
+                let answer = route(request, origin, &front).await;
                 if answer.close {
                     activity.close.notify_one();
                 }
@@ -256,6 +281,8 @@ async fn connection<S>(
         biased;
         ended = conn.as_mut() => Some(ended),
         () = told(&mut stop) => None,
+        // The client shows its certificate to those who vouch for it now.
+        () = told_if_any(ending) => None,
         () = activity.close.notified() => None,
         () = activity.quiet(activity.opened, limits.header_timeout, 2 * limits.header_timeout) => None,
     };
@@ -356,7 +383,8 @@ impl From<Response<Full<Bytes>>> for Answer {
     }
 }
 
-async fn route(request: Request<Incoming>, origin: Origin, service: Arc<Service>, limits: Limits) -> Answer {
+async fn route(request: Request<Incoming>, origin: Origin, front: &Front) -> Answer {
+    let Front { service, limits, metrics, .. } = front;
     if request.method() == HttpMethod::GET {
         match request.uri().path() {
             "/healthz" => return plain(StatusCode::OK, "ok\n").into(),
@@ -371,7 +399,7 @@ async fn route(request: Request<Incoming>, origin: Origin, service: Arc<Service>
                 return answer.into();
             }
             "/metrics" => {
-                let text = service.metrics_text().await;
+                let text = metrics.text(service).await;
                 let mut response = Response::new(Full::new(Bytes::from(text)));
                 let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
                 response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -381,20 +409,26 @@ async fn route(request: Request<Incoming>, origin: Origin, service: Arc<Service>
         }
     }
     let (head, body) = request.into_parts();
-    let source = Some(origin.of(&head.headers));
-    let answer = |reply| api(reply, head.version);
+    let source = origin.of(&head.headers);
+    let mut call = Call::begin(source, &head.headers, front);
+    let answer = |reply: Reply, call: Call| {
+        call.end(&reply, front);
+        api(reply, head.version)
+    };
+    let source = Some(source);
     let method = match head.method {
         HttpMethod::GET => Method::Get,
         HttpMethod::POST => Method::Post,
         _ => {
             let lang = presented_language(&head.headers);
-            return answer(service.refuse(ErrorCode::UnsupportedProtocol.into(), lang, source).await);
+            return answer(service.refuse(ErrorCode::UnsupportedProtocol.into(), lang, source).await, call);
         }
     };
     let body = match read_body(&head.headers, body, limits.body_timeout).await {
         Ok(body) => body,
-        Err(error) => return answer(service.refuse(error, presented_language(&head.headers), source).await),
+        Err(error) => return answer(service.refuse(error, presented_language(&head.headers), source).await, call),
     };
+    call.bytes_in = body.len();
     let host = match head.headers.get(header::HOST) {
         Some(host) => host.as_bytes(),
         // HTTP/2 carries it as :authority.
@@ -408,13 +442,14 @@ async fn route(request: Request<Incoming>, origin: Origin, service: Arc<Service>
         host,
         body: &body,
         secure: origin.is_secure(),
+        certificate: origin.certificate(),
     };
-    answer(service.handle(&parts, source).await)
+    answer(service.handle(&parts, source).await, call)
 }
 
 /// Reads a body up to the largest size that its kind may have. What is too large is read to a bounded
 /// extent and thrown away, so that the caller gets an answer and not a broken pipe.
-async fn read_body(headers: &http::HeaderMap, body: Incoming, timeout: Duration) -> Result<Bytes, ApiError> {
+async fn read_body(headers: &HeaderMap, body: Incoming, timeout: Duration) -> Result<Bytes, ApiError> {
     let limit = body_limit(headers);
     if body.size_hint().lower() > (limit.bytes + DRAIN) as u64 {
         return Err(limit.refusal());

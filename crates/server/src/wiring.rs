@@ -1,8 +1,11 @@
 //! Puts the parts together: process hardening, lock, store, root of trust, audit log, service, listener.
 
 use crate::{
+    bindings,
     config::{Config, RootConf},
     http,
+    metrics::Metrics,
+    telemetry::Telemetry,
     tls::Acceptor,
     witness,
 };
@@ -153,6 +156,7 @@ pub struct Opened {
     /// The service.
     pub service: Arc<Service>,
     config: Config,
+    store: Arc<dyn Store>,
     _lock: DataDir,
 }
 
@@ -184,7 +188,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         tracing::warn!(bytes = recovery.cut_bytes, "an unfinished audit record at the end of the log was cut off");
     }
     let parts = Parts {
-        store,
+        store: store.clone(),
         seal,
         log: Arc::new(log),
         witnessing: config.audit.witnesses.keys(),
@@ -197,6 +201,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         products: config.products.clone(),
         organisations: config.organisations.clone(),
         clock: Arc::new(SystemClock::default()),
+        certificates: bindings::of(&config),
         rsa_pool_file: Some(config.data_dir.join("rsa-pool")),
         limits: Limits {
             cached_keys: config.cached_keys,
@@ -208,7 +213,15 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         create,
     };
     let service = Service::open(parts).await.map_err(internal("service"))?;
-    Ok(Opened { service, config, _lock: lock })
+    match bindings::strangers(&config, store.as_ref()).await {
+        Ok(strangers) => {
+            for who in strangers {
+                tracing::warn!(who, "[[tls.client]] names a principal or an access key that does not exist");
+            }
+        }
+        Err(e) => tracing::error!(error = %e, "whom client certificates are bound to could not be looked up"),
+    }
+    Ok(Opened { service, config, store, _lock: lock })
 }
 
 /// Checks what [`open`] would need, without serving and without changing anything.
@@ -237,6 +250,12 @@ impl Opened {
 
     /// Serves until `stop` turns true, then drains, flushes and closes.
     pub async fn serve(self, listener: TcpListener, stop: watch::Receiver<bool>) -> Result<(), StartError> {
+        if self.config.is_in_clear() {
+            tracing::warn!(
+                address = %self.config.listen,
+                "PLAIN HTTP OFF LOOPBACK: requests, plaintexts and data keys cross the network in clear (allow_plain_http)"
+            );
+        }
         let acceptor = match self.config.tls.clone() {
             None => None,
             Some(files) => Some(Acceptor::open(files).map_err(|e| StartError::new("TLS", e))?),
@@ -272,9 +291,29 @@ impl Opened {
                 halt.send_replace(true);
             }
         });
-        let proxies = self.config.proxies.clone();
-        http::serve(listener, acceptor, self.service.clone(), self.config.http, proxies, halted).await;
+        let metrics = Arc::new(Metrics::new(self.config.data_dir.clone(), self.store.clone(), acceptor.clone()));
+        let (telemetry, sending) = match &self.config.telemetry {
+            None => (None, None),
+            Some(conf) => {
+                let started = Telemetry::start(conf, &self.service, &metrics);
+                let (telemetry, sending) = started.map_err(|e| StartError::new("telemetry", e))?;
+                (Some(telemetry), Some(sending))
+            }
+        };
+        let front = http::Front {
+            service: self.service.clone(),
+            acceptor,
+            limits: self.config.http,
+            proxies: self.config.proxies.clone(),
+            metrics,
+            log_requests: self.config.log_requests,
+            telemetry,
+        };
+        http::serve(listener, Arc::new(front), halted).await;
         watchdog.abort();
+        if let Some(sending) = sending {
+            sending.finish().await;
+        }
         warming.abort();
         if let Some(witnessing) = witnessing {
             witnessing.abort();

@@ -46,7 +46,7 @@ async fn start_as(with_tls: bool, change: impl FnOnce(&mut Config)) -> Server {
 }
 
 fn files(dir: &Path) -> tls::Files {
-    tls::Files { certificate: dir.join("tls.crt"), key: dir.join("tls.key") }
+    tls::Files { certificate: dir.join("tls.crt"), key: dir.join("tls.key"), clients: None }
 }
 
 /// Writes a fresh self-signed certificate for `localhost`.

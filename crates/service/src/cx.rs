@@ -429,7 +429,7 @@ pub(crate) async fn commit(
     recorded: Option<Recorded>,
 ) -> Result<Committed, CommitError> {
     let svc = svc.clone();
-    let task = tokio::spawn(async move {
+    let task = tokio::spawn(crate::scope::carried(async move {
         let outcome = commit_now(&svc, &scope, changes, recorded.as_ref().map(|r| r.success.as_slice())).await;
         if let Some(recorded) = recorded {
             let mut phase = recorded.phase.lock();
@@ -440,7 +440,7 @@ pub(crate) async fn commit(
             }
         }
         outcome
-    });
+    }));
     task.await.map_err(|e| CommitError::Api(ApiError::internal(e)))?
 }
 

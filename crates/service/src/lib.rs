@@ -36,6 +36,7 @@ pub mod region;
 pub mod rekey;
 pub mod retention;
 mod schema;
+pub mod scope;
 mod sessions;
 mod uses;
 mod values;
@@ -54,7 +55,7 @@ use credentials::Credentials;
 use guard::Guard;
 use hashbrown::HashMap;
 use jadeseal_audit::Log;
-use jadeseal_auth::{Organisations, ReplayGuard, policy::ActionId};
+use jadeseal_auth::{Bindings, Organisations, ReplayGuard, policy::ActionId};
 use jadeseal_root::SealSource;
 use jadeseal_store::Store;
 use jadeseal_types::{ApiError, KeyId, Suite, error::Result};
@@ -127,6 +128,8 @@ pub struct Parts {
     pub limits: Limits,
     /// What accounts may have and how often they may call.
     pub quotas: Quotas,
+    /// Who is served with a client certificate only.
+    pub certificates: Bindings,
     /// Where an orderly stop leaves RSA key pairs for the next start.
     pub rsa_pool_file: Option<PathBuf>,
     /// Make the first root key of an empty store; otherwise an empty store is refused.
@@ -154,6 +157,7 @@ pub struct Service {
     pub(crate) makers: Workers,
     pub(crate) pool: RsaPool,
     pub(crate) metrics: Metrics,
+    pub(crate) certificates: Bindings,
     /// By version and name.
     actions: HashMap<(&'static str, &'static str), Route>,
     id_context: uuid::ContextV1,
@@ -164,7 +168,7 @@ impl Service {
     /// Unlocks the key hierarchy, copies what a crash left in the outbox, and is ready to answer.
     pub async fn open(parts: Parts) -> Result<Arc<Self>> {
         let Parts { store, seal, log, witnessing, retiring, regions, products, organisations, .. } = parts;
-        let Parts { clock, limits, quotas, rsa_pool_file, create, .. } = parts;
+        let Parts { clock, limits, quotas, certificates, rsa_pool_file, create, .. } = parts;
         let quotas = Arc::new(quotas);
         let principals = Arc::new(Principals::new(store.clone(), &regions, organisations.clone()));
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
@@ -208,6 +212,7 @@ impl Service {
             workers,
             makers,
             pool,
+            certificates,
             actions,
         }))
     }

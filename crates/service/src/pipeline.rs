@@ -10,6 +10,7 @@ use crate::{
     entries,
     guard::{self, LookUp, Verdict, Waited},
     organisations::Acting,
+    scope,
 };
 use jadeseal_audit::Principal;
 use jadeseal_auth::{Caller, Decoded, RequestParts, Verified, check_time, decode_routed, verify, verify_dummy};
@@ -31,13 +32,27 @@ pub struct Reply {
     pub request_id: String,
     /// The connection is to be closed behind it.
     pub close: bool,
+    /// The action, `unknown` where there is none of the name.
+    pub action: &'static str,
+    /// The error code; none for success.
+    pub code: Option<ErrorCode>,
 }
 
 impl Service {
     /// Handles one raw request to its end. The record of it is in the audit log when this returns.
     pub async fn handle(self: &Arc<Self>, parts: &RequestParts<'_>, source: Option<IpAddr>) -> Reply {
+        let pending = Pending::new(self, source);
+        let request = scope::Request::new(pending.draft.request_id(), UNKNOWN);
+        request.run(self.handle_as(parts, source, pending)).await
+    }
+
+    async fn handle_as(
+        self: &Arc<Self>,
+        parts: &RequestParts<'_>,
+        source: Option<IpAddr>,
+        mut pending: Pending<'_>,
+    ) -> Reply {
         let started = Instant::now();
-        let mut pending = Pending::new(self, source);
         let (lang, outcome) = match decode_routed(parts, |version, action| self.route(version, action)) {
             Err((error, lang)) => {
                 pending.note_claims(parts);
@@ -67,12 +82,12 @@ impl Service {
             Ok(members) => members.close(&request_id),
             Err(error) => {
                 if let Some(cause) = error.internal_cause() {
-                    tracing::error!(request_id, action = pending.action(), cause, "internal error");
+                    tracing::error!(cause, "internal error");
                 }
                 failure(&error, lang, &request_id).into()
             }
         };
-        Reply { body, request_id, close }
+        Reply { body, request_id, close, action: pending.action(), code }
     }
 
     /// Answers a request that the server could not even read (too large, cut off, wrong method).
@@ -83,7 +98,8 @@ impl Service {
         let error = self.record_by(verdict, &mut pending, error.code()).await.err().unwrap_or(error);
         self.metrics.observe(UNKNOWN, Some(error.code()), std::time::Duration::ZERO);
         let close = self.hold_back(source, verdict).await;
-        Reply { body: failure(&error, lang, &request_id).into(), request_id, close }
+        let code = Some(error.code());
+        Reply { body: failure(&error, lang, &request_id).into(), request_id, close, action: UNKNOWN, code }
     }
 
     /// Stops holding answers back, because the service stops.
@@ -167,6 +183,7 @@ impl Service {
             facts.user_agent = common.request_client.as_deref().unwrap_or_default().to_owned();
         }
         pending.entry = Some(entry);
+        scope::action(entry.spec.name);
         pending.draft.facts_mut().access = entry.spec.access;
         // One moment for all of a request, its record included.
         let now = pending.draft.facts_mut().time_micros / 1_000_000;
@@ -188,6 +205,14 @@ impl Service {
                 jadeseal_auth::Principal::Federated => Principal::Federated,
             };
             facts.session = caller.session().map(|session| session.name.clone());
+        }
+        // Before the rates: who has stolen a secret alone must not use up what its owner may call.
+        if !self.certificates.allow(&caller, parts.certificate, now) {
+            return Err(ApiError::with_text(
+                ErrorCode::AuthUnauthorizedOperation,
+                "These credentials are served only over a connection with their client certificate.",
+                "该凭证仅可通过出示其客户端证书的连接使用。",
+            ));
         }
         if let Some(rates) = &known.rates {
             rates.admit(index, entry.spec.name, self.clock.monotonic())?;

@@ -22,5 +22,5 @@ pub use model::{
     KeyQuery, KeyVersion, Membership, Page, PolicyRow, Role, RoleRow, RootRow, RootState, Rotation, Scope, Tag,
     Taggable, UserRow,
 };
-pub use sqlite::{Options, SqliteStore};
+pub use sqlite::{Inspection, Options, SqliteStore, inspect};
 pub use store::Store;

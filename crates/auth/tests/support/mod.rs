@@ -56,6 +56,7 @@ impl Request {
             host: self.headers.get("host").map_or(&b""[..], |h| h.as_bytes()),
             body: &self.body,
             secure: false,
+            certificate: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod doctor;
 pub mod init;
 pub mod key;
 pub mod policy;

@@ -29,6 +29,9 @@ pub struct Args {
     /// Publish checkpoints of the audit log only when all its witnesses have signed them; goes before the file's.
     #[arg(long, env = "JADESEAL_REQUIRE_WITNESS")]
     require_witness: bool,
+    /// Listen off loopback without TLS: requests and plaintexts cross the network in clear.
+    #[arg(long, env = "JADESEAL_ALLOW_PLAIN_HTTP")]
+    allow_plain_http: bool,
     /// Check configuration, TLS files, root of trust and store, then exit.
     #[arg(long)]
     check: bool,
@@ -38,7 +41,8 @@ pub fn run(args: Args) -> Result<()> {
     if cfg!(feature = "unaudited") {
         bail!("this binary keeps no audit log; it was built for measurements alone");
     }
-    let mut conf = Config::read(&args.config)?;
+    let mut conf = Config::read_unchecked(&args.config)?;
+    conf.allow_plain_http |= args.allow_plain_http;
     conf.listen = args.listen.unwrap_or(conf.listen);
     conf.data_dir = args.data_dir.unwrap_or(conf.data_dir);
     if !args.region.is_empty() {

@@ -160,6 +160,7 @@ impl Kms {
             products: Products::new(&products).unwrap(),
             organisations: organisations.clone(),
             clock: clock.clone(),
+            certificates: Default::default(),
             rsa_pool_file: Some(dir.path().join("rsa-pool")),
             limits: Limits { cached_keys: 1_000, replay_entries: 100_000, rsa_pool: 2, ..Limits::default() },
             quotas: quotas.clone(),
@@ -231,6 +232,7 @@ impl Kms {
             host: HOST.as_bytes(),
             body: request.body.as_bytes(),
             secure: false,
+            certificate: None,
         };
         let reply = self.svc.handle(&parts, Some(source)).await;
         let mut answer: Value = serde_json::from_slice(reply.body.bytes()).unwrap();

@@ -5,6 +5,7 @@ mod changes;
 mod data_keys;
 mod filter;
 mod identities;
+mod inspect;
 mod keys;
 mod reader;
 mod rows;
@@ -15,6 +16,8 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+pub use inspect::{Inspection, inspect};
 
 use crate::error::{Result, StoreError};
 use crate::model::*;

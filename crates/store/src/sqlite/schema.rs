@@ -104,7 +104,7 @@ fn migrate(conn: &Connection, may_migrate: bool) -> Result<()> {
     }
 }
 
-fn current_version(conn: &Connection) -> Result<Option<u32>> {
+pub(super) fn current_version(conn: &Connection) -> Result<Option<u32>> {
     let exists: bool =
         conn.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'schema_version'", [], |r| r.get(0))?;
     if !exists {

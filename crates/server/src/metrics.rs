@@ -1,0 +1,143 @@
+//! Metrics of what is around the service: certificate, disk, backups, telemetry. They go behind the service's own.
+
+use crate::tls::Acceptor;
+use jadeseal_service::Service;
+use jadeseal_store::Store;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Name of the deployment's value with the time at which a backup was last proved, ASCII Unix seconds.
+pub const BACKUP_LAST_PROVED: &str = "backup_last_proved";
+/// How old what was read of the store for a metric may be.
+const STORE_PERIOD: Duration = Duration::from_secs(60);
+/// The last line of a text of metrics.
+const END: &str = "# EOF\n";
+
+/// What the server itself has to tell.
+pub struct Metrics {
+    registry: Registry,
+    data_dir: PathBuf,
+    store: Arc<dyn Store>,
+    acceptor: Option<Acceptor>,
+    certificate_expiry: Gauge,
+    disk_free: Gauge,
+    backup_proved: Gauge,
+    read: tokio::sync::Mutex<Option<Instant>>,
+    last_proved: AtomicI64,
+    telemetry_dropped: Counter,
+}
+
+impl Metrics {
+    /// Metrics of a data directory, a store and a listener.
+    pub fn new(data_dir: PathBuf, store: Arc<dyn Store>, acceptor: Option<Acceptor>) -> Self {
+        let mut registry = Registry::with_prefix("jadeseal");
+        let (certificate_expiry, disk_free, backup_proved) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let telemetry_dropped = Counter::default();
+        registry.register(
+            "data_disk_free_bytes",
+            "Bytes that the service may still write to the disk of its data directory",
+            disk_free.clone(),
+        );
+        registry.register(
+            "backup_last_proved_seconds",
+            "When a backup was last proved to be restorable, Unix time; 0: never",
+            backup_proved.clone(),
+        );
+        registry.register(
+            "telemetry_dropped",
+            "Spans and rounds of metrics that did not reach the collector",
+            telemetry_dropped.clone(),
+        );
+        if acceptor.is_some() {
+            registry.register(
+                "tls_certificate_expiry_seconds",
+                "When the certificate in use ends, Unix time",
+                certificate_expiry.clone(),
+            );
+        }
+        Metrics {
+            registry,
+            data_dir,
+            store,
+            acceptor,
+            certificate_expiry,
+            disk_free,
+            backup_proved,
+            read: tokio::sync::Mutex::default(),
+            last_proved: AtomicI64::new(0),
+            telemetry_dropped,
+        }
+    }
+
+    /// Counts what the collector did not get.
+    pub fn telemetry_dropped(&self) -> &Counter {
+        &self.telemetry_dropped
+    }
+
+    /// All metrics, the service's first, in the OpenMetrics text format.
+    pub async fn text(&self, service: &Service) -> String {
+        let mut text = service.metrics_text().await;
+        self.look().await;
+        if text.ends_with(END) {
+            text.truncate(text.len() - END.len());
+        }
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+
+    async fn look(&self) {
+        if let Some(acceptor) = &self.acceptor {
+            self.certificate_expiry.set(acceptor.not_after());
+        }
+        // A directory that cannot be asked has no room that anybody could count on.
+        let free = free_bytes(&self.data_dir).unwrap_or(0);
+        self.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+        let mut read = self.read.lock().await;
+        if read.is_none_or(|at| at.elapsed() >= STORE_PERIOD)
+            && let Ok(value) = self.store.meta_get(BACKUP_LAST_PROVED).await
+        {
+            self.last_proved.store(unix_seconds(value.as_deref()).unwrap_or(0), Ordering::Relaxed);
+            *read = Some(Instant::now());
+        }
+        self.backup_proved.set(self.last_proved.load(Ordering::Relaxed));
+    }
+}
+
+/// The time in a value of the deployment; none where there is none, or no time in it.
+pub(crate) fn unix_seconds(value: Option<&[u8]>) -> Option<i64> {
+    std::str::from_utf8(value?).ok()?.trim().parse().ok().filter(|t| *t > 0)
+}
+
+/// Bytes that an unprivileged process may still write to the file system of a path.
+pub(crate) fn free_bytes(path: &std::path::Path) -> rustix::io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_the_deployment() {
+        assert_eq!(unix_seconds(Some(b"1790000000")), Some(1_790_000_000));
+        assert_eq!(unix_seconds(Some(b"1790000000\n")), Some(1_790_000_000));
+        for none in [None, Some(&b""[..]), Some(b"0"), Some(b"-5"), Some(b"soon"), Some(&[0xff])] {
+            assert_eq!(unix_seconds(none), None, "{none:?}");
+        }
+    }
+}
