@@ -9,6 +9,7 @@ mod actions;
 mod authorise;
 pub mod clock;
 mod credentials;
+pub mod custody;
 mod cx;
 mod docs;
 pub mod explain;

@@ -29,7 +29,7 @@ impl Vault {
         let keyring = if rows.is_empty() && create {
             let seal = source.create().map_err(ApiError::internal)?;
             let (keyring, record) = Keyring::bootstrap(seal.as_ref(), SLOT, suite).map_err(ApiError::internal)?;
-            store.add_root(vec![root_row(&record)]).await.map_err(ApiError::internal)?;
+            store.add_root(vec![root_row(&record)], &[]).await.map_err(ApiError::internal)?;
             keyring
         } else {
             unlock(&source, &rows, suite)?
@@ -220,7 +220,7 @@ pub fn session_place(account: AccountId, secret_id: &str) -> Place<'_> {
     Place { purpose: Purpose::SessionToken, ..access_key_place(account, secret_id, "") }
 }
 
-/// The one slot that a root key version has so far.
+/// The slot of the first custodian.
 pub const SLOT: &str = "primary";
 
 /// Opens every root key version of a store.
@@ -230,7 +230,8 @@ pub fn unlock(source: &SealSource, rows: &[RootRow], suite: Suite) -> Result<Key
     Keyring::unlock(&borrowed(&seals), &records, suite).map_err(ApiError::internal)
 }
 
-fn borrowed(seals: &[Box<dyn Seal>]) -> Vec<&dyn Seal> {
+/// Seals in the form that a keyring takes.
+pub(crate) fn borrowed(seals: &[Box<dyn Seal>]) -> Vec<&dyn Seal> {
     seals.iter().map(AsRef::as_ref).collect()
 }
 

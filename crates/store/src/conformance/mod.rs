@@ -43,7 +43,7 @@ macro_rules! store_conformance {
             accounts_do_not_see_each_other, large_numbers, compare_and_swap, racing_writers, changes_are_all_or_nothing,
             moments_grow, audit_record, region_does_not_matter);
         $crate::store_conformance!(@mount $factory, system:
-            accounts_and_access_keys, access_key_revisions, touching_never_moves_back, roots_and_slots,
+            accounts_and_access_keys, access_key_revisions, touching_never_moves_back, roots_and_slots, custodians, snapshots,
             account_under_old_root_is_refused, rewrapping, more_domains, drop_root_is_refused, account_races_rekey,
             outbox, meta_values, closed);
     };
