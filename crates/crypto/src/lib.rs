@@ -14,6 +14,7 @@
 //! | [`rsa`], [`ec`], [`mldsa`] | decryption and signing keys |
 //! | [`mlkem`], [`pq`] | post-quantum encryption keys and their ciphertext blob |
 //! | [`import`] | wrapping keys for imported key material |
+//! | [`public_seal`] | a content key sealed to a public key |
 //! | [`random`] | random bytes |
 //! | [`sm2`] | SM2 signatures and encryption |
 //! | [`sm4`] | the SM4 block cipher in constant time |
@@ -33,6 +34,7 @@ pub mod mldsa;
 pub mod mlkem;
 pub mod pq;
 mod private_key;
+pub mod public_seal;
 pub mod random;
 pub mod recipient;
 pub mod rsa;
@@ -47,13 +49,14 @@ mod wycheproof_tests;
 
 pub use blob::{BlobKey, Header};
 pub use context::{Context, ContextError};
-pub use digest::{hmac_sha256, sha256};
+pub use digest::{digest, hmac_sha256, sha256};
 pub use ec::{Curve, EcKey};
 pub use error::CryptoError;
 pub use import::ImportKey;
 pub use mldsa::MlDsaKey;
 pub use mlkem::MlKemKey;
 pub use private_key::{PrivateKey, SignatureScheme};
+pub use public_seal::{PrivateOpener, PublicSeal};
 pub use recipient::{Recipient, RecipientAlgorithm, RecipientError};
 pub use rsa::{RsaKey, RsaScheme};
 pub use sm2::{Sm2Key, Sm2PublicKey, Sm2Signature};

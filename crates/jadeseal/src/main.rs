@@ -71,6 +71,8 @@ enum Command {
     Serve(commands::serve::Args),
     /// Replace the root key and re-wrap everything under it; may run beside a serving process.
     Rekey(commands::rekey::Args),
+    /// List, add, remove and prove custodians of the root key; may run beside a serving process.
+    Custody(commands::custody::Args),
     /// Grant cloud products access keys with which they act for accounts; may run beside a serving process.
     Product(commands::product::Args),
     /// Make and list accounts; may run beside a serving process.
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Command::Init(args) => commands::init::run(args).map(done),
         Command::Serve(args) => commands::serve::run(args).map(done),
         Command::Rekey(args) => commands::rekey::run(args).map(done),
+        Command::Custody(args) => commands::custody::run(args).map(done),
         Command::Product(args) => commands::product::run(args).map(done),
         Command::Account(args) => commands::account::run(args).map(done),
         Command::Policy(args) => commands::policy::run(args),

@@ -1,6 +1,8 @@
 //! The configuration file (TOML) and what it becomes. Flags and environment go before it; the binary
 //! applies them with the setters here.
 
+pub mod root;
+
 use crate::{
     forwarded::{Protocol, Proxies},
     http, tls,
@@ -250,8 +252,6 @@ pub const DEFAULT_REGION: &str = "ap-guangzhou";
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8443";
 /// How long the clock must have run steadily before a key is destroyed.
 pub const DEFAULT_SETTLE: Duration = Duration::from_secs(600);
-
-pub mod root;
 
 impl Config {
     /// Reads and checks a file.

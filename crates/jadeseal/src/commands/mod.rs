@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod account;
+pub mod custody;
 pub mod init;
 pub mod policy;
 pub mod product;
