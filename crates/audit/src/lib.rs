@@ -14,6 +14,7 @@
 mod disk;
 mod error;
 mod flusher;
+mod head;
 mod log;
 mod read;
 mod record;
@@ -24,6 +25,7 @@ mod segment;
 mod log_tests;
 
 pub use error::AuditError;
+pub use head::next_index;
 pub use log::{Degree, Lag, Log, Options};
 pub use read::{Verified, contains_request_ids, for_each_record, verify};
 pub use record::{Access, Principal, Record};

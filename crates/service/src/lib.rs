@@ -7,6 +7,7 @@ pub mod accounts;
 mod action;
 mod actions;
 mod authorise;
+pub mod backup;
 pub mod clock;
 mod credentials;
 pub mod custody;

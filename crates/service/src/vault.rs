@@ -11,7 +11,8 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 /// Opens and keeps the domain key of each account.
 pub struct Vault {
     store: Arc<dyn Store>,
-    source: SealSource,
+    /// None for a copy of a store, in which no root key version appears.
+    source: Option<SealSource>,
     keyring: Arc<Keyring>,
     domains: RwLock<HashMap<(AccountId, u32), Arc<DomainKey>>>,
     /// The version of each account's domain key that wraps what is new, as the store has it.
@@ -34,14 +35,23 @@ impl Vault {
         } else {
             unlock(&source, &rows, suite)?
         };
-        Ok(Vault {
+        Ok(Self::of(store, Some(source), keyring))
+    }
+
+    /// Over an opened keyring, for a copy of a store that nobody else works on.
+    pub(crate) fn over(store: Arc<dyn Store>, keyring: Keyring) -> Self {
+        Self::of(store, None, keyring)
+    }
+
+    fn of(store: Arc<dyn Store>, source: Option<SealSource>, keyring: Keyring) -> Self {
+        Vault {
             store,
             source,
             keyring: Arc::new(keyring),
             domains: RwLock::default(),
             newest: RwLock::default(),
             refreshing: tokio::sync::Mutex::default(),
-        })
+        }
     }
 
     /// A domain key for an account that is being made. The store refuses the row if the root key was
@@ -109,7 +119,10 @@ impl Vault {
         if records.iter().all(|r| known.contains(&r.version)) {
             return Ok(());
         }
-        let (source, keyring) = (self.source.clone(), self.keyring.clone());
+        let Some(source) = self.source.clone() else {
+            return Err(ApiError::internal("a root key version is missing"));
+        };
+        let keyring = self.keyring.clone();
         // A passphrase is stretched anew, which takes a good part of a second.
         let learning = tokio::task::spawn_blocking(move || {
             let seals = source.open(&records)?;

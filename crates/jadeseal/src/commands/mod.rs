@@ -1,12 +1,14 @@
 //! One file per command.
 
 pub mod account;
+pub mod backup;
 pub mod custody;
 pub mod init;
 pub mod policy;
 pub mod product;
 pub mod quickstart;
 pub mod rekey;
+pub mod restore;
 pub mod serve;
 pub mod version;
 
