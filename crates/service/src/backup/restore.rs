@@ -74,12 +74,23 @@ pub async fn restore(request: Restoring<'_>) -> Result<Restored> {
         None => Err("the backup does not say where the audit log was".to_owned()),
         Some(head) => changes_since(log, head).map_err(|e| e.internal_cause().unwrap_or_default().to_owned()),
     });
+    settled(&database)?;
     let named = request.data_dir.join(request.database);
     File::open(&database).and_then(|file| file.sync_all()).map_err(io("flush", &database))?;
     rustix::fs::renameat_with(CWD, &database, CWD, &named, RenameFlags::NOREPLACE)
         .map_err(|e| io("name", &named)(e.into()))?;
     File::open(request.data_dir).and_then(|dir| dir.sync_all()).map_err(io("flush", request.data_dir))?;
     Ok(Restored { proof, slot, held_until, replay })
+}
+
+/// The file has everything: nothing of it is left in a log beside it, which would not come along.
+fn settled(database: &Path) -> Result<()> {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    match fs::metadata(Path::new(&log)) {
+        Ok(meta) if meta.len() > 0 => Err(ApiError::internal("the restored database was not closed properly")),
+        _ => Ok(()),
+    }
 }
 
 /// Nothing may be there that a restore could be mistaken for, or spoil.
