@@ -14,7 +14,9 @@ pub enum ArchiveError {
     #[error("this is not a backup of Jadeseal")]
     NotAnArchive,
     /// A newer release wrote it.
-    #[error("the backup has format {0}, which this release does not know: use the release that made it, or a newer one")]
+    #[error(
+        "the backup has format {0}, which this release does not know: use the release that made it, or a newer one"
+    )]
     Newer(u8),
     /// The header is malformed.
     #[error("the header of the backup is damaged: {0}")]

@@ -60,7 +60,9 @@ impl Opened {
             }
             LockTo::PublicKey(public) => {
                 if suite == Suite::Sm4 && !public.is_gm() {
-                    return Err(ArchiveError::Locked("this deployment has a strict GM region: the public key must be one of SM2"));
+                    return Err(ArchiveError::Locked(
+                        "this deployment has a strict GM region: the public key must be one of SM2",
+                    ));
                 }
                 (PUBLIC_KEY, [&public.fingerprint()[..], &public.seal(&key)?].concat())
             }
@@ -135,7 +137,9 @@ impl Header {
             (PUBLIC_KEY, Unlock::PrivateKey(private)) => {
                 let parts = lock.split_at_checked(FINGERPRINT).ok_or(ArchiveError::Header("a short lock"))?;
                 if parts.0 != private.fingerprint() {
-                    return Err(ArchiveError::Locked("the private key does not belong to the public key of this backup"));
+                    return Err(ArchiveError::Locked(
+                        "the private key does not belong to the public key of this backup",
+                    ));
                 }
                 let failed = ArchiveError::Locked("the private key does not open this backup: its header was altered");
                 private.open(parts.1).map_err(|_| failed)?

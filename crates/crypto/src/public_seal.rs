@@ -5,7 +5,8 @@ use crate::recipient::{Kind, RecipientError, decode, key_kind};
 use crate::{CryptoError, Sm2Key, Sm2PublicKey, der, digest, sm2};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rsa::{
-    OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey,
+    OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey,
+    PublicEncryptingKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -193,7 +194,8 @@ mod tests {
         let (private, public) = (dir.path().join("k"), dir.path().join("p"));
         let made = Command::new("openssl").arg("genpkey").args(args).arg("-out").arg(&private).output().ok()?;
         assert!(made.status.success(), "{made:?}");
-        let out = Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(&private).arg("-out").arg(&public).status();
+        let out =
+            Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(&private).arg("-out").arg(&public).status();
         assert!(out.unwrap().success());
         Some((std::fs::read_to_string(public).unwrap(), SecretBytes::new(std::fs::read(private).unwrap())))
     }
@@ -227,9 +229,7 @@ mod tests {
 
     #[test]
     fn other_keys_are_refused() {
-        for args in
-            [&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"][..], &["-algorithm", "ED25519"]]
-        {
+        for args in [&["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"][..], &["-algorithm", "ED25519"]] {
             let Some((public, private)) = openssl(args) else { return };
             assert!(matches!(PublicSeal::parse(&public), Err(RecipientError::Mismatch)));
             assert!(PrivateOpener::parse(&private).is_err());

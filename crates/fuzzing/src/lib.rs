@@ -5,6 +5,7 @@
 
 pub mod asymmetric_ciphertext;
 pub mod audit_recovery;
+pub mod backup_archive;
 pub mod blob;
 pub mod config;
 pub mod context;
@@ -14,6 +15,7 @@ mod keys;
 pub mod private_key;
 pub mod proxy_header;
 pub mod recipient;
+pub mod root_share;
 pub mod signature;
 pub mod sm2;
 pub mod wrap;
@@ -26,6 +28,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("asymmetric_ciphertext", asymmetric_ciphertext::run),
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
+    ("backup_archive", backup_archive::run),
     ("blob", blob::run),
     ("config", config::run),
     ("context", context::run),
@@ -38,6 +41,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("private_key", private_key::run),
     ("proxy_header", proxy_header::run),
     ("recipient", recipient::run),
+    ("root_share", root_share::run),
     ("signature", signature::run),
     ("sm2", sm2::run),
     ("wrap", wrap::run),

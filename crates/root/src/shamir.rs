@@ -11,12 +11,7 @@ use crate::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jadeseal_types::SecretBytes;
 use rand_core::{TryCryptoRng, TryRng, UnwrapErr};
-use std::{
-    collections::BTreeSet,
-    fmt,
-    io::ErrorKind,
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, fmt, io::ErrorKind, path::PathBuf};
 use vsss_rs::Gf256;
 
 /// Seal with a key that was handed out in shares.

@@ -199,7 +199,9 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
     let store = parts.store.clone();
     let service = Service::open(parts).await.map_err(internal("service"))?;
     if !create && custody::list(store.as_ref()).await.map_err(internal("custodians"))?.len() == 1 {
-        tracing::warn!("the root key has one custodian: if its secret is lost, so is every key (see `jadeseal custody add`)");
+        tracing::warn!(
+            "the root key has one custodian: if its secret is lost, so is every key (see `jadeseal custody add`)"
+        );
     }
     Ok(Opened { service, config, _lock: lock })
 }

@@ -95,8 +95,9 @@ pub async fn add(
     let stored = records(&rows);
     let keyring = unlock(open, &rows, suite_of(&stored, suite))?;
     let seal = new.create().map_err(ApiError::internal)?;
-    for slot in slots_of(&keyring, &[seal.as_ref()], &stored)? {
-        // Two slots of one secret are one custodian, who would seem to be two.
+    // Two slots of one secret are one custodian, who would seem to be two.
+    let known = new.open(&stored).map_err(ApiError::internal)?;
+    if let Some(slot) = slots_of(&keyring, &borrowed(&known), &stored)?.first() {
         return Err(ApiError::internal(format!("this custodian has the slot {slot:?} already")));
     }
     // Rekey may replace the root key in between: then all is sealed anew.
@@ -136,9 +137,9 @@ pub async fn remove(store: &dyn Store, own: &SealSource, slot: &str, force: bool
     match store.drop_root_slot(slot).await {
         Ok(()) => Ok(true),
         Err(StoreError::NotFound) => Ok(false),
-        Err(StoreError::Conflict) => {
-            Err(ApiError::internal(format!("{slot:?} is the last slot of a root key version: nothing could open it any more")))
-        }
+        Err(StoreError::Conflict) => Err(ApiError::internal(format!(
+            "{slot:?} is the last slot of a root key version: nothing could open it any more"
+        ))),
         Err(e) => Err(ApiError::internal(e)),
     }
 }

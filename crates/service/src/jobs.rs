@@ -4,8 +4,9 @@
 //! no harm. Each change leaves an audit record with the principal `service`.
 
 use crate::{
-    Service, backup,
+    Service,
     actions::{import::dropping, rotation::rotation},
+    backup,
     cx::{CommitError, Draft, Facts, commit},
     lifecycle::{Step, apply},
 };
@@ -152,7 +153,10 @@ async fn held(svc: &Service, now: u64) -> bool {
     match backup::held_until(svc.store.as_ref()).await {
         Ok(until) => now < until,
         Err(e) => {
-            tracing::error!(cause = e.internal_cause().unwrap_or(""), "what is due for deletion is kept for the moment: {e}");
+            tracing::error!(
+                cause = e.internal_cause().unwrap_or(""),
+                "what is due for deletion is kept for the moment: {e}"
+            );
             true
         }
     }

@@ -107,7 +107,9 @@ pub async fn rekey_with(
     }
     let beside: Vec<String> = current.iter().map(|r| r.slot.clone()).collect();
     store.add_root(made, &beside).await.map_err(|e| match e {
-        StoreError::Conflict => ApiError::internal("the custodians or the root key were changed meanwhile; run it again"),
+        StoreError::Conflict => {
+            ApiError::internal("the custodians or the root key were changed meanwhile; run it again")
+        }
         e => ApiError::internal(e),
     })?;
     report.version = keyring.current();

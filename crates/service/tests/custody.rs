@@ -64,6 +64,7 @@ async fn custodians_come_and_go_while_the_service_runs() {
     // Nothing twice, no strange names, no slot of somebody who has one.
     assert!(cause(custody::add(store, &own, "office", &office, None, 1).await).contains("already"));
     assert!(cause(custody::add(store, &own, "again", &own, None, 1).await).contains("\"primary\" already"));
+    assert!(cause(custody::add(store, &own, "again", &office, None, 1).await).contains("\"office\" already"));
     assert!(cause(custody::add(store, &own, "a b", &office, None, 1).await).contains("letters"));
     // The service's own slot stays, and the last one does.
     assert!(cause(custody::remove(store, &own, "primary", false).await).contains("with no other"));

@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::model::*;
 use async_trait::async_trait;
-use std::path::Path;
 use jadeseal_types::{AccountId, Alias, DataKeyId, DataKeyState, KeyId, KeyState, SecretId};
+use std::path::Path;
 
 /// Where the rows are.
 ///

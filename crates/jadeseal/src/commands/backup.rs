@@ -78,7 +78,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let lock = match (&passphrase, &public) {
         (Some(passphrase), _) => LockTo::Passphrase(passphrase),
         (None, Some(public)) => LockTo::PublicKey(public),
-        (None, None) => bail!("a passphrase (--passphrase-file, -env, -credential, -fd) or a public key (--recipient) is needed"),
+        (None, None) => {
+            bail!("a passphrase (--passphrase-file, -env, -credential, -fd) or a public key (--recipient) is needed")
+        }
     };
     runtime()?.block_on(async {
         let store = wiring::open_store(&dir).await?;
@@ -148,7 +150,10 @@ pub fn report(proof: &Proof, output: Output, more: serde_json::Value) {
                 proof.canaries,
             );
             if !proof.without_canary.is_empty() {
-                println!("  accounts without an enabled symmetric CMK, and so without a canary: {:?}", proof.without_canary);
+                println!(
+                    "  accounts without an enabled symmetric CMK, and so without a canary: {:?}",
+                    proof.without_canary
+                );
             }
             if proof.due_for_deletion > 0 {
                 println!("  CMKs whose deletion is due by now: {}", proof.due_for_deletion);

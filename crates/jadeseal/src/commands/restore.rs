@@ -74,7 +74,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let unlock = match (&passphrase, &private) {
         (Some(passphrase), _) => Unlock::Passphrase(passphrase),
         (None, Some(private)) => Unlock::PrivateKey(private),
-        (None, None) => bail!("a passphrase (--passphrase-file, -env, -credential, -fd) or a private key (--private-key) is needed"),
+        (None, None) => {
+            bail!("a passphrase (--passphrase-file, -env, -credential, -fd) or a private key (--private-key) is needed")
+        }
     };
     if args.prove { prove(&args, &unlock) } else { restore(&args, &unlock) }
 }
@@ -145,7 +147,12 @@ fn print(args: &Args, data_dir: &Path, restored: &Restored) {
         });
         return report(&restored.proof, args.output, more);
     }
-    println!("{} restored into {}; this host opens with the slot {}", args.file.display(), data_dir.display(), restored.slot);
+    println!(
+        "{} restored into {}; this host opens with the slot {}",
+        args.file.display(),
+        data_dir.display(),
+        restored.slot
+    );
     report(&restored.proof, args.output, serde_json::Value::Null);
     println!("  nothing is destroyed before {} (Unix time)", restored.held_until);
     println!(

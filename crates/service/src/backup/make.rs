@@ -170,7 +170,9 @@ fn audit_head(dir: &Path) -> Option<AuditHead> {
         return None;
     }
     let next_index = jadeseal_audit::next_index(dir)
-        .inspect_err(|e| tracing::error!(error = %e, "the backup does not say where the audit log was: it cannot be read"))
+        .inspect_err(
+            |e| tracing::error!(error = %e, "the backup does not say where the audit log was: it cannot be read"),
+        )
         .ok()?;
     let path = dir.join("checkpoint");
     let small = fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_CHECKPOINT);
@@ -190,7 +192,8 @@ impl Partial {
         name.push(".partial");
         let path = out.with_file_name(name);
         // Of a run that was killed. A run that is at work holds no name for long: both would fail at the end.
-        fs::remove_file(&path).or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+        fs::remove_file(&path)
+            .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
             .map_err(io("remove", &path))?;
         Ok(Partial { path, kept: false })
     }

@@ -90,7 +90,9 @@ async fn open_root(contents: &Contents, store: &dyn Store, open_with: Option<&Se
     let missing = stored.iter().find(|record| !keyring.versions().contains(&record.version));
     match missing {
         None => Ok(keyring),
-        Some(record) => Err(ApiError::internal(format!("the backup does not open root key version {}", record.version))),
+        Some(record) => {
+            Err(ApiError::internal(format!("the backup does not open root key version {}", record.version)))
+        }
     }
 }
 
@@ -115,8 +117,7 @@ pub(super) async fn prove_store(
         differences.push("the accounts are not those of the manifest".to_owned());
     }
     let created = manifest.created;
-    let canaries =
-        walk::open_canaries(store.as_ref(), &vault, &manifest.accounts, created, &mut differences).await?;
+    let canaries = walk::open_canaries(store.as_ref(), &vault, &manifest.accounts, created, &mut differences).await?;
     let without_canary = manifest.accounts.iter().filter(|part| part.canary.is_none()).map(|part| part.account);
     Ok(Proof {
         versions: walk.versions,

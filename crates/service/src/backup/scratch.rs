@@ -27,8 +27,7 @@ impl Scratch {
         let path = within.join(format!("{PREFIX}{name}"));
         DirBuilder::new().mode(0o700).create(&path).map_err(io("make", &path))?;
         let lock = File::open(&path).map_err(io("open", &path))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|e| io("lock", &path)(e.into()))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|e| io("lock", &path)(e.into()))?;
         Ok(Scratch { path, _lock: lock })
     }
 

@@ -80,7 +80,9 @@ pub(super) async fn open_all(store: &dyn Store, vault: &Vault, suite: Suite, now
         for version in versions {
             match open_version(vault, cmk, version).await {
                 Ok(()) => opened += 1,
-                Err(e) => faults.push(format!("version {} of key {} does not open: {}", version.version, cmk.key_id, why(&e))),
+                Err(e) => {
+                    faults.push(format!("version {} of key {} does not open: {}", version.version, cmk.key_id, why(&e)))
+                }
             }
         }
         let material = versions.iter().any(|v| v.version == cmk.current_version);
@@ -148,7 +150,9 @@ pub(super) async fn open_canaries(
         let page = store.all_keys_meta(after, PAGE).await.map_err(ApiError::internal)?;
         let Some(last) = page.last() else { break };
         after = Some(last.key_id);
-        rows.extend(page.into_iter().filter(|cmk| wanted.contains(&cmk.key_id)).map(|cmk| (*cmk.key_id.as_bytes(), cmk)));
+        rows.extend(
+            page.into_iter().filter(|cmk| wanted.contains(&cmk.key_id)).map(|cmk| (*cmk.key_id.as_bytes(), cmk)),
+        );
     }
     let mut opened = 0;
     for part in accounts {

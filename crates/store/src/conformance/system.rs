@@ -243,7 +243,11 @@ pub async fn drop_root_is_refused(store: S) {
     assert_eq!(store.drop_root(1).await, Err(StoreError::NotFound));
     assert_eq!(store.drop_root(2).await, Err(StoreError::Conflict));
     assert_eq!(store.root_rows().await.unwrap(), [root(2, "a"), root(2, "b")]);
-    assert_eq!(store.add_root(vec![root(1, "a")], &slots(&["a", "b"])).await, Err(StoreError::Conflict), "versions do not come back");
+    assert_eq!(
+        store.add_root(vec![root(1, "a")], &slots(&["a", "b"])).await,
+        Err(StoreError::Conflict),
+        "versions do not come back"
+    );
 }
 
 /// While accounts are made and the root key is replaced, no account ends up under a root key that is gone.

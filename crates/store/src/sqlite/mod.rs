@@ -7,6 +7,8 @@ mod data_keys;
 mod filter;
 mod identities;
 mod keys;
+#[cfg(any(test, feature = "conformance"))]
+mod older;
 mod reader;
 mod rows;
 mod schema;
@@ -16,6 +18,9 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+#[cfg(any(test, feature = "conformance"))]
+pub use older::downgrade;
 
 use crate::error::{Result, StoreError};
 use crate::model::*;

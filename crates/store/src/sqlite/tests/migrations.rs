@@ -174,3 +174,41 @@ async fn damage_is_found() {
     std::fs::write(&path, bytes).unwrap();
     assert!(SqliteStore::check(&path).is_err());
 }
+
+/// The rows of every older version are afterwards what they were.
+#[tokio::test]
+async fn real_rows_of_every_older_version_are_brought_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let (made, here) = (dir.path().join("made"), home());
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&made, Options::default()).unwrap());
+    store.add_root(vec![crate::conformance::root(1, "a")], &[]).await.unwrap();
+    let account =
+        AccountRow { account: here.account(), app_id: jadeseal_types::AppId(8), name: "a".into(), create_time: 9 };
+    let domain = DomainRow { account: here.account(), version: 1, root_version: 1, wrapped: vec![9; 60], revision: 0 };
+    let access_key = crate::conformance::access_key(here.account().0, "AKIDown");
+    store.create_account(account.clone(), domain, vec![access_key.clone()]).await.unwrap();
+    create(store.as_ref(), &here, (0..9).map(|n| key(&here, n))).await;
+    create_data_keys(store.as_ref(), &here, [data_key(&here, 20, 1), data_key(&here, 21, 2)]).await;
+    let (keys, versions) = (store.all_keys_meta(None, 99).await.unwrap(), store.versions(&here, id(1)).await.unwrap());
+    let data_key = store.data_key(&here, DataKeyId(id(20))).await.unwrap();
+    let (roots, domains) = (store.root_rows().await.unwrap(), store.domains(here.account()).await.unwrap());
+    store.close().await.unwrap();
+    for older in 1..schema::VERSION {
+        let path = dir.path().join(format!("v{older}"));
+        downgrade(&made, &path, older);
+        assert_eq!(SqliteStore::version_of(&path).unwrap(), Some(older));
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        assert_eq!(store.all_keys_meta(None, 99).await.unwrap(), keys, "version {older}");
+        assert_eq!(store.versions(&here, id(1)).await.unwrap(), versions);
+        assert_eq!(store.account(here.account()).await.unwrap().as_ref(), Some(&account));
+        assert_eq!(store.root_rows().await.unwrap(), roots);
+        assert_eq!(store.domains(here.account()).await.unwrap(), domains);
+        assert_eq!(store.access_keys(here.account()).await.unwrap()[0].wrapped_secret, access_key.wrapped_secret);
+        assert!(store.identities(here.account()).await.unwrap().is_some());
+        // Hosted data keys came with version 2.
+        let kept = store.data_key(&here, DataKeyId(id(20))).await.unwrap();
+        assert_eq!(kept, if older >= 2 { data_key.clone() } else { None }, "version {older}");
+        store.close().await.unwrap();
+        SqliteStore::check(&path).unwrap();
+    }
+}
