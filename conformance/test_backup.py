@@ -114,7 +114,7 @@ def test_a_backup_under_load_restores_on_a_bare_host(at, own):
     assert made["key_versions_opened"] == sum(made["keys"].values())
     assert made["audit_next_index"] > 0
     assert (at / "b").stat().st_mode & 0o777 == 0o600
-    assert not [p for p in own.data_dir.iterdir() if p.name.startswith(".scratch")] and not (at / "b.partial").exists()
+    assert not [p for p in own.data_dir.iterdir() if p.name.startswith(".jadeseal-scratch")] and not (at / "b.partial").exists()
     sealed = (at / "b").read_bytes()
     assert b"SQLite" not in sealed and own.creds.secret_id.encode() not in sealed
 
@@ -131,7 +131,7 @@ def test_a_backup_under_load_restores_on_a_bare_host(at, own):
     drill = told(run("restore", at / "b", "--prove", "--passphrase-file", at / "passphrase", "--data-dir", own.data_dir,
                      "--scratch", at, "-o", "json"))
     assert drill["noted"] is True and drill["differences"] == [] and drill["keys"] == made["keys"]
-    assert not [p for p in at.iterdir() if p.name.startswith(".scratch")]
+    assert not [p for p in at.iterdir() if p.name.startswith(".jadeseal-scratch")]
 
     new = at / "bare"
     put_back = told(run("restore", at / "b", "--passphrase-file", at / "passphrase", "--data-dir", new, "--root",
@@ -189,7 +189,7 @@ def test_bad_archives_and_secrets_are_refused(at, own):
         put_back = run("restore", bad, "--passphrase-file", passphrase, "--data-dir", new, "--root", f"file:{at / 'k'}")
         assert drill.returncode == put_back.returncode == 1, (drill, put_back)
         assert not (new / "jadeseal.db").exists() and not (at / "k").exists()
-        assert not [p for base in (at, new) for p in base.iterdir() if p.name.startswith(".scratch")]
+        assert not [p for base in (at, new) for p in base.iterdir() if p.name.startswith(".jadeseal-scratch")]
         return drill.stderr.decode()
 
     middle = len(good) // 2

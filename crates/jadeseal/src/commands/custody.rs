@@ -67,12 +67,15 @@ struct Add {
 #[derive(clap::Args)]
 struct Remove {
     #[command(flatten)]
-    opener: Opener,
+    place: Place,
     /// Name of the slot.
     slot: String,
     /// Also when the configuration opens with this slot alone, or opens nothing.
     #[arg(long)]
     force: bool,
+    /// How to print the outcome.
+    #[arg(short, long, default_value = "table")]
+    output: Output,
 }
 
 #[derive(clap::Args)]
@@ -159,14 +162,13 @@ fn add(args: Add) -> Result<()> {
 }
 
 fn remove(args: Remove) -> Result<()> {
-    let with = args.opener.with.as_deref().map(source).transpose()?;
-    let removed = with_store(&args.opener.place, async |store, own, _| {
-        custody::remove(store.as_ref(), with.as_ref().unwrap_or(&own), &args.slot, args.force).await
+    let removed = with_store(&args.place, async |store, own, _| {
+        custody::remove(store.as_ref(), &own, &args.slot, args.force).await
     })?;
     if !removed {
         bail!("there is no slot {:?}", args.slot);
     }
-    match args.opener.output {
+    match args.output {
         Output::Json => println!("{}", serde_json::json!({ "slot": args.slot, "removed": true })),
         Output::Table => println!(
             "{} is removed. Whoever has its secret and an older copy of the store still opens that copy; `jadeseal rekey` \

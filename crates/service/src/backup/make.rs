@@ -16,7 +16,7 @@ use jadeseal_backup::{LockTo, Reader, Unlock, Writer};
 use jadeseal_root::{KeySeal, RootRecord, SealSource};
 use jadeseal_store::{Options, SqliteStore, Store};
 use jadeseal_types::{ApiError, SecretBytes, Suite, error::Result};
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufWriter, Write},
@@ -66,7 +66,7 @@ pub async fn make(request: Request<'_>) -> Result<Proof> {
     parts.manifest.database_bytes = fs::metadata(&snapshot).map_err(io("look at", &snapshot))?.len();
 
     let partial = Partial::new(request.out)?;
-    let key = write(&partial.path, &parts, &snapshot, suite, &request.lock)?;
+    let key = write(&partial, &parts, &snapshot, suite, &request.lock)?;
     fs::remove_file(&snapshot).map_err(io("remove", &snapshot))?;
     drop(parts);
 
@@ -130,10 +130,9 @@ async fn survey(
 }
 
 /// Writes the archive and flushes it; answers with its content key.
-fn write(path: &Path, parts: &Parts, database: &Path, suite: Suite, lock: &LockTo<'_>) -> Result<SecretBytes> {
-    let failed = io("write", path);
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io("make", path))?;
-    let out = BufWriter::with_capacity(256 * 1024, file);
+fn write(to: &Partial, parts: &Parts, database: &Path, suite: Suite, lock: &LockTo<'_>) -> Result<SecretBytes> {
+    let failed = io("write", &to.path);
+    let out = BufWriter::with_capacity(256 * 1024, &to.file);
     let mut out = Writer::new(out, suite, lock).map_err(ApiError::internal)?;
     let manifest = serde_json::to_vec(&parts.manifest).map_err(ApiError::internal)?;
     let mut put = |tag, bytes: &[u8]| {
@@ -183,6 +182,8 @@ fn audit_head(dir: &Path) -> Option<AuditHead> {
 /// The file under another name until it is whole; removed unless it is kept.
 struct Partial {
     path: PathBuf,
+    /// Locked: another run for the same name leaves it alone.
+    file: File,
     kept: bool,
 }
 
@@ -191,11 +192,20 @@ impl Partial {
         let mut name = out.file_name().ok_or_else(|| ApiError::internal("the backup needs a file name"))?.to_owned();
         name.push(".partial");
         let path = out.with_file_name(name);
-        // Of a run that was killed. A run that is at work holds no name for long: both would fail at the end.
-        fs::remove_file(&path)
-            .or_else(|e| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
-            .map_err(io("remove", &path))?;
-        Ok(Partial { path, kept: false })
+        let make = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let lock = |file: &File| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).map_err(Into::into);
+        let file = make().or_else(|e| match e.kind() {
+            // Of a run that was killed, or of one that is at work.
+            std::io::ErrorKind::AlreadyExists => {
+                lock(&File::open(&path)?)?;
+                fs::remove_file(&path)?;
+                make()
+            }
+            _ => Err(e),
+        });
+        let file = file.map_err(io("make", &path))?;
+        lock(&file).map_err(io("lock", &path))?;
+        Ok(Partial { path, file, kept: false })
     }
 
     fn keep(mut self, out: &Path) -> Result<()> {
@@ -209,9 +219,10 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.kept {
-            // There is none where the error came before it was made.
-            let _ = fs::remove_file(&self.path);
+        if !self.kept
+            && let Err(e) = fs::remove_file(&self.path)
+        {
+            tracing::error!(error = %e, path = %self.path.display(), "an unfinished backup could not be removed");
         }
     }
 }

@@ -5,11 +5,11 @@ use jadeseal_types::{ApiError, error::Result};
 use rustix::fs::FlockOperation;
 use std::{
     fs::{self, DirBuilder, File},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
-const PREFIX: &str = ".scratch-";
+const PREFIX: &str = ".jadeseal-scratch-";
 
 /// The directory (mode 0700). What lies in it is wrapped as in the store, so that removing the files is enough.
 pub(super) struct Scratch {
@@ -47,7 +47,10 @@ impl Drop for Scratch {
 
 fn sweep(within: &Path) {
     for entry in fs::read_dir(within).into_iter().flatten().flatten() {
-        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        // The directory may be one that others write to as well.
+        let own = |meta: fs::Metadata| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw();
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+            && entry.path().symlink_metadata().is_ok_and(own);
         let Some(lock) = Some(entry.path()).filter(|_| ours).and_then(|path| File::open(path).ok()) else { continue };
         if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             // Another process may be faster.
@@ -63,7 +66,7 @@ mod tests {
     #[test]
     fn what_a_killed_process_left_goes_and_what_is_in_use_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let left = dir.path().join(".scratch-dead");
+        let left = dir.path().join(".jadeseal-scratch-dead");
         fs::create_dir(&left).unwrap();
         fs::write(left.join("f"), b"x").unwrap();
         let one = Scratch::make(dir.path()).unwrap();
