@@ -3,7 +3,7 @@
 use super::{
     DEPLOYMENT, Proof,
     content::{self, AuditHead, BACKUP, DATABASE, DIGESTS, FORMAT, MANIFEST, Manifest, ROOT},
-    io, prove,
+    io, name_file, prove,
     scratch::Scratch,
     walk,
 };
@@ -16,7 +16,7 @@ use jadeseal_backup::{LockTo, Reader, Unlock, Writer};
 use jadeseal_root::{KeySeal, RootRecord, SealSource};
 use jadeseal_store::{Options, SqliteStore, Store};
 use jadeseal_types::{ApiError, SecretBytes, Suite, error::Result};
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::FlockOperation;
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufWriter, Write},
@@ -209,11 +209,9 @@ impl Partial {
     }
 
     fn keep(mut self, out: &Path) -> Result<()> {
-        rustix::fs::renameat_with(CWD, &self.path, CWD, out, RenameFlags::NOREPLACE)
-            .map_err(|e| io("name", out)(e.into()))?;
+        name_file(&self.path, out)?;
         self.kept = true;
-        let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent).and_then(|dir| dir.sync_all()).map_err(io("flush", parent))
+        Ok(())
     }
 }
 

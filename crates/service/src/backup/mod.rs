@@ -19,6 +19,11 @@ pub use restore::{Restored, Restoring, restore};
 
 use jadeseal_store::{Store, StoreError};
 use jadeseal_types::{ApiError, error::Result};
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+};
+use std::{fs::File, path::Path};
 
 /// When a backup of the deployment was last proved, Unix seconds in decimal, in the store's small values.
 pub const LAST_PROVED: &str = "backup_last_proved";
@@ -43,7 +48,19 @@ fn number(value: Result<Option<Vec<u8>>, StoreError>) -> Result<Option<u64>> {
     number.map(Some).ok_or_else(|| ApiError::internal("a time in the store is malformed"))
 }
 
-fn io(what: &str, path: &std::path::Path) -> impl Fn(std::io::Error) -> ApiError {
+/// Gives a finished file its name, where nothing has it; flushes the directory.
+fn name_file(from: &Path, to: &Path) -> Result<()> {
+    let named = match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Some network file systems cannot promise it: then it is looked at just before.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) if to.symlink_metadata().is_err() => std::fs::rename(from, to),
+        other => other.map_err(Into::into),
+    };
+    named.map_err(io("name", to))?;
+    let parent = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io("flush", parent))
+}
+
+fn io(what: &str, path: &Path) -> impl Fn(std::io::Error) -> ApiError {
     let what = format!("cannot {what} {}", path.display());
     move |e| ApiError::internal(format!("{what}: {e}"))
 }

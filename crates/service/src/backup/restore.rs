@@ -1,12 +1,11 @@
 //! Restoring a backup on a bare host.
 
-use super::{HELD_UNTIL, Proof, Replay, content, io, prove, replay::changes_since, scratch::Scratch};
+use super::{HELD_UNTIL, Proof, Replay, content, io, name_file, prove, replay::changes_since, scratch::Scratch};
 use crate::{custody, vault::root_row};
 use jadeseal_backup::{Reader, Unlock};
 use jadeseal_root::{Keyring, Seal, SealSource};
 use jadeseal_store::{RootRow, Store};
 use jadeseal_types::{ApiError, error::Result};
-use rustix::fs::{CWD, RenameFlags};
 use std::{
     fs::{self, DirBuilder, File},
     os::unix::fs::DirBuilderExt,
@@ -77,9 +76,7 @@ pub async fn restore(request: Restoring<'_>) -> Result<Restored> {
     settled(&database)?;
     let named = request.data_dir.join(request.database);
     File::open(&database).and_then(|file| file.sync_all()).map_err(io("flush", &database))?;
-    rustix::fs::renameat_with(CWD, &database, CWD, &named, RenameFlags::NOREPLACE)
-        .map_err(|e| io("name", &named)(e.into()))?;
-    File::open(request.data_dir).and_then(|dir| dir.sync_all()).map_err(io("flush", request.data_dir))?;
+    name_file(&database, &named)?;
     Ok(Restored { proof, slot, held_until, replay })
 }
 
