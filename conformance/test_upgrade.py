@@ -90,3 +90,40 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path):
         words = done.stderr.decode()
         assert done.returncode == 1 and "schema version 99" in words and "a newer release" in words, done
     assert not [p for p in data.iterdir() if ".before-v" in p.name]
+
+
+def test_the_database_is_kept_before_it_is_brought_forward(tmp_path):
+    data, told = carried("data-v5", tmp_path)
+    # As schema version 4 had it, which knew no principals.
+    conn = sqlite3.connect(data / "jadeseal.db")
+    conn.executescript("""
+        DELETE FROM access_key WHERE uin <> account;
+        DROP TABLE role_tag; DROP TABLE role; DROP TABLE policy_attachment; DROP TABLE policy;
+        DROP TABLE group_member; DROP TABLE user_group; DROP TABLE sub_user; DROP TABLE identity;
+        ALTER TABLE access_key DROP COLUMN description;
+        CREATE TABLE access_key_epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL) STRICT;
+        INSERT INTO access_key_epoch (id, epoch) VALUES (1, 0);
+        UPDATE schema_version SET version = 4;
+    """)
+    conn.close()
+    # A command beside a service leaves it as it is.
+    listed = subprocess.run([binary(), "custody", "list", "--data-dir", data], capture_output=True, timeout=60)
+    assert listed.returncode == 1 and b"older than this program's" in listed.stderr, listed
+    server = Server(data)
+    server.creds = Creds(**told["owner"])
+    server.start()
+    try:
+        works(server.endpoint, server.creds, told)
+        assert server.stop() == 0
+    finally:
+        server.kill()
+    kept = [path for path in data.iterdir() if ".before-v" in path.name]
+    assert len(kept) == 1 and kept[0].stat().st_mode & 0o777 == 0o600, kept
+    assert kept[0].name.encode() in server.log_text()
+    conn = sqlite3.connect(f"file:{kept[0]}?immutable=1", uri=True)
+    assert conn.execute("SELECT version FROM schema_version").fetchone() == (4,)
+    conn.close()
+    # A start that has nothing to bring forward keeps nothing.
+    server.start()
+    assert server.stop() == 0
+    assert len([path for path in data.iterdir() if ".before-v" in path.name]) == 1
