@@ -221,7 +221,7 @@ def keypair(at, name, *how):
 
 def test_to_a_public_key_and_without_the_root_key(at, own):
     blobs = fill(own, usages=())
-    rsa = keypair(at, "rsa", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072")
+    rsa = keypair(at, "rsa", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:6144")
     sm2 = keypair(at, "sm2", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:SM2")
     for n, (key, public) in enumerate((rsa, sm2)):
         out = at / f"b{n}"

@@ -15,7 +15,7 @@ use jadeseal_types::{SecretBytes, Suite};
 /// Length of a content key, bytes.
 pub const CONTENT_KEY: usize = 32;
 /// Longest PEM text of a private key, bytes.
-const MAX_PRIVATE: usize = 16 * 1024;
+pub const MAX_PRIVATE: usize = 16 * 1024;
 /// Accepted sizes of RSA moduli, bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Longest sealed content key, bytes: that of the longest RSA key.

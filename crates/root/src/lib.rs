@@ -37,6 +37,7 @@ pub use keyfile::FileSeal;
 pub use keyring::{DomainRecord, Keyring, RootRecord};
 pub use passphrase::{Cost, PassphraseSeal};
 pub use place::{Place, Purpose};
+pub use private::read_private_file;
 pub use seal::{KeySeal, Seal};
 pub use shamir::{ShamirSeal, ShareFrom};
 pub use source::{PassphraseFrom, SealSource};

@@ -78,6 +78,7 @@ pub async fn rekey_with(
     let keyring = Keyring::unlock(&known, &stored, suite).map_err(ApiError::internal)?;
     let current: Vec<RootRecord> = stored.iter().filter(|r| r.version == keyring.current()).cloned().collect();
     heirs(&keyring, &current, &borrowed(&seals), &known, to.is_some(), others.dropped)?;
+    two_slots(&keyring, &current, &borrowed(&seals), &borrowed(&of_to))?;
     let new_seal = to.map(SealSource::create).transpose().map_err(ApiError::internal)?;
 
     let mut report = Report { version: keyring.current(), suite, rewrapped: 0, dropped: Vec::new(), resumed: false };
@@ -115,6 +116,25 @@ pub async fn rekey_with(
     report.version = keyring.current();
     finish(store, &keyring, &mut report).await?;
     Ok(report)
+}
+
+/// Whoever is a custodian already would get a second slot, and seem to be two.
+fn two_slots(keyring: &Keyring, current: &[RootRecord], from: &[&dyn Seal], to: &[&dyn Seal]) -> Result<()> {
+    let (mut by_from, mut by_to) = (false, None);
+    for record in current {
+        let from = keyring.is_opened_by(from, record).map_err(ApiError::internal)?;
+        by_from |= from;
+        if !from && keyring.is_opened_by(to, record).map_err(ApiError::internal)? {
+            by_to = Some(&record.slot);
+        }
+    }
+    match by_to {
+        Some(slot) if by_from => Err(ApiError::internal(format!(
+            "the root of trust to move to has the slot {slot:?} already: name it in [root], and remove the old one with \
+             `jadeseal custody remove`"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The slots of the next version, each with what seals it; none stands for the root of trust that is moved to.

@@ -107,6 +107,10 @@ async fn a_rekey_loses_no_custodian() {
     assert!(cause(rekey_with(store, &own, None, own_too, None).await).contains("cannot be dropped"));
     assert_eq!(store.root_rows().await.unwrap(), before);
 
+    let others = Others { custodians: &custodians, dropped: &[] };
+    assert!(cause(rekey_with(store, &own, Some(&office), others, None).await).contains("\"office\" already"));
+    assert_eq!(store.root_rows().await.unwrap(), before);
+
     // All there: all of them open the new version.
     let all = Others { custodians: &custodians, dropped: &[] };
     let report = rekey_with(store, &own, None, all, None).await.unwrap();

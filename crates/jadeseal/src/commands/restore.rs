@@ -8,8 +8,8 @@ use super::{
 use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_backup::Unlock;
-use jadeseal_crypto::PrivateOpener;
-use jadeseal_root::PassphraseFrom;
+use jadeseal_crypto::{PrivateOpener, public_seal::MAX_PRIVATE};
+use jadeseal_root::read_private_file;
 use jadeseal_server::{config::Config, wiring};
 use jadeseal_service::{
     backup::{self, Restored, Restoring},
@@ -67,7 +67,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     harden();
     let passphrase = args.passphrase.read()?;
     let private = args.private_key.clone().map(|path| {
-        let pem = PassphraseFrom::File(path.clone()).passphrase()?;
+        let pem = read_private_file(&path, MAX_PRIVATE)?;
         PrivateOpener::parse(&pem).with_context(|| format!("{}", path.display()))
     });
     let private = private.transpose()?;
