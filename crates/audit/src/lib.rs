@@ -16,6 +16,7 @@ mod disk;
 mod error;
 mod flusher;
 mod levels;
+mod head;
 mod log;
 mod notary;
 pub mod note;
@@ -36,6 +37,7 @@ mod log_tests;
 
 pub use checkpoint::Checkpoint;
 pub use error::AuditError;
+pub use head::next_index;
 pub use log::{Degree, Lag, Log, Options};
 pub use notary::{Certifier, Published};
 pub use note::{Note, Signer, Verifier};

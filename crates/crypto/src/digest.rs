@@ -1,6 +1,8 @@
 //! Digests that other crates need, from the audited core.
 
 use aws_lc_rs::{digest, hmac};
+use jadeseal_types::Suite;
+use sm3::{Digest as _, Sm3};
 
 /// SHA-256 (FIPS 180-4) of the bytes.
 pub fn sha256(data: &[u8]) -> [u8; 32] {
@@ -27,6 +29,14 @@ pub fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
     let done = hmac::sign_to_buffer(&hmac::Key::new(hmac::HMAC_SHA256, key), data, &mut out).map(drop);
     done.expect("HMAC-SHA-256");
     out
+}
+
+/// The digest of a suite: SHA-256, or SM3 (GB/T 32905).
+pub fn digest(suite: Suite, data: &[u8]) -> [u8; 32] {
+    match suite {
+        Suite::Aes256 => sha256(data),
+        Suite::Sm4 => Sm3::digest(data).into(),
+    }
 }
 
 fn fixed(bytes: &[u8]) -> [u8; 32] {

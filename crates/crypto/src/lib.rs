@@ -15,6 +15,7 @@
 //! | [`ed25519`] | signatures of our own audit log |
 //! | [`mlkem`], [`pq`] | post-quantum encryption keys and their ciphertext blob |
 //! | [`import`] | wrapping keys for imported key material |
+//! | [`public_seal`] | a content key sealed to a public key |
 //! | [`random`] | random bytes |
 //! | [`sm2`] | SM2 signatures and encryption |
 //! | [`sm4`] | the SM4 block cipher in constant time |
@@ -35,6 +36,7 @@ pub mod mldsa;
 pub mod mlkem;
 pub mod pq;
 mod private_key;
+pub mod public_seal;
 pub mod random;
 pub mod recipient;
 pub mod rsa;
@@ -49,7 +51,7 @@ mod wycheproof_tests;
 
 pub use blob::{BlobKey, Header};
 pub use context::{Context, ContextError};
-pub use digest::{hmac_sha256, sha256, sha256_behind};
+pub use digest::{digest, hmac_sha256, sha256, sha256_behind};
 pub use ec::{Curve, EcKey};
 pub use ed25519::Ed25519Key;
 pub use error::CryptoError;
@@ -57,6 +59,7 @@ pub use import::ImportKey;
 pub use mldsa::MlDsaKey;
 pub use mlkem::MlKemKey;
 pub use private_key::{PrivateKey, SignatureScheme};
+pub use public_seal::{PrivateOpener, PublicSeal};
 pub use recipient::{Recipient, RecipientAlgorithm, RecipientError};
 pub use rsa::{RsaKey, RsaScheme};
 pub use sm2::{Sm2Key, Sm2PublicKey, Sm2Signature};

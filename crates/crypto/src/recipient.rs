@@ -129,7 +129,7 @@ impl Recipient {
 
 const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 
-fn decode(pem: &str) -> Result<Vec<u8>, RecipientError> {
+pub(crate) fn decode(pem: &str) -> Result<Vec<u8>, RecipientError> {
     if pem.len() > MAX_KEY_BYTES {
         return Err(RecipientError::TooLong);
     }
@@ -156,7 +156,7 @@ fn rsa_key(der: &[u8]) -> Result<PublicEncryptingKey, RecipientError> {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     Rsa,
     Sm2,
     Other,
@@ -166,7 +166,7 @@ enum Kind {
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
 /// The algorithm of a SubjectPublicKeyInfo, so that a wrong pair is told from a broken key.
-fn key_kind(spki: &[u8]) -> Option<Kind> {
+pub(crate) fn key_kind(spki: &[u8]) -> Option<Kind> {
     let (algorithm, _) = der::element(der::whole(spki, der::SEQUENCE)?, der::SEQUENCE)?;
     let (name, parameters) = der::element(algorithm, der::OBJECT_ID)?;
     Some(match name {

@@ -6,6 +6,7 @@
 pub mod asymmetric_ciphertext;
 pub mod audit_proof;
 pub mod audit_recovery;
+pub mod backup_archive;
 pub mod blob;
 pub mod client_certificate;
 pub mod config;
@@ -16,6 +17,7 @@ mod keys;
 pub mod private_key;
 pub mod proxy_header;
 pub mod recipient;
+pub mod root_share;
 pub mod signature;
 pub mod sm2;
 pub mod traceparent;
@@ -30,6 +32,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("audit_proof", audit_proof::run),
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
+    ("backup_archive", backup_archive::run),
     ("blob", blob::run),
     ("client_certificate", client_certificate::run),
     ("config", config::run),
@@ -43,6 +46,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("private_key", private_key::run),
     ("proxy_header", proxy_header::run),
     ("recipient", recipient::run),
+    ("root_share", root_share::run),
     ("signature", signature::run),
     ("sm2", sm2::run),
     ("traceparent", traceparent::run),

@@ -74,6 +74,12 @@ enum Command {
     Doctor(commands::doctor::Args),
     /// Replace the root key and re-wrap everything under it; may run beside a serving process.
     Rekey(commands::rekey::Args),
+    /// Make a backup in one sealed file, and read it back; may run beside a serving process.
+    Backup(commands::backup::Args),
+    /// Restore a backup into a new data directory, or prove that it restores.
+    Restore(commands::restore::Args),
+    /// List, add, remove and prove custodians of the root key; may run beside a serving process.
+    Custody(commands::custody::Args),
     /// Grant cloud products access keys with which they act for accounts; may run beside a serving process.
     Product(commands::product::Args),
     /// Make and list accounts; may run beside a serving process.
@@ -97,6 +103,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => commands::serve::run(args).map(done),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::Rekey(args) => commands::rekey::run(args).map(done),
+        Command::Backup(args) => commands::backup::run(args),
+        Command::Restore(args) => commands::restore::run(args),
+        Command::Custody(args) => commands::custody::run(args).map(done),
         Command::Product(args) => commands::product::run(args).map(done),
         Command::Account(args) => commands::account::run(args).map(done),
         Command::Key(args) => commands::key::run(args).map(done),

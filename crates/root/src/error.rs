@@ -33,6 +33,14 @@ pub enum RootError {
         /// What is wrong.
         what: &'static str,
     },
+    /// Fewer shares of a key are at hand than open it.
+    #[error("{there} of the {threshold} shares that are needed are at hand")]
+    FewShares {
+        /// Shares that could be read.
+        there: usize,
+        /// Shares that are needed.
+        threshold: u8,
+    },
     /// Stored parameters of a seal are malformed or out of bounds.
     #[error("stored seal parameters: {0}")]
     Params(&'static str),

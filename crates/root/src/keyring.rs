@@ -112,6 +112,16 @@ impl Keyring {
         self.root(version)?.record(version, seal, slot, self.suite)
     }
 
+    /// Whether any of the seals opens a record, and to this very key.
+    pub fn is_opened_by(&self, seals: &[&dyn Seal], record: &RootRecord) -> Result<bool, RootError> {
+        let opened = open_version(seals, std::slice::from_ref(record), record.version)?;
+        match opened {
+            None => Ok(false),
+            Some(root) if root.secret.ct_eq(self.root(record.version)?.secret.expose()) => Ok(true),
+            Some(_) => Err(RootError::Conflict(record.version)),
+        }
+    }
+
     /// Wipes a version from memory once nothing is wrapped by it. The current one stays.
     pub fn forget(&self, version: u32) -> Result<(), RootError> {
         let mut roots = self.roots.write();

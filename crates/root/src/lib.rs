@@ -1,7 +1,7 @@
 //! Root of trust and key hierarchy.
 //!
 //! ```text
-//! seal (key file, passphrase, systemd credential; later a PKCS#11 token)
+//! seal (key file, passphrase, systemd credential, shares; later a PKCS#11 token)
 //!   └─ root key, versioned, in memory only      one per deployment
 //!        └─ domain key, one per account
 //!             └─ key material of CMKs, access keys, import keys
@@ -24,6 +24,7 @@ mod passphrase;
 mod place;
 mod private;
 mod seal;
+pub mod shamir;
 mod source;
 mod systemd;
 
@@ -36,6 +37,8 @@ pub use keyfile::FileSeal;
 pub use keyring::{DomainRecord, Keyring, RootRecord};
 pub use passphrase::{Cost, PassphraseSeal};
 pub use place::{Place, Purpose};
-pub use seal::Seal;
+pub use private::read_private_file;
+pub use seal::{KeySeal, Seal};
+pub use shamir::{ShamirSeal, ShareFrom};
 pub use source::{PassphraseFrom, SealSource};
 pub use systemd::SystemdSeal;

@@ -16,6 +16,11 @@ const MAX_BYTES: usize = 4096;
 /// Reads a small secret file that only the effective user can read. Looks at the opened file, not
 /// at the name, so it cannot be exchanged in between; a symbolic link is not a regular file.
 pub(crate) fn read_owned(path: &Path) -> Result<SecretBytes, RootError> {
+    read_private_file(path, MAX_BYTES)
+}
+
+/// As [`read_owned`], of at most `max` bytes: a private key in PEM is longer than other secrets.
+pub fn read_private_file(path: &Path, max: usize) -> Result<SecretBytes, RootError> {
     let file = open_regular(path)?;
     let meta = file.metadata().map_err(|e| RootError::io("look at", path, e))?;
     let refuse = |what| Err(RootError::Unprotected { path: path.into(), what });
@@ -25,7 +30,7 @@ pub(crate) fn read_owned(path: &Path) -> Result<SecretBytes, RootError> {
     if meta.mode() & 0o077 != 0 {
         return refuse("must not be accessible by group or others (chmod 600)");
     }
-    read_small(file, path)
+    read_small(file, path, max)
 }
 
 /// Reads a small secret file that the service manager placed: it may belong to root and be readable
@@ -37,14 +42,14 @@ pub(crate) fn read_placed(path: &Path) -> Result<SecretBytes, RootError> {
     if meta.mode() & 0o007 != 0 {
         return Err(RootError::Unprotected { path: path.into(), what });
     }
-    read_small(file, path)
+    read_small(file, path, MAX_BYTES)
 }
 
 /// Reads everything behind an open descriptor, to its end.
 pub(crate) fn read_descriptor(number: u32) -> Result<SecretBytes, RootError> {
     let path = Path::new("/proc/self/fd").join(number.to_string());
     let file = File::open(&path).map_err(|e| RootError::io("open", &path, e))?;
-    read_small(file, &path)
+    read_small(file, &path, MAX_BYTES)
 }
 
 /// Makes a new file with mode 0600; it and its name are on stable storage when this returns. An
@@ -74,9 +79,9 @@ fn open_regular(path: &Path) -> Result<File, RootError> {
 }
 
 /// Reads into memory that never moves, so that no unwiped copy is left.
-fn read_small(mut file: File, path: &Path) -> Result<SecretBytes, RootError> {
+fn read_small(mut file: File, path: &Path, max: usize) -> Result<SecretBytes, RootError> {
     let failed = |e| RootError::io("read", path, e);
-    let mut buffer = SecretBytes::zeroed(MAX_BYTES + 1);
+    let mut buffer = SecretBytes::zeroed(max + 1);
     let mut filled = 0;
     loop {
         let Some(free) = buffer.expose_mut().get_mut(filled..).filter(|f| !f.is_empty()) else {

@@ -105,3 +105,15 @@ macro_rules! soft_seal {
     };
 }
 pub(crate) use soft_seal;
+
+/// Seal with a key that whoever makes it keeps: of an encrypted backup, which has the key inside.
+pub struct KeySeal(SoftSeal);
+
+soft_seal!(KeySeal);
+
+impl KeySeal {
+    /// From 32 bytes. The kind tells whose seal it is.
+    pub fn new(kind: &'static str, key: &SecretBytes) -> Result<Self, RootError> {
+        Ok(KeySeal(SoftSeal::new(kind, Vec::new(), key)?))
+    }
+}

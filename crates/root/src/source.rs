@@ -7,6 +7,7 @@ use crate::{
     passphrase::PassphraseSeal,
     private,
     seal::Seal,
+    shamir::{self, ShamirSeal, ShareFrom},
     systemd::{self, SystemdSeal},
 };
 use jadeseal_types::SecretBytes;
@@ -24,6 +25,13 @@ pub enum SealSource {
     Passphrase {
         /// Where it is read.
         from: PassphraseFrom,
+    },
+    /// A key in shares.
+    Shamir {
+        /// Where the shares are read; those of files that do not exist are passed over.
+        shares: Vec<ShareFrom>,
+        /// With one, [`SealSource::create`] makes a new key where none of the files exists: this many shares open it.
+        threshold: Option<u8>,
     },
     /// A key as a systemd credential.
     SystemdCredential {
@@ -70,6 +78,7 @@ impl SealSource {
         match self {
             SealSource::File { .. } => "file",
             SealSource::Passphrase { .. } => "passphrase",
+            SealSource::Shamir { .. } => shamir::KIND,
             SealSource::SystemdCredential { .. } => "systemd",
         }
     }
@@ -79,6 +88,7 @@ impl SealSource {
             SealSource::File { path } if path.symlink_metadata().is_err() => Box::new(FileSeal::create(path)?),
             SealSource::File { path } => Box::new(FileSeal::open(path)?),
             SealSource::Passphrase { from } => Box::new(PassphraseSeal::create(&from.read(env)?)?),
+            SealSource::Shamir { shares, threshold } => Box::new(create_shares(shares, *threshold)?),
             SealSource::SystemdCredential { name } => {
                 Box::new(SystemdSeal::open_in(name, env("CREDENTIALS_DIRECTORY"))?)
             }
@@ -99,6 +109,7 @@ impl SealSource {
             SealSource::SystemdCredential { name } => {
                 one(Box::new(SystemdSeal::open_in(name, env("CREDENTIALS_DIRECTORY"))?))
             }
+            SealSource::Shamir { shares, .. } => one(Box::new(ShamirSeal::from_shares(shares)?)),
             SealSource::Passphrase { from } => {
                 if params.len() > MAX_DERIVATIONS {
                     return Err(RootError::Params("too many different passphrase slots"));
@@ -113,7 +124,29 @@ impl SealSource {
     }
 }
 
+/// The seal of existing shares, or with a threshold and where there is none yet that of new ones.
+fn create_shares(shares: &[ShareFrom], threshold: Option<u8>) -> Result<ShamirSeal, RootError> {
+    let files: Option<Vec<PathBuf>> = shares
+        .iter()
+        .map(|share| match share {
+            ShareFrom::File(path) => Some(path.clone()),
+            ShareFrom::Fd(_) => None,
+        })
+        .collect();
+    match (threshold, files) {
+        (Some(threshold), Some(files)) if files.iter().all(|path| path.symlink_metadata().is_err()) => {
+            ShamirSeal::create(threshold, &files)
+        }
+        _ => ShamirSeal::from_shares(shares),
+    }
+}
+
 impl PassphraseFrom {
+    /// The passphrase as it is there, line end included.
+    pub fn passphrase(&self) -> Result<SecretBytes, RootError> {
+        self.read(&|name| std::env::var_os(name))
+    }
+
     fn read(&self, env: Env<'_>) -> Result<SecretBytes, RootError> {
         match self {
             PassphraseFrom::File(path) => private::read_owned(path),

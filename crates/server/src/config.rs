@@ -2,6 +2,7 @@
 //! applies them with the setters here.
 
 mod observe;
+pub mod root;
 mod tls;
 
 use crate::{
@@ -97,6 +98,8 @@ pub enum RootConf {
     PassphraseCredential(String),
     /// A key in a systemd credential.
     Systemd(String),
+    /// A key in shares: files, or `fd:NUMBER`; where none of the files exists and this is to be made, how many open it.
+    Shamir(Vec<String>, Option<u8>),
 }
 
 /// When an audit record counts as written.
@@ -173,6 +176,8 @@ struct RootTable {
     path: Option<PathBuf>,
     env: Option<String>,
     credential: Option<String>,
+    #[serde(default)]
+    shares: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -455,6 +460,12 @@ impl ProxiesTable {
 
 impl RootTable {
     fn check(self) -> Result<RootConf, ConfigError> {
+        if self.kind == "shamir" || !self.shares.is_empty() {
+            return match (self.kind.as_str(), self.path, self.env, self.credential) {
+                ("shamir", None, None, None) => root::shares(self.shares, None),
+                _ => Err(ConfigError::Invalid("[root] shares go with kind = \"shamir\" alone".to_owned())),
+            };
+        }
         match (self.kind.as_str(), self.path, self.env, self.credential) {
             ("file", Some(path), None, None) => Ok(RootConf::File(path)),
             ("passphrase", Some(path), None, None) => Ok(RootConf::PassphraseFile(path)),
@@ -463,7 +474,7 @@ impl RootTable {
             ("systemd", None, None, Some(name)) => Ok(RootConf::Systemd(name)),
             _ => Err(ConfigError::Invalid(
                 "[root] must be kind = \"file\" with path, kind = \"passphrase\" with one of path, env and credential, \
-                 or kind = \"systemd\" with credential"
+                 kind = \"shamir\" with shares, or kind = \"systemd\" with credential"
                     .to_owned(),
             )),
         }
@@ -556,7 +567,8 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          {tls}key = \"/etc/jadeseal/tls.key\"\n\
          # client_certificates = \"off\"        # or \"optional\", \"required\", see docs/tls.md\n\
          # client_ca = \"/etc/jadeseal/clients-ca.pem\"\n\n\
-         # Root of trust: kind = \"file\" (path), \"passphrase\" (path, env or credential), \"systemd\" (credential).\n\
+         # Root of trust: kind = \"file\" (path), \"passphrase\" (path, env or credential), \"systemd\" (credential),\n\
+         # \"shamir\" (shares = [paths, or fd:NUMBER]). More custodians: `jadeseal custody`.\n\
          [root]\n\
          kind = \"file\"\n\
          path = {root:?}\n\n\

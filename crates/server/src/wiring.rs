@@ -10,8 +10,13 @@ use crate::{
     witness,
 };
 use jadeseal_audit::{Degree, Log, Options};
-use jadeseal_root::{PassphraseFrom, SealSource};
-use jadeseal_service::{Limits, Parts, Service, clock::SystemClock, jobs, pool, retention::Retiring};
+use jadeseal_root::{PassphraseFrom, SealSource, ShareFrom};
+use jadeseal_service::{
+    Limits, Parts, Service,
+    clock::{Clock as _, SystemClock},
+    custody, jobs, pool,
+    retention::Retiring,
+};
 use jadeseal_store::{SqliteStore, Store};
 use jadeseal_types::ApiError;
 use rustix::{
@@ -111,6 +116,9 @@ pub fn seal_source(conf: &RootConf) -> SealSource {
         RootConf::PassphraseEnv(name) => passphrase(PassphraseFrom::Env(name)),
         RootConf::PassphraseCredential(name) => passphrase(PassphraseFrom::SystemdCredential(name)),
         RootConf::Systemd(name) => SealSource::SystemdCredential { name },
+        RootConf::Shamir(shares, threshold) => {
+            SealSource::Shamir { shares: shares.iter().map(|share| ShareFrom::parse(share)).collect(), threshold }
+        }
     }
 }
 
@@ -169,6 +177,11 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
     let lock = DataDir::lock(&config.data_dir)?;
     let seal = seal_source(&config.root);
     // The lock says that nobody else serves it.
+    let path = config.data_dir.join(DATABASE);
+    let kept = SqliteStore::keep_before_migration(&path, SystemClock::default().now());
+    if let Some(copy) = kept.map_err(|e| StartError::new(&path.display().to_string(), e))? {
+        tracing::warn!(copy = %copy.display(), "the store is of an older release; a copy was made before it is brought forward");
+    }
     let store = open_store_with(&config.data_dir, jadeseal_store::Options::default())?;
     let options = Options {
         degree: if config.audit.fsync { Degree::Fsync } else { Degree::Os },
@@ -212,6 +225,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         quotas: config.quotas.clone(),
         create,
     };
+    let store = parts.store.clone();
     let service = Service::open(parts).await.map_err(internal("service"))?;
     match bindings::strangers(&config, store.as_ref()).await {
         Ok(strangers) => {
@@ -220,6 +234,11 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
             }
         }
         Err(e) => tracing::error!(error = %e, "whom client certificates are bound to could not be looked up"),
+    }
+    if !create && custody::list(store.as_ref()).await.map_err(internal("custodians"))?.len() == 1 {
+        tracing::warn!(
+            "the root key has one custodian: if its secret is lost, so is every key (see `jadeseal custody add`)"
+        );
     }
     Ok(Opened { service, config, store, _lock: lock })
 }

@@ -6,7 +6,7 @@
 use crate::{
     Service,
     actions::{import::dropping, rotation::rotation},
-    certify,
+    backup, certify,
     cx::{CommitError, Draft, Facts, commit},
     lifecycle::{Step, apply},
     retention,
@@ -70,6 +70,11 @@ impl ClockWatch {
 
 /// Runs the jobs until `stop` turns true.
 pub async fn run(svc: Arc<Service>, settle: Duration, stop: watch::Receiver<bool>) {
+    if let Ok(until) = backup::held_until(svc.store.as_ref()).await
+        && until > svc.clock.now()
+    {
+        tracing::warn!(until, "this deployment was restored from a backup: until that time nothing is destroyed");
+    }
     tokio::join!(passes(&svc, settle, stop.clone()), watch_principals(&svc, stop));
 }
 
@@ -137,7 +142,8 @@ pub async fn pass(svc: &Arc<Service>, watch: &mut ClockWatch) -> bool {
     let mut more = false;
     let now = svc.clock.now();
     more |= report(svc, "rotate", rotate(svc, now).await);
-    if steady {
+    // A restored deployment destroys nothing before its operator has had time to look.
+    if steady && !held(svc, now).await {
         // Neither can be taken back. Use is refused from the very second on, whatever the jobs do.
         more |= report(svc, "expire", expire(svc, now).await);
         more |= report(svc, "expire_import", forget_imports(svc, now).await);
@@ -149,6 +155,20 @@ pub async fn pass(svc: &Arc<Service>, watch: &mut ClockWatch) -> bool {
     report(svc, "last_use", save_uses(svc, Some(now)).await.map(|()| 0));
     svc.guard.tell(svc.clock.monotonic());
     more
+}
+
+/// Whether nothing may be destroyed yet since a restore. Where that cannot be told, nothing is.
+async fn held(svc: &Service, now: u64) -> bool {
+    match backup::held_until(svc.store.as_ref()).await {
+        Ok(until) => now < until,
+        Err(e) => {
+            tracing::error!(
+                cause = e.internal_cause().unwrap_or(""),
+                "what is due for deletion is kept for the moment: {e}"
+            );
+            true
+        }
+    }
 }
 
 fn report(svc: &Service, job: &'static str, result: Result<usize>) -> bool {

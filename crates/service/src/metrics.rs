@@ -72,6 +72,7 @@ pub struct Metrics {
     replay_overflow: Gauge,
     rsa_pool: Gauge,
     workers_waiting: Gauge,
+    backup_proved: Gauge,
     counted: Mutex<Option<Instant>>,
 }
 
@@ -103,7 +104,7 @@ impl Metrics {
         let (slowed, unrecorded, wrong_sources) = (Counter::default(), Counter::default(), Gauge::default());
         let (cached_accounts, cached_access_keys, cached_sessions, unreadable_policies) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
-        let (rsa_pool, workers_waiting) = (Gauge::default(), Gauge::default());
+        let (rsa_pool, workers_waiting, backup_proved) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("requests", "Requests by action and error code (empty: success)", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, latency.clone());
         registry.register("keys", "CMKs by state", keys.clone());
@@ -162,6 +163,12 @@ impl Metrics {
         registry.register("replay_overflow", "Signature bindings dropped before their time", replay_overflow.clone());
         registry.register("rsa_pool_keys", "RSA keys made ahead of time", rsa_pool.clone());
         registry.register("workers_waiting", "Asymmetric operations that wait for a thread", workers_waiting.clone());
+        registry.register_with_unit(
+            "backup_last_proved",
+            "When a backup was last proved by a restore, Unix time; 0: never",
+            Unit::Seconds,
+            backup_proved.clone(),
+        );
         let actions = actions
             .map(|action| {
                 let ok = requests.get_or_create(&ByCode { action, code: "" }).clone();
@@ -195,6 +202,7 @@ impl Metrics {
             replay_overflow,
             rsa_pool,
             workers_waiting,
+            backup_proved,
             counted: Mutex::default(),
         }
     }
@@ -264,6 +272,9 @@ impl Service {
     pub async fn metrics_text(&self) -> String {
         let m = &self.metrics;
         if m.counted_long_ago() {
+            if let Ok(proved) = crate::backup::last_proved(self.store.as_ref()).await {
+                m.backup_proved.set(i64::try_from(proved.unwrap_or(0)).unwrap_or(i64::MAX));
+            }
             if let Ok(counts) = self.store.counts_by_state().await {
                 let counts = counts.into_iter().map(|(state, count)| (state.wire(), count));
                 set_counts(&m.keys, KeyState::ALL.iter().map(|state| state.wire()), counts);

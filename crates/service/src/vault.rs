@@ -11,7 +11,8 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 /// Opens and keeps the domain key of each account.
 pub struct Vault {
     store: Arc<dyn Store>,
-    source: SealSource,
+    /// None for a copy of a store, in which no root key version appears.
+    source: Option<SealSource>,
     keyring: Arc<Keyring>,
     domains: RwLock<HashMap<(AccountId, u32), Arc<DomainKey>>>,
     /// The version of each account's domain key that wraps what is new, as the store has it.
@@ -29,19 +30,28 @@ impl Vault {
         let keyring = if rows.is_empty() && create {
             let seal = source.create().map_err(ApiError::internal)?;
             let (keyring, record) = Keyring::bootstrap(seal.as_ref(), SLOT, suite).map_err(ApiError::internal)?;
-            store.add_root(vec![root_row(&record)], None).await.map_err(ApiError::internal)?;
+            store.add_root(vec![root_row(&record)], &[], None).await.map_err(ApiError::internal)?;
             keyring
         } else {
             unlock(&source, &rows, suite)?
         };
-        Ok(Vault {
+        Ok(Self::of(store, Some(source), keyring))
+    }
+
+    /// Over an opened keyring, for a copy of a store that nobody else works on.
+    pub(crate) fn over(store: Arc<dyn Store>, keyring: Keyring) -> Self {
+        Self::of(store, None, keyring)
+    }
+
+    fn of(store: Arc<dyn Store>, source: Option<SealSource>, keyring: Keyring) -> Self {
+        Vault {
             store,
             source,
             keyring: Arc::new(keyring),
             domains: RwLock::default(),
             newest: RwLock::default(),
             refreshing: tokio::sync::Mutex::default(),
-        })
+        }
     }
 
     /// The opened root keys.
@@ -114,7 +124,10 @@ impl Vault {
         if records.iter().all(|r| known.contains(&r.version)) {
             return Ok(());
         }
-        let (source, keyring) = (self.source.clone(), self.keyring.clone());
+        let Some(source) = self.source.clone() else {
+            return Err(ApiError::internal("a root key version is missing"));
+        };
+        let keyring = self.keyring.clone();
         // A passphrase is stretched anew, which takes a good part of a second.
         let learning = tokio::task::spawn_blocking(move || {
             let seals = source.open(&records)?;
@@ -225,7 +238,7 @@ pub fn session_place(account: AccountId, secret_id: &str) -> Place<'_> {
     Place { purpose: Purpose::SessionToken, ..access_key_place(account, secret_id, "") }
 }
 
-/// The one slot that a root key version has so far.
+/// The slot of the first custodian.
 pub const SLOT: &str = "primary";
 
 /// Opens every root key version of a store.
@@ -235,7 +248,8 @@ pub fn unlock(source: &SealSource, rows: &[RootRow], suite: Suite) -> Result<Key
     Keyring::unlock(&borrowed(&seals), &records, suite).map_err(ApiError::internal)
 }
 
-fn borrowed(seals: &[Box<dyn Seal>]) -> Vec<&dyn Seal> {
+/// Seals in the form that a keyring takes.
+pub(crate) fn borrowed(seals: &[Box<dyn Seal>]) -> Vec<&dyn Seal> {
     seals.iter().map(AsRef::as_ref).collect()
 }
 

@@ -341,7 +341,7 @@ async fn the_root_of_trust_moves_to_another_file_also_behind_an_interrupted_reke
             .unwrap();
     let next = keyring.add_version(seals[0].as_ref(), "primary").unwrap();
     let next = jadeseal_store::RootRow { version: next.version, wrapped: next.wrapped, ..rows[0].clone() };
-    kms.store.add_root(vec![next], None).await.unwrap();
+    kms.store.add_root(vec![next], &["primary".to_owned()], None).await.unwrap();
     let report = jadeseal_service::rekey::rekey(kms.store.as_ref(), &old, Some(&new), None).await.unwrap();
     assert_eq!((report.version, report.resumed, report.dropped), (3, true, vec![1, 2]));
     jadeseal_service::check_root(kms.store.as_ref(), &new).await.expect("the new file opens everything");

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::model::*;
 use async_trait::async_trait;
 use jadeseal_types::{AccountId, Alias, DataKeyId, DataKeyState, KeyId, KeyState, SecretId};
+use std::path::Path;
 
 /// Where the rows are.
 ///
@@ -220,13 +221,24 @@ pub trait Store: Send + Sync + 'static {
     async fn root_rows(&self) -> Result<Vec<RootRow>>;
 
     /// A new root key in its slots: it becomes `Current`, all others `Retiring` (the states in the rows are not
-    /// read). `Conflict` when there is no row, the rows name different versions or one slot twice, or the version
-    /// is not greater than every one stored. As to `record`, see [`Store::create_account`].
-    async fn add_root(&self, rows: Vec<RootRow>, record: Option<Vec<u8>>) -> Result<()>;
+    /// read). `Conflict` when there is no row, the rows name different versions or one slot twice, the version
+    /// is not greater than every one stored, or the slots of the current root key, by name ascending, are not those of
+    /// `beside`: a custodian that was added in the meantime would be lost with the old version. As to `record`, see
+    /// [`Store::create_account`].
+    async fn add_root(&self, rows: Vec<RootRow>, beside: &[String], record: Option<Vec<u8>>) -> Result<()>;
 
     /// Replaces the sealed copies of a root key; its state stays. `NotFound` when there is none of the version,
     /// `Conflict` when the rows are none, name another version or one slot twice.
     async fn replace_root_slots(&self, version: u32, rows: Vec<RootRow>) -> Result<()>;
+
+    /// One more sealed copy of every root key, in a slot of one name. `Conflict` when the rows do not name each stored version
+    /// once (the root key was replaced in the meantime: seal anew), differ in their slot, or the slot exists. As to `record`, see
+    /// [`Store::create_account`].
+    async fn add_root_slot(&self, rows: Vec<RootRow>, record: Option<Vec<u8>>) -> Result<()>;
+
+    /// Forgets the sealed copies in a slot. `NotFound` when there are none, `Conflict` when a root key would be left without
+    /// any. As to `record`, see [`Store::create_account`].
+    async fn drop_root_slot(&self, slot: &str, record: Option<Vec<u8>>) -> Result<()>;
 
     /// Forgets a root key. `Conflict` while it is current or any domain key is under it, `NotFound` when there is
     /// none. As to `record`, see [`Store::create_account`].
@@ -251,6 +263,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes a small value of the deployment.
     async fn meta_put(&self, key: &str, value: &[u8]) -> Result<()>;
+
+    /// Writes a copy of everything, as of one moment during the call, to a new file (mode 0600) that
+    /// [`crate::SqliteStore::open`] opens, whatever kind of store this is, and that is on stable storage when this returns.
+    /// Reads and writes go on meanwhile. `Unavailable` when the file exists, `Full` when the disk is; what was written of it
+    /// is then removed.
+    async fn snapshot(&self, to: &Path) -> Result<()>;
 
     /// Version of the schema in use, from 1.
     async fn schema_version(&self) -> Result<u32>;

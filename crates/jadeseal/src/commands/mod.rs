@@ -3,12 +3,15 @@
 pub mod account;
 pub mod audit;
 pub mod doctor;
+pub mod backup;
+pub mod custody;
 pub mod init;
 pub mod key;
 pub mod policy;
 pub mod product;
 pub mod quickstart;
 pub mod rekey;
+pub mod restore;
 pub mod serve;
 pub mod version;
 

@@ -1,12 +1,13 @@
 //! `jadeseal rekey`.
 
-use super::{harden, plain, runtime};
+use super::{custody::source, harden, plain, runtime};
 use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_server::{
     config::{self, Config, RootConf},
     wiring,
 };
+use jadeseal_service::rekey::{Others, rekey_with};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -20,11 +21,18 @@ pub struct Args {
     /// Regions that the service is told of outside its file, as for `serve`: with a strict one, SM4 wraps.
     #[arg(long, env = "JADESEAL_REGION", value_delimiter = ',')]
     region: Vec<String>,
-    /// Change the root of trust too: file:PATH (made when missing), passphrase-file:PATH,
-    /// passphrase-env:NAME, passphrase-credential:NAME or systemd:NAME. The service must be stopped, and
-    /// its configuration changed before it starts again.
+    /// Change the root of trust of this configuration too: file:PATH (made when missing), passphrase-file:PATH,
+    /// passphrase-env:NAME, passphrase-credential:NAME, systemd:NAME, shamir:PATH,PATH,… or, for new shares of which M open,
+    /// shamir:M:PATH,PATH,…. The service must be stopped, and its configuration changed before it starts again.
     #[arg(long)]
     to: Option<String>,
+    /// Another custodian, who takes the new root key over, written as for --to; to be given for each that `jadeseal custody
+    /// list` shows beside that of the configuration.
+    #[arg(long, value_name = "KIND:VALUE")]
+    custodian: Vec<String>,
+    /// A custodian's slot that the new root key is not sealed in.
+    #[arg(long, value_name = "NAME")]
+    drop_slot: Vec<String>,
     /// How to print the outcome.
     #[arg(short, long, default_value = "table")]
     output: Output,
@@ -48,10 +56,12 @@ pub fn run(args: Args) -> Result<()> {
     runtime()?.block_on(async move {
         // A running service could not open what a root of trust that it does not know has sealed.
         let _lock = args.to.is_some().then(|| wiring::DataDir::lock(&data_dir)).transpose()?;
-        let to = args.to.as_deref().map(root_of).transpose()?.map(|conf| wiring::seal_source(&conf));
+        let to = args.to.as_deref().map(source).transpose()?;
+        let custodians = args.custodian.iter().map(|text| source(text)).collect::<Result<Vec<_>>>()?;
+        let others = Others { custodians: &custodians, dropped: &args.drop_slot };
         let store = wiring::open_store(&data_dir).await?;
         let from = wiring::seal_source(&root);
-        let report = jadeseal_service::rekey::rekey(store.as_ref(), &from, to.as_ref(), suite).await;
+        let report = rekey_with(store.as_ref(), &from, to.as_ref(), others, suite).await;
         let closed = store.close().await;
         let report = report.map_err(plain).context("rekey stopped; run it again to go on")?;
         closed.context("cannot close the store")?;
@@ -73,17 +83,5 @@ pub fn run(args: Args) -> Result<()> {
             ),
         }
         Ok(())
-    })
-}
-
-fn root_of(text: &str) -> Result<RootConf> {
-    let (kind, rest) = text.split_once(':').context("--to must be KIND:VALUE")?;
-    Ok(match kind {
-        "file" => RootConf::File(rest.into()),
-        "passphrase-file" => RootConf::PassphraseFile(rest.into()),
-        "passphrase-env" => RootConf::PassphraseEnv(rest.to_owned()),
-        "passphrase-credential" => RootConf::PassphraseCredential(rest.to_owned()),
-        "systemd" => RootConf::Systemd(rest.to_owned()),
-        _ => bail!("--to knows file, passphrase-file, passphrase-env, passphrase-credential and systemd"),
     })
 }

@@ -145,7 +145,9 @@ pass_on! {
     fn count_domains_under(root_version: u32) -> u64;
     fn rewrap_domain(row: DomainRow) -> ();
     fn root_rows() -> Vec<RootRow>;
-    fn add_root(rows: Vec<RootRow>, record: Option<Vec<u8>>) -> ();
+    fn add_root(rows: Vec<RootRow>, beside: &[String], record: Option<Vec<u8>>) -> ();
+    fn add_root_slot(rows: Vec<RootRow>, record: Option<Vec<u8>>) -> ();
+    fn drop_root_slot(slot: &str, record: Option<Vec<u8>>) -> ();
     fn replace_root_slots(version: u32, rows: Vec<RootRow>) -> ();
     fn drop_root(version: u32, record: Option<Vec<u8>>) -> ();
     fn add_outbox(record: Vec<u8>) -> u64;
@@ -153,6 +155,7 @@ pass_on! {
     fn outbox_done(ids: &[u64]) -> ();
     fn meta_get(key: &str) -> Option<Vec<u8>>;
     fn meta_put(key: &str, value: &[u8]) -> ();
+    fn snapshot(to: &std::path::Path) -> ();
     fn schema_version() -> u32;
     fn ping() -> ();
     fn close() -> ();

@@ -16,7 +16,7 @@ const MINE: u64 = 100_000_001;
 const THEIRS: u64 = 100_000_002;
 
 async fn two_accounts(store: &S) {
-    store.add_root(vec![root(1, "a")], None).await.unwrap();
+    store.add_root(vec![root(1, "a")], &[], None).await.unwrap();
     for n in [MINE, THEIRS] {
         store.create_account(account(n), domain(n, 1), vec![], None).await.unwrap();
     }
@@ -540,7 +540,7 @@ pub async fn changes_are_all_or_nothing(store: S) {
 
 /// Each change has a later moment than all before, of whichever account: what was changed since is told.
 pub async fn moments_grow(store: S) {
-    store.add_root(vec![root(1, "a")], None).await.unwrap();
+    store.add_root(vec![root(1, "a")], &[], None).await.unwrap();
     let mut last = store.identities_changed(0).await.unwrap().0;
     assert_eq!(last, 0);
     for n in [MINE, THEIRS] {

@@ -44,7 +44,7 @@ macro_rules! store_conformance {
             moments_grow, audit_record, region_does_not_matter);
         $crate::store_conformance!(@mount $factory, system:
             accounts_and_access_keys, access_key_revisions, touching_never_moves_back, keys_last_used, key_overviews,
-            roots_and_slots, records_of_other_changes,
+            roots_and_slots, custodians, snapshots, records_of_other_changes,
             account_under_old_root_is_refused, rewrapping, more_domains, drop_root_is_refused, account_races_rekey,
             outbox, meta_values, closed);
     };

@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 type S = Arc<dyn Store>;
 
+fn slots(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 async fn rooted(store: &S) {
-    store.add_root(vec![root(1, "a")], None).await.unwrap();
+    store.add_root(vec![root(1, "a")], &[], None).await.unwrap();
 }
 
 /// An account comes with its domain key and access keys, or not at all.
@@ -156,14 +160,14 @@ pub async fn records_of_other_changes(store: S) {
 /// One version is current; slots are replaced as a whole.
 pub async fn roots_and_slots(store: S) {
     assert!(store.root_rows().await.unwrap().is_empty());
-    store.add_root(vec![root(1, "b"), root(1, "a")], None).await.unwrap();
+    store.add_root(vec![root(1, "b"), root(1, "a")], &[], None).await.unwrap();
     assert_eq!(store.root_rows().await.unwrap(), [root(1, "a"), root(1, "b")]);
     let refused = [vec![], vec![root(1, "c")], vec![root(2, "a"), root(3, "b")], vec![root(2, "a"), root(2, "a")]];
     for rows in refused {
-        assert_eq!(store.add_root(rows, None).await, Err(StoreError::Conflict));
+        assert_eq!(store.add_root(rows, &slots(&["a", "b"]), None).await, Err(StoreError::Conflict));
     }
     assert_eq!(store.root_rows().await.unwrap(), [root(1, "a"), root(1, "b")]);
-    store.add_root(vec![RootRow { state: RootState::Retiring, ..root(2, "a") }], None).await.unwrap();
+    store.add_root(vec![RootRow { state: RootState::Retiring, ..root(2, "a") }], &slots(&["a", "b"]), None).await.unwrap();
     let old = |slot| RootRow { state: RootState::Retiring, ..root(1, slot) };
     assert_eq!(store.root_rows().await.unwrap(), [old("a"), old("b"), root(2, "a")]);
 
@@ -176,11 +180,70 @@ pub async fn roots_and_slots(store: S) {
     assert_eq!(store.root_rows().await.unwrap(), [old("c"), root(2, "a")]);
 }
 
+/// Custodians come and go one by one, each with all versions, and never the last one.
+pub async fn custodians(store: S) {
+    rooted(&store).await;
+    store.create_account(account(1), domain(1, 1), vec![], None).await.unwrap();
+    store.add_root(vec![root(2, "a")], &slots(&["a"]), None).await.unwrap();
+    let refused = [
+        vec![],
+        vec![root(2, "b")],
+        vec![root(1, "b"), root(2, "b"), root(3, "b")],
+        vec![root(1, "b"), root(1, "b")],
+        vec![root(1, "b"), root(2, "c")],
+        vec![root(1, "a"), root(2, "a")],
+    ];
+    for rows in refused {
+        assert_eq!(store.add_root_slot(rows, None).await, Err(StoreError::Conflict));
+    }
+    assert_eq!(store.drop_root_slot("a", None).await, Err(StoreError::Conflict));
+    assert_eq!(store.drop_root_slot("b", None).await, Err(StoreError::NotFound));
+    // The states in the rows are not read.
+    store.add_root_slot(vec![root(2, "b"), root(1, "b")], None).await.unwrap();
+    let old = |slot| RootRow { state: RootState::Retiring, ..root(1, slot) };
+    assert_eq!(store.root_rows().await.unwrap(), [old("a"), old("b"), root(2, "a"), root(2, "b")]);
+    assert_eq!(store.add_root(vec![root(3, "a")], &slots(&["a"]), None).await, Err(StoreError::Conflict), "b would be lost");
+    store.drop_root_slot("a", None).await.unwrap();
+    assert_eq!(store.root_rows().await.unwrap(), [old("b"), root(2, "b")]);
+    assert_eq!(store.drop_root_slot("b", None).await, Err(StoreError::Conflict));
+    store.add_root(vec![root(3, "c")], &slots(&["b"]), None).await.unwrap();
+}
+
+/// A copy has everything as of one moment, while others write; nothing is written over.
+pub async fn snapshots(store: S) {
+    let dir = tempfile::tempdir().unwrap();
+    rooted(&store).await;
+    let here = home();
+    create(store.as_ref(), &here, (0..40).map(|n| key(&here, n))).await;
+    let (writer, there) = (store.clone(), here.clone());
+    let writing = tokio::spawn(async move {
+        for n in 100..160 {
+            create(writer.as_ref(), &there, [key(&there, n)]).await;
+        }
+    });
+    let path = dir.path().join("copy");
+    store.snapshot(&path).await.unwrap();
+    writing.await.unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(matches!(store.snapshot(&path).await, Err(StoreError::Unavailable(_))));
+    crate::SqliteStore::check(&path).unwrap();
+    let copy: S = Arc::new(crate::SqliteStore::open(&path, crate::Options::default()).unwrap());
+    let copied = copy.all_keys_meta(None, 1000).await.unwrap();
+    assert!((40..=100).contains(&copied.len()));
+    for (n, row) in copied.iter().enumerate() {
+        let n = u32::try_from(n).unwrap();
+        assert_eq!(row.key_id, id(if n < 40 { n } else { 60 + n }), "no key without those before it");
+    }
+    assert_eq!(copy.root_rows().await.unwrap(), store.root_rows().await.unwrap());
+    copy.close().await.unwrap();
+}
+
 /// An account wrapped under a root key that is not current any more must be wrapped anew.
 pub async fn account_under_old_root_is_refused(store: S) {
     assert_eq!(store.create_account(account(1), domain(1, 1), vec![], None).await, Err(StoreError::Conflict));
     rooted(&store).await;
-    store.add_root(vec![root(2, "a")], None).await.unwrap();
+    store.add_root(vec![root(2, "a")], &slots(&["a"]), None).await.unwrap();
     for version in [1, 3] {
         let refused = store.create_account(account(1), domain(1, version), vec![access_key(1, "A")], None).await;
         assert_eq!(refused, Err(StoreError::Conflict));
@@ -195,7 +258,7 @@ pub async fn rewrapping(store: S) {
     for n in 1..=3 {
         store.create_account(account(n), domain(n, 1), vec![], None).await.unwrap();
     }
-    store.add_root(vec![root(2, "a")], None).await.unwrap();
+    store.add_root(vec![root(2, "a")], &slots(&["a"]), None).await.unwrap();
     assert_eq!(store.count_domains_under(1).await.unwrap(), 3);
     assert_eq!(store.domains_under_root(1, 2).await.unwrap().len(), 2);
     let row = store.domains(AccountId(2)).await.unwrap().remove(0);
@@ -219,7 +282,7 @@ pub async fn more_domains(store: S) {
     store.create_account(account(1), domain(1, 1), vec![], None).await.unwrap();
     assert_eq!(store.add_domain(domain(1, 1)).await, Err(StoreError::Conflict), "it exists");
     let second = DomainRow { version: 2, ..domain(1, 1) };
-    store.add_root(vec![root(2, "a")], None).await.unwrap();
+    store.add_root(vec![root(2, "a")], &slots(&["a"]), None).await.unwrap();
     assert_eq!(store.add_domain(second.clone()).await, Err(StoreError::Conflict), "a retiring root key");
     let second = DomainRow { root_version: 2, ..second };
     store.add_domain(second.clone()).await.unwrap();
@@ -230,17 +293,21 @@ pub async fn more_domains(store: S) {
 /// A root key goes only when nothing is under it and it is not the current one.
 pub async fn drop_root_is_refused(store: S) {
     rooted(&store).await;
-    assert_eq!(store.drop_root(1, None).await, Err(StoreError::Conflict));
+    assert_eq!(store.drop_root(1).await, Err(StoreError::Conflict));
     store.create_account(account(1), domain(1, 1), vec![], None).await.unwrap();
-    store.add_root(vec![root(2, "a"), root(2, "b")], None).await.unwrap();
-    assert_eq!(store.drop_root(1, None).await, Err(StoreError::Conflict));
+    store.add_root(vec![root(2, "a"), root(2, "b")], &slots(&["a"]), None).await.unwrap();
+    assert_eq!(store.drop_root(1).await, Err(StoreError::Conflict));
     let row = store.domains(AccountId(1)).await.unwrap().remove(0);
     store.rewrap_domain(DomainRow { root_version: 2, ..row }).await.unwrap();
     store.drop_root(1, None).await.unwrap();
     assert_eq!(store.drop_root(1, None).await, Err(StoreError::NotFound));
     assert_eq!(store.drop_root(2, None).await, Err(StoreError::Conflict));
     assert_eq!(store.root_rows().await.unwrap(), [root(2, "a"), root(2, "b")]);
-    assert_eq!(store.add_root(vec![root(1, "a")], None).await, Err(StoreError::Conflict), "versions do not come back");
+    assert_eq!(
+        store.add_root(vec![root(1, "a")], &slots(&["a", "b"]), None).await,
+        Err(StoreError::Conflict),
+        "versions do not come back"
+    );
 }
 
 /// While accounts are made and the root key is replaced, no account ends up under a root key that is gone.
@@ -260,8 +327,8 @@ pub async fn account_races_rekey(store: S) {
         }
     });
     for version in 2..=8 {
-        store.add_root(vec![root(version, "a")], None).await.unwrap();
-        while store.drop_root(version - 1, None).await == Err(StoreError::Conflict) {
+        store.add_root(vec![root(version, "a")], &slots(&["a"]), None).await.unwrap();
+        while store.drop_root(version - 1).await == Err(StoreError::Conflict) {
             for row in store.domains_under_root(version - 1, 10).await.unwrap() {
                 store.rewrap_domain(DomainRow { root_version: version, ..row }).await.unwrap();
             }

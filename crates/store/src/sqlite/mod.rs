@@ -2,11 +2,14 @@
 //! `docs/adr/0001-embedded-store.md`.
 
 mod changes;
+mod copy;
 mod data_keys;
 mod filter;
 mod identities;
 mod inspect;
 mod keys;
+#[cfg(any(test, feature = "conformance"))]
+mod older;
 mod reader;
 mod rows;
 mod schema;
@@ -18,6 +21,8 @@ mod tests;
 mod writer;
 
 pub use inspect::{Inspection, inspect};
+#[cfg(any(test, feature = "conformance"))]
+pub use older::downgrade;
 
 use crate::error::{Result, StoreError};
 use crate::model::*;
@@ -26,7 +31,7 @@ use async_trait::async_trait;
 use jadeseal_types::{AccountId, Alias, DataKeyId, DataKeyState, KeyId, KeyState, SecretId};
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -61,6 +66,8 @@ pub struct SqliteStore {
     writes: Mutex<Option<SyncSender<Box<dyn writer::Job>>>>,
     reads: Mutex<Option<SyncSender<reader::Job>>>,
     threads: Mutex<Threads>,
+    path: PathBuf,
+    busy: Duration,
 }
 
 #[derive(Default)]
@@ -92,7 +99,28 @@ impl SqliteStore {
             writes: Mutex::new(Some(writes)),
             reads: Mutex::new(Some(reads)),
             threads: Mutex::new(threads),
+            path: path.to_owned(),
+            busy,
         })
+    }
+
+    /// Checks a closed file through and through: its pages, indexes and references. Reads all of it.
+    pub fn check(path: &Path) -> Result<()> {
+        copy::check(path)
+    }
+
+    /// Version of the tables in a file; none where there is no file or it is empty.
+    pub fn version_of(path: &Path) -> Result<Option<u32>> {
+        copy::version_of(path)
+    }
+
+    /// Newest version of the tables that this program knows, and the one that it writes.
+    pub const VERSION: u32 = schema::VERSION;
+
+    /// Before the tables of an older version are brought forward: copies the file beside itself, checks the copy, and
+    /// keeps the last three such. None when nothing has to be brought forward. `now` is in Unix seconds.
+    pub fn keep_before_migration(path: &Path, now: u64) -> Result<Option<PathBuf>> {
+        copy::keep_before_migration(path, now)
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T>
@@ -418,9 +446,27 @@ impl Store for SqliteStore {
         self.read(system::root_rows).await
     }
 
-    async fn add_root(&self, rows: Vec<RootRow>, record: Option<Vec<u8>>) -> Result<()> {
+    async fn add_root(&self, rows: Vec<RootRow>, beside: &[String], record: Option<Vec<u8>>) -> Result<()> {
+        let beside = beside.to_vec();
         self.write(move |c| {
-            system::add_root(c, &rows)?;
+            system::add_root(c, &rows, &beside)?;
+            changes::put_record(c, record.as_deref())
+        })
+        .await
+    }
+
+    async fn add_root_slot(&self, rows: Vec<RootRow>, record: Option<Vec<u8>>) -> Result<()> {
+        self.write(move |c| {
+            system::add_root_slot(c, &rows)?;
+            changes::put_record(c, record.as_deref())
+        })
+        .await
+    }
+
+    async fn drop_root_slot(&self, slot: &str, record: Option<Vec<u8>>) -> Result<()> {
+        let slot = slot.to_owned();
+        self.write_call(true, move |c| {
+            system::drop_root_slot(c, &slot)?;
             changes::put_record(c, record.as_deref())
         })
         .await
@@ -459,6 +505,13 @@ impl Store for SqliteStore {
     async fn meta_put(&self, key: &str, value: &[u8]) -> Result<()> {
         let (key, value) = (key.to_owned(), value.to_vec());
         self.write(move |c| system::meta_put(c, &key, &value)).await
+    }
+
+    async fn snapshot(&self, to: &Path) -> Result<()> {
+        let (from, to, busy) = (self.path.clone(), to.to_owned(), self.busy);
+        // A connection of its own: the readers have the calls of clients to answer.
+        let copied = tokio::task::spawn_blocking(move || copy::copy(&from, &to, busy)).await;
+        copied.map_err(|e| StoreError::Unavailable(format!("the copy ended badly: {e}")))?
     }
 
     async fn schema_version(&self) -> Result<u32> {

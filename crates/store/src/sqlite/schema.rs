@@ -87,7 +87,11 @@ fn migrate(conn: &Connection, may_migrate: bool) -> Result<()> {
         let found = current_version(conn)?.unwrap_or(0);
         let missing = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..)).ok_or_else(|| {
             StoreError::Unavailable(format!(
-                "the store has schema version {found}, this program knows versions up to {VERSION}"
+                "the store has schema version {found}, but Jadeseal {} knows versions up to {VERSION} only: a newer release \
+                 has served this data. Start that release or a later one again; to go back to this one, restore a backup \
+                 that was made before the upgrade (the upgrade itself left a file named {})",
+                env!("CARGO_PKG_VERSION"),
+                super::copy::BEFORE,
             ))
         })?;
         missing.iter().try_for_each(|step| conn.execute_batch(step))?;

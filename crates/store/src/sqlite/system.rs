@@ -158,9 +158,13 @@ pub(super) fn root_rows(conn: &Connection) -> Result<Vec<RootRow>> {
     all(conn, sql, [], rows::root)
 }
 
-pub(super) fn add_root(conn: &Connection, new: &[RootRow]) -> Result<()> {
+pub(super) fn add_root(conn: &Connection, new: &[RootRow], beside: &[String]) -> Result<()> {
     let version = new.first().ok_or(StoreError::Conflict)?.version;
     check_slots(version, new)?;
+    let sql = "SELECT slot FROM root WHERE state = ?1 ORDER BY slot";
+    if all(conn, sql, [RootState::Current.code()], |r| r.get::<_, String>(0))? != beside {
+        return Err(StoreError::Conflict);
+    }
     let highest: u32 = conn.query_row("SELECT coalesce(max(version), 0) FROM root", [], |r| r.get(0))?;
     if version <= highest {
         return Err(StoreError::Conflict);
@@ -174,6 +178,34 @@ pub(super) fn replace_root_slots(conn: &Connection, version: u32, new: &[RootRow
     let state = root_state(conn, version)?.ok_or(StoreError::NotFound)?;
     conn.execute("DELETE FROM root WHERE version = ?1", [version])?;
     new.iter().try_for_each(|row| insert_root(conn, row, state))
+}
+
+pub(super) fn add_root_slot(conn: &Connection, new: &[RootRow]) -> Result<()> {
+    let stored = root_versions(conn)?;
+    let mut named: Vec<u32> = new.iter().map(|row| row.version).collect();
+    named.sort_unstable();
+    let slot = &new.first().ok_or(StoreError::Conflict)?.slot;
+    if named != stored || new.iter().any(|row| row.slot != *slot) {
+        return Err(StoreError::Conflict);
+    }
+    for row in new {
+        // An existing slot is a conflict of the primary key.
+        insert_root(conn, row, root_state(conn, row.version)?.ok_or(StoreError::Conflict)?)?;
+    }
+    Ok(())
+}
+
+pub(super) fn drop_root_slot(conn: &Connection, slot: &str) -> Result<()> {
+    let before = root_versions(conn)?;
+    if conn.execute("DELETE FROM root WHERE slot = ?1", [slot])? == 0 {
+        return Err(StoreError::NotFound);
+    }
+    // An error undoes the deletion.
+    if root_versions(conn)? == before { Ok(()) } else { Err(StoreError::Conflict) }
+}
+
+fn root_versions(conn: &Connection) -> Result<Vec<u32>> {
+    all(conn, "SELECT DISTINCT version FROM root ORDER BY version", [], |r| r.get(0))
 }
 
 pub(super) fn drop_root(conn: &Connection, version: u32) -> Result<()> {

@@ -435,7 +435,7 @@ async fn destroyed_data_keys_are_in_no_file() {
 async fn secrets_of_dropped_access_keys_are_in_no_file() {
     const KEYS: u32 = 200;
     let (dir, store) = open();
-    store.add_root(vec![crate::conformance::root(1, "a")], None).await.unwrap();
+    store.add_root(vec![crate::conformance::root(1, "a")], &[], None).await.unwrap();
     let (account, domain) = (crate::conformance::account(7), crate::conformance::domain(7, 1));
     store.create_account(account, domain, vec![], None).await.unwrap();
     let user = |uin| UserRow {

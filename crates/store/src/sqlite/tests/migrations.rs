@@ -10,7 +10,8 @@ async fn a_newer_schema_is_refused() {
     let newer = schema::VERSION + 1;
     Connection::open(&path).unwrap().execute("UPDATE schema_version SET version = ?1", [newer]).unwrap();
     let Err(StoreError::Unavailable(text)) = SqliteStore::open(&path, Options::default()) else { panic!() };
-    assert!(text.contains(&format!("version {newer},")), "{text}");
+    assert!(text.contains(&format!("version {newer},")) && text.contains("a newer release"), "{text}");
+    assert_eq!(SqliteStore::keep_before_migration(&path, 1).unwrap(), None);
 }
 
 #[tokio::test]
@@ -121,4 +122,93 @@ async fn accounts_of_version_4_are_brought_forward() {
     let (later, changed) = store.identities_changed(moment).await.unwrap();
     assert!(later > moment);
     assert_eq!(changed, [AccountId(7)]);
+}
+
+/// Before a migration the file is copied beside itself; the last three copies stay. Without a copy there is no migration.
+#[tokio::test]
+async fn older_tables_are_kept_before_they_are_brought_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jadeseal.db");
+    assert_eq!(SqliteStore::keep_before_migration(&path, 1).unwrap(), None, "no file");
+    let conn = Connection::open(&path).unwrap();
+    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+    for step in &schema::MIGRATIONS[..3] {
+        conn.execute_batch(step).unwrap();
+    }
+    conn.execute_batch(
+        "INSERT INTO schema_version (id, version) VALUES (1, 3); INSERT INTO meta (key, value) VALUES ('k', x'07')",
+    )
+    .unwrap();
+    let mut kept = Vec::new();
+    for now in [9, 10, 11, 100, 101] {
+        // The last writes are still in the log.
+        kept.push(SqliteStore::keep_before_migration(&path, now).unwrap().unwrap());
+    }
+    assert!(kept[4].to_str().unwrap().ends_with(&format!("jadeseal.db.before-v{}-101", schema::VERSION)), "{kept:?}");
+    assert_eq!(kept.iter().map(|k| k.exists()).collect::<Vec<_>>(), [false, false, true, true, true]);
+    assert_eq!(std::fs::metadata(&kept[4]).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(SqliteStore::version_of(&kept[4]).unwrap(), Some(3));
+    // The same second again: the file is never written over, and so nothing is brought forward.
+    let refused = SqliteStore::keep_before_migration(&path, 101);
+    assert!(matches!(refused, Err(StoreError::Unavailable(why)) if why.contains("not brought forward")));
+    drop(conn);
+    let store = SqliteStore::open(&path, Options::default()).unwrap();
+    assert_eq!(SqliteStore::keep_before_migration(&path, 200).unwrap(), None, "nothing to bring forward");
+    store.close().await.unwrap();
+    let old = SqliteStore::open(&kept[4], Options::default()).unwrap();
+    assert_eq!(old.meta_get("k").await.unwrap(), Some(vec![7]));
+}
+
+/// What is damaged is told.
+#[tokio::test]
+async fn damage_is_found() {
+    let (dir, store) = open();
+    let here = home();
+    create(&store, &here, (0..200).map(|n| key(&here, n))).await;
+    store.close().await.unwrap();
+    let path = dir.path().join("db");
+    SqliteStore::check(&path).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let (at, len) = ((bytes.len() / 2) & !4095, 4096);
+    bytes[at..at + len].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    assert!(SqliteStore::check(&path).is_err());
+}
+
+/// The rows of every older version are afterwards what they were.
+#[tokio::test]
+async fn real_rows_of_every_older_version_are_brought_forward() {
+    let dir = tempfile::tempdir().unwrap();
+    let (made, here) = (dir.path().join("made"), home());
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&made, Options::default()).unwrap());
+    store.add_root(vec![crate::conformance::root(1, "a")], &[]).await.unwrap();
+    let account =
+        AccountRow { account: here.account(), app_id: jadeseal_types::AppId(8), name: "a".into(), create_time: 9 };
+    let domain = DomainRow { account: here.account(), version: 1, root_version: 1, wrapped: vec![9; 60], revision: 0 };
+    let access_key = crate::conformance::access_key(here.account().0, "AKIDown");
+    store.create_account(account.clone(), domain, vec![access_key.clone()]).await.unwrap();
+    create(store.as_ref(), &here, (0..9).map(|n| key(&here, n))).await;
+    create_data_keys(store.as_ref(), &here, [data_key(&here, 20, 1), data_key(&here, 21, 2)]).await;
+    let (keys, versions) = (store.all_keys_meta(None, 99).await.unwrap(), store.versions(&here, id(1)).await.unwrap());
+    let data_key = store.data_key(&here, DataKeyId(id(20))).await.unwrap();
+    let (roots, domains) = (store.root_rows().await.unwrap(), store.domains(here.account()).await.unwrap());
+    store.close().await.unwrap();
+    for older in 1..schema::VERSION {
+        let path = dir.path().join(format!("v{older}"));
+        downgrade(&made, &path, older);
+        assert_eq!(SqliteStore::version_of(&path).unwrap(), Some(older));
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        assert_eq!(store.all_keys_meta(None, 99).await.unwrap(), keys, "version {older}");
+        assert_eq!(store.versions(&here, id(1)).await.unwrap(), versions);
+        assert_eq!(store.account(here.account()).await.unwrap().as_ref(), Some(&account));
+        assert_eq!(store.root_rows().await.unwrap(), roots);
+        assert_eq!(store.domains(here.account()).await.unwrap(), domains);
+        assert_eq!(store.access_keys(here.account()).await.unwrap()[0].wrapped_secret, access_key.wrapped_secret);
+        assert!(store.identities(here.account()).await.unwrap().is_some());
+        // Hosted data keys came with version 2.
+        let kept = store.data_key(&here, DataKeyId(id(20))).await.unwrap();
+        assert_eq!(kept, if older >= 2 { data_key.clone() } else { None }, "version {older}");
+        store.close().await.unwrap();
+        SqliteStore::check(&path).unwrap();
+    }
 }
