@@ -4,7 +4,7 @@
 //!   could hold a plaintext, a secret or a blob.
 //! * [`Log`] appends records. An append has handed the record to the operating system when it
 //!   returns; [`Log::flushed`] waits for stable storage, and many waiters share one flush.
-//! * [`verify`] and [`for_each_record`] read a log without writing to it.
+//! * [`verify`] and [`for_each_record`] read a log without writing to it; a [`Follower`] reads it beside its writer.
 //!
 //! The format is fixed in `docs/audit-format.md`. Invariants: a segment that carries its final name
 //! has a durable header and only durable predecessors; a failed flush is never tried again; the
@@ -14,6 +14,7 @@
 mod disk;
 mod error;
 mod flusher;
+mod follow;
 mod log;
 mod read;
 mod record;
@@ -21,9 +22,12 @@ mod recover;
 mod segment;
 
 #[cfg(test)]
+mod follow_tests;
+#[cfg(test)]
 mod log_tests;
 
 pub use error::AuditError;
+pub use follow::{FollowError, Follower};
 pub use log::{Degree, Lag, Log, Options};
 pub use read::{Verified, contains_request_ids, for_each_record, verify};
 pub use record::{Access, Principal, Record};

@@ -1,0 +1,1 @@
+//! Ships audit records elsewhere.
