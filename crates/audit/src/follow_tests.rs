@@ -194,7 +194,9 @@ fn damage_is_an_error_with_its_place_and_nothing_behind_it_is_read() {
         assert_eq!(read, (0..sound).collect::<Vec<_>>(), "byte {at}");
         assert_eq!(follower.next(), sound);
         match error {
-            FollowError::Audit(AuditError::Corrupt { file, line, .. }) => assert_eq!((file, line), (path.clone(), damaged + 1)),
+            FollowError::Audit(AuditError::Corrupt { file, line, .. }) => {
+                assert_eq!((file, line), (path.clone(), damaged + 1))
+            }
             other => panic!("byte {at}: {other}"),
         }
         // The same again, and not behind it.

@@ -6,8 +6,9 @@ use crate::{
     tls::Acceptor,
 };
 use jadeseal_audit::{Degree, Log, Options};
+use jadeseal_export::Exports;
 use jadeseal_root::{PassphraseFrom, SealSource};
-use jadeseal_service::{Limits, Parts, Service, clock::SystemClock, jobs, pool};
+use jadeseal_service::{ExportFigures, Limits, Parts, Service, clock::SystemClock, jobs, pool};
 use jadeseal_store::{SqliteStore, Store};
 use jadeseal_types::ApiError;
 use rustix::{
@@ -116,6 +117,9 @@ const POOL_DELAY: Duration = Duration::from_secs(10);
 /// File name of the embedded store in its data directory.
 pub const DATABASE: &str = "jadeseal.db";
 
+/// Directory of the audit log in the data directory.
+const AUDIT: &str = "audit";
+
 fn not_initialised(data_dir: &Path) -> StartError {
     StartError::new(&data_dir.display().to_string(), "not initialised; run `jadeseal init`")
 }
@@ -137,6 +141,7 @@ pub struct Opened {
     /// The service.
     pub service: Arc<Service>,
     config: Config,
+    log: Arc<Log>,
     _lock: DataDir,
 }
 
@@ -156,7 +161,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         flush_every: config.audit.flush,
     };
     let (log, recovery) =
-        Log::open(&config.data_dir.join("audit"), options).map_err(|e| StartError::new("audit log", e))?;
+        Log::open(&config.data_dir.join(AUDIT), options).map_err(|e| StartError::new("audit log", e))?;
     if recovery.cut_records > 0 {
         tracing::error!(
             records = recovery.cut_records,
@@ -166,10 +171,11 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
     } else if recovery.cut_bytes > 0 {
         tracing::warn!(bytes = recovery.cut_bytes, "an unfinished audit record at the end of the log was cut off");
     }
+    let log = Arc::new(log);
     let parts = Parts {
         store,
         seal,
-        log: Arc::new(log),
+        log: log.clone(),
         regions: config.regions.clone(),
         products: config.products.clone(),
         organisations: config.organisations.clone(),
@@ -185,13 +191,16 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
         create,
     };
     let service = Service::open(parts).await.map_err(internal("service"))?;
-    Ok(Opened { service, config, _lock: lock })
+    Ok(Opened { service, config, log, _lock: lock })
 }
 
 /// Checks what [`open`] would need, without serving and without changing anything.
 pub async fn check(config: &Config) -> Result<(), StartError> {
     if let Some(files) = &config.tls {
         Acceptor::open(files.clone()).map_err(|e| StartError::new("TLS", e))?;
+    }
+    for export in &config.exports {
+        export.check_files().map_err(StartError)?;
     }
     if !config.data_dir.join(DATABASE).exists() {
         return Err(not_initialised(&config.data_dir));
@@ -218,6 +227,7 @@ impl Opened {
             None => None,
             Some(files) => Some(Acceptor::open(files).map_err(|e| StartError::new("TLS", e))?),
         };
+        let exports = self.start_exports()?;
         let (jobs_stop, jobs_stopped) = watch::channel(false);
         let filling = tokio::spawn(pool::fill(self.service.clone(), POOL_DELAY, jobs_stopped.clone()));
         let jobs = tokio::spawn(jobs::run(self.service.clone(), self.config.deletion_settle, jobs_stopped));
@@ -260,11 +270,35 @@ impl Opened {
             watching.abort();
         }
         let failed = !self.service.alive();
-        self.service.close().await.map_err(internal("shutdown"))?;
+        let closed = self.service.close().await;
+        // The log is flushed: what is left of it can go out.
+        exports.stop().await;
+        closed.map_err(internal("shutdown"))?;
         if failed {
             return Err(StartError("the audit log failed; the process has to be started again".to_owned()));
         }
         Ok(())
+    }
+
+    fn start_exports(&self) -> Result<Exports, StartError> {
+        let data_dir = &self.config.data_dir;
+        let exports = Exports::start(&self.config.exports, data_dir, &data_dir.join(AUDIT), &self.log)
+            .map_err(|e| StartError::new("audit export", e))?;
+        let statuses = exports.statuses();
+        let figures = move || {
+            let figures = statuses.iter().map(|status| status.figures());
+            let shown = figures.map(|f| ExportFigures {
+                name: f.name,
+                lag_records: f.lag_records,
+                lag: f.lag,
+                records: f.records,
+                failures: f.failures,
+                stopped: f.stopped,
+            });
+            shown.collect()
+        };
+        self.service.show_exports(Box::new(figures));
+        Ok(exports)
     }
 
     /// What was configured.

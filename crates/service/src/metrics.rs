@@ -1,6 +1,6 @@
 //! Counters and histograms in the Prometheus text format.
 
-use crate::Service;
+use crate::{Service, export_figures::Exports};
 use hashbrown::HashMap;
 use jadeseal_types::{DataKeyState, ErrorCode, KeyState};
 use parking_lot::Mutex;
@@ -70,6 +70,7 @@ pub struct Metrics {
     rsa_pool: Gauge,
     workers_waiting: Gauge,
     counted: Mutex<Option<Instant>>,
+    pub(crate) exports: Exports,
 }
 
 /// How old the numbers of keys by state may be: counting them reads an index of the whole store.
@@ -137,6 +138,8 @@ impl Metrics {
         registry.register("replay_overflow", "Signature bindings dropped before their time", replay_overflow.clone());
         registry.register("rsa_pool_keys", "RSA keys made ahead of time", rsa_pool.clone());
         registry.register("workers_waiting", "Asymmetric operations that wait for a thread", workers_waiting.clone());
+        let exports = Exports::default();
+        registry.register_collector(Box::new(exports.clone()));
         let actions = actions
             .map(|action| {
                 let ok = requests.get_or_create(&ByCode { action, code: "" }).clone();
@@ -168,6 +171,7 @@ impl Metrics {
             rsa_pool,
             workers_waiting,
             counted: Mutex::default(),
+            exports,
         }
     }
 
