@@ -119,7 +119,7 @@ def test_every_acknowledged_request_reaches_every_receiver_through_kill_9(base):
     refused.close()
     web.failing = tcp.failing = False
     figures = shipped(server, names)
-    assert figures["failures_total", "web"] > 0 or KILL_ROUNDS < 3
+    assert web.failures > 0 and tcp.resets > 0
     assert all(figures["stopped", name] == 0 for name in names)
     assert server.stop() == 0
 

@@ -42,6 +42,7 @@ class Sink:
         self.lock = threading.Lock()
         self.random = random.Random(seed)
         self.failing = True
+        self.failures = 0
 
     def take(self, index, record):
         with self.lock:
@@ -69,6 +70,7 @@ class HttpSink(Sink):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if sink.fails(0.3):
+                    sink.failures += 1
                     self.close_connection = True
                     if sink.fails(0.5):
                         self.answer(sink.random.choice([429, 500, 503, 404]))

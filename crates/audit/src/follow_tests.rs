@@ -39,7 +39,7 @@ fn append(log: &Log, n: u64) {
 
 /// Lets the flusher make the next segment, into which a full one would otherwise overshoot.
 fn settle(log: &Log, n: u64) {
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(log.flushed(n)).unwrap();
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -247,9 +247,9 @@ impl Exporter {
             (None, From::Beginning) => Cursor { next: 0, leaf: None },
             (None, From::Now) => Cursor { next: end, leaf: None },
         };
-        self.check_place(end)?;
         self.next = self.taken.next;
         self.status.at(self.next);
+        self.check_place(end)?;
         tracing::info!(export = name, next = self.next, behind = end - self.next, "exporting audit records");
         self.save(true);
         Ok(())
@@ -284,7 +284,8 @@ impl Exporter {
 
     async fn run(&mut self) -> Result<(), Stopped> {
         loop {
-            let stopping = *self.stop.borrow();
+            // Nobody who could still say so means the same.
+            let stopping = *self.stop.borrow() || self.stop.has_changed().is_err();
             let turn = self.turn(stopping).await;
             match turn {
                 Ok(true) => {}

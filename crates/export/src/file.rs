@@ -224,11 +224,11 @@ mod tests {
         }
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let names = names(dir.path());
-        assert_eq!(names, ["a.jsonl", "a.jsonl.0000000000000012", "a.jsonl.0000000000000016"]);
+        assert_eq!(names, ["a.jsonl", "a.jsonl.0000000000000015", "a.jsonl.0000000000000018"]);
         let text: String =
             names[1..].iter().chain(&names[..1]).map(|n| fs::read_to_string(dir.path().join(n)).unwrap()).collect();
         let last: Vec<_> =
-            (8..20).map(|n| format!("{{\"index\":{n},\"log\":\"l\",\"record\":{{\"n\":{n}}}}}")).collect();
+            (12..20).map(|n| format!("{{\"index\":{n},\"log\":\"l\",\"record\":{{\"n\":{n}}}}}")).collect();
         assert_eq!(text.lines().collect::<Vec<_>>(), last);
     }
 

@@ -75,6 +75,8 @@ impl Status {
 
     pub(crate) fn stopped(&self) {
         self.stopped.store(true, Relaxed);
+        // What is not read has no known age; it waits since now at the latest.
+        self.oldest.compare_exchange(0, now_micros(), Relaxed, Relaxed).ok();
     }
 
     /// What the metrics show.

@@ -219,6 +219,7 @@ fn printable(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{tls::TlsFiles, transport::Address};
 
     fn format(max_message: usize) -> Format {
         Format { facility: 13, enterprise: 0, max_message, hostname: "kms-1".into(), process: 42, log: "prod".into() }
@@ -230,6 +231,47 @@ mod tests {
     }
 
     const RECORD: &str = r#"{"v":1,"time":"2026-11-24T02:15:22.123456Z","request_id":"f73b","account":"100000000001","action":"Encrypt","code":""}"#;
+
+    #[test]
+    fn a_stream_settles_with_time_or_bytes_and_not_once_it_is_closed() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = Address::Tcp("127.0.0.1".into(), listener.local_addr().unwrap().port());
+            let settings =
+                SyslogSettings { address, facility: 13, enterprise: 0, max_message: 4096, tls: TlsFiles::default() };
+            let mut sink = SyslogSink::new(settings, "l".to_owned());
+            let at = |next| Cursor { next, leaf: None };
+            let batch = |n| Batch::Records(vec![(n, RECORD.as_bytes().to_vec())]);
+            sink.send(&batch(0), at(1)).await.unwrap();
+            sink.send(&batch(1), at(2)).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            // Sent within a second: one entry.
+            assert_eq!((sink.sent.len(), sink.settled().await.unwrap()), (1, None));
+            sink.sent[0].at -= SETTLE;
+            sink.sent[0].since -= SETTLE;
+            sink.send(&batch(2), at(3)).await.unwrap();
+            assert_eq!(sink.settled().await.unwrap(), Some(at(2)));
+            assert_eq!(sink.settled().await.unwrap(), None);
+            sink.sent[0].since -= SETTLE;
+            sink.send(&batch(3), at(4)).await.unwrap();
+            sink.sent_bytes += SETTLE_BYTES - 1;
+            assert_eq!(sink.settled().await.unwrap(), Some(at(3)));
+            sink.sent_bytes += 1;
+            assert_eq!(sink.settled().await.unwrap(), Some(at(4)));
+            // Closed by the receiver: what is not settled is lost, and nothing is written into the void.
+            sink.send(&batch(4), at(5)).await.unwrap();
+            drop(stream);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(sink.settled().await.is_err());
+            sink.send(&batch(4), at(5)).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            drop(stream);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(sink.send(&batch(5), at(6)).await.is_err());
+            assert_eq!(sink.finish().await, None);
+        });
+    }
 
     #[test]
     fn the_message_of_a_record() {

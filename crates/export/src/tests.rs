@@ -149,7 +149,8 @@ fn an_export_from_now_leaves_out_what_was_before() {
     let place = Place::new();
     place.append(0..5);
     let path = place.path().join("out.jsonl");
-    let settings = settings(serde_json::json!({"name": "f", "kind": "file", "path": path, "from": "now", "log": "kms-1"}));
+    let settings =
+        settings(serde_json::json!({"name": "f", "kind": "file", "path": path, "from": "now", "log": "kms-1"}));
     let exports = place.start(&settings);
     eventually("a cursor", || lowest_cursor(place.path(), std::slice::from_ref(&settings)).unwrap() == Some(5));
     place.append(5..7);
@@ -197,8 +198,9 @@ fn a_gap_is_told_and_damage_stops() {
     let mut segments: Vec<_> = fs::read_dir(place.audit()).unwrap().map(|e| e.unwrap().path()).collect();
     segments.retain(|p| p.to_str().unwrap().contains("audit-0"));
     segments.sort();
-    assert!(segments.len() > 3, "{segments:?}");
-    let first: u64 = segments[1].to_str().unwrap().rsplit('-').next().unwrap().strip_suffix(".log").unwrap().parse().unwrap();
+    assert!(segments.len() > 2, "{segments:?}");
+    let first: u64 =
+        segments[1].to_str().unwrap().rsplit('-').next().unwrap().strip_suffix(".log").unwrap().parse().unwrap();
     fs::remove_file(&segments[0]).unwrap();
     place.open();
     let path = place.path().join("out.jsonl");
@@ -309,9 +311,10 @@ fn http_takes_each_batch_once_it_says_so() {
 #[test]
 fn a_receiver_that_hangs_delays_neither_appends_nor_the_end() {
     let place = Place::new();
-    let port = receiver(|stream| std::mem::forget(stream));
+    let port = receiver(std::mem::forget);
     let url = format!("http://127.0.0.1:{port}/");
-    let exports = place.start(&settings(serde_json::json!({"name": "h", "kind": "http", "url": url, "timeout_seconds": 300})));
+    let exports =
+        place.start(&settings(serde_json::json!({"name": "h", "kind": "http", "url": url, "timeout_seconds": 300})));
     place.append(0..50);
     eventually("lag", || figures(&exports).lag_records == 50 && figures(&exports).lag > Duration::ZERO);
     let started = Instant::now();
@@ -338,7 +341,10 @@ fn read_frames(stream: &mut impl std::io::Read, mut each: impl FnMut(u64) -> boo
             let frame: Vec<u8> = bytes.drain(..space + 1 + length).skip(space + 1).collect();
             let text = String::from_utf8(frame).unwrap();
             let index = text.split("index=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
-            assert!(text.starts_with("<110>1 ") && text.ends_with(std::str::from_utf8(&record(index)).unwrap()), "{text}");
+            assert!(
+                text.starts_with("<110>1 ") && text.ends_with(std::str::from_utf8(&record(index)).unwrap()),
+                "{text}"
+            );
             if !each(index) {
                 return;
             }
@@ -428,18 +434,25 @@ fn tls_needs_the_right_receiver_and_shows_the_certificate() {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(ca.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap();
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap();
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![server.der().clone()], rustls::pki_types::PrivateKeyDer::try_from(server_key.serialize_der()).unwrap())
+        .with_single_cert(
+            vec![server.der().clone()],
+            rustls::pki_types::PrivateKeyDer::try_from(server_key.serialize_der()).unwrap(),
+        )
         .unwrap();
     let config = Arc::new(config);
     let (saw, seen) = mpsc::channel();
     let port = receiver(move |stream| {
         let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), stream);
         read_frames(&mut stream, |index| saw.send(index).is_ok());
+        // As RFC 5425 section 4.4 wants it; without, whoever cuts the connection could have the rest forgotten.
+        stream.conn.send_close_notify();
+        stream.flush().ok();
     });
     place.append(0..20);
     let of = |name: &str, host: &str, extra: serde_json::Value| {
@@ -493,8 +506,14 @@ fn mistakes_in_settings_are_named() {
         (serde_json::json!({"kind": "file"}), "url is no setting"),
         (serde_json::json!({"kind": "syslog", "url": null, "address": "udp://10.0.0.1:514"}), "in clear"),
         (serde_json::json!({"kind": "syslog", "url": null, "address": "tcp://h:514"}), "in clear"),
-        (serde_json::json!({"kind": "syslog", "url": null, "address": "unix:/dev/log", "facility": 24}), "facility must be"),
-        (serde_json::json!({"kind": "syslog", "url": null, "address": "unix:/dev/log", "max_message": 480}), "max_message"),
+        (
+            serde_json::json!({"kind": "syslog", "url": null, "address": "unix:/dev/log", "facility": 24}),
+            "facility must be",
+        ),
+        (
+            serde_json::json!({"kind": "syslog", "url": null, "address": "unix:/dev/log", "max_message": 480}),
+            "max_message",
+        ),
     ] {
         let mut table = good.clone();
         table.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());

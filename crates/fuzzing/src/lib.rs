@@ -4,10 +4,13 @@
 #![allow(clippy::expect_used)]
 
 pub mod asymmetric_ciphertext;
+pub mod audit_follow;
 pub mod audit_recovery;
 pub mod blob;
 pub mod config;
 pub mod context;
+pub mod export_cursor;
+pub mod export_headers;
 pub mod forwarded;
 pub mod key_material;
 mod keys;
@@ -24,11 +27,14 @@ pub type Body = fn(&[u8]);
 /// Every target by name.
 pub const TARGETS: &[(&str, Body)] = &[
     ("asymmetric_ciphertext", asymmetric_ciphertext::run),
+    ("audit_follow", audit_follow::run),
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
     ("blob", blob::run),
     ("config", config::run),
     ("context", context::run),
+    ("export_cursor", export_cursor::run),
+    ("export_headers", export_headers::run),
     ("form", jadeseal_auth::fuzz::form),
     ("forwarded", forwarded::run),
     ("http_request", jadeseal_auth::fuzz::http_request),

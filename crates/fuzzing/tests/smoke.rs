@@ -94,11 +94,14 @@ macro_rules! targets {
 
 targets!(
     asymmetric_ciphertext,
+    audit_follow,
     audit_recovery,
     authorization,
     blob,
     config,
     context,
+    export_cursor,
+    export_headers,
     form,
     forwarded,
     http_request,
