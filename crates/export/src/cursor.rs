@@ -122,3 +122,31 @@ pub fn lowest_cursor(data_dir: &Path, exports: &[Settings]) -> Result<Option<u64
     }
     Ok(lowest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_have_one_form() {
+        for cursor in [Cursor { next: 0, leaf: None }, Cursor { next: u64::MAX, leaf: Some([0xab; 32]) }] {
+            assert_eq!(Cursor::parse(cursor.text().as_bytes()), Ok(cursor));
+        }
+        for bad in [
+            "",
+            "{}",
+            "7",
+            r#"{"v":2,"next":1}"#,
+            r#"{"v":1}"#,
+            r#"{"v":1,"next":-1}"#,
+            r#"{"v":1,"next":1.0}"#,
+            r#"{"v":1,"next":18446744073709551616}"#,
+            r#"{"v":1,"next":1,"next":2}"#,
+            r#"{"v":1,"next":1,"x":2}"#,
+            r#"{"v":1,"next":1,"leaf":"ab"}"#,
+            r#"{"v":1,"next":1} {"v":1,"next":2}"#,
+        ] {
+            assert!(Cursor::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
