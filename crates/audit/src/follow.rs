@@ -228,6 +228,11 @@ impl Place {
 
     /// The segment that goes on where this one ends.
     fn successor(&self, dir: &Path) -> Result<Place, FollowError> {
+        if self.at == self.first {
+            // It would be this one itself: a segment without records has none.
+            let path = segment::path(dir, self.first);
+            return Err(AuditError::corrupt(path, 2, "a flushed record is not there").into());
+        }
         for _ in 0..TRIES {
             if let Some(place) = Place::open(dir, self.at)? {
                 return Ok(place);

@@ -224,3 +224,14 @@ fn a_record_as_long_as_can_be_is_read_whole() {
     assert_eq!(lengths(follower.next_batch(4, 10, 1).unwrap()), [65_536]);
     assert_eq!(lengths(follower.next_batch(4, 10, 1 << 20).unwrap()), [65_536, 2]);
 }
+
+#[test]
+fn a_segment_without_the_record_it_is_named_after_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(segment::path(dir.path(), 0), segment::header(0)).unwrap();
+    for rest in ["", "\0\0\0"] {
+        fs::write(segment::path(dir.path(), 0), segment::header(0) + rest).unwrap();
+        let error = Follower::open(dir.path(), 0).unwrap().next_batch(1, 1, 1).unwrap_err();
+        assert!(error.to_string().contains("line 2: a flushed record is not there"), "{error}");
+    }
+}
