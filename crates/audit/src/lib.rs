@@ -4,7 +4,7 @@
 //!   could hold a plaintext, a secret or a blob.
 //! * [`Log`] appends records. An append has handed the record to the operating system when it
 //!   returns; [`Log::flushed`] waits for stable storage, and many waiters share one flush.
-//! * [`verify`] and [`for_each_record`] read a log without writing to it.
+//! * [`verify`] and [`for_each_record`] read a log without writing to it; a [`Follower`] reads it beside its writer.
 //!
 //! The format is fixed in `docs/audit-format.md`. Invariants: a segment that carries its final name
 //! has a durable header and only durable predecessors; a failed flush is never tried again; the
@@ -17,6 +17,7 @@ mod error;
 mod flusher;
 mod levels;
 mod head;
+mod follow;
 mod log;
 mod notary;
 pub mod note;
@@ -33,11 +34,14 @@ pub mod tree;
 mod verify;
 
 #[cfg(test)]
+mod follow_tests;
+#[cfg(test)]
 mod log_tests;
 
 pub use checkpoint::Checkpoint;
 pub use error::AuditError;
 pub use head::next_index;
+pub use follow::{FollowError, Follower};
 pub use log::{Degree, Lag, Log, Options};
 pub use notary::{Certifier, Published};
 pub use note::{Note, Signer, Verifier};

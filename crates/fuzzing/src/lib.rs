@@ -5,12 +5,15 @@
 
 pub mod asymmetric_ciphertext;
 pub mod audit_proof;
+pub mod audit_follow;
 pub mod audit_recovery;
 pub mod backup_archive;
 pub mod blob;
 pub mod client_certificate;
 pub mod config;
 pub mod context;
+pub mod export_cursor;
+pub mod export_headers;
 pub mod forwarded;
 pub mod key_material;
 mod keys;
@@ -30,6 +33,7 @@ pub type Body = fn(&[u8]);
 pub const TARGETS: &[(&str, Body)] = &[
     ("asymmetric_ciphertext", asymmetric_ciphertext::run),
     ("audit_proof", audit_proof::run),
+    ("audit_follow", audit_follow::run),
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
     ("backup_archive", backup_archive::run),
@@ -37,6 +41,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("client_certificate", client_certificate::run),
     ("config", config::run),
     ("context", context::run),
+    ("export_cursor", export_cursor::run),
+    ("export_headers", export_headers::run),
     ("form", jadeseal_auth::fuzz::form),
     ("forwarded", forwarded::run),
     ("http_request", jadeseal_auth::fuzz::http_request),

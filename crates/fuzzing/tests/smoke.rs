@@ -94,12 +94,15 @@ macro_rules! targets {
 
 targets!(
     asymmetric_ciphertext,
+    audit_follow,
     audit_recovery,
     authorization,
     backup_archive,
     blob,
     config,
     context,
+    export_cursor,
+    export_headers,
     form,
     forwarded,
     http_request,

@@ -69,6 +69,8 @@ pub struct Config {
     pub organisations: Organisations,
     /// Audit log.
     pub audit: AuditConf,
+    /// Where audit records are sent.
+    pub exports: Vec<jadeseal_export::Settings>,
     /// Time that the clock must have run steadily before keys are destroyed.
     pub deletion_settle: Duration,
     /// CMKs kept in memory.
@@ -156,6 +158,8 @@ struct File {
     organisation: Vec<OrganisationTable>,
     #[serde(default)]
     audit: AuditTable,
+    #[serde(default)]
+    export: Vec<jadeseal_export::Table>,
     #[serde(default)]
     jobs: JobsTable,
     #[serde(default)]
@@ -328,6 +332,7 @@ impl Config {
             products: products(&file.products)?,
             organisations: organisations(file.organisation)?,
             audit: file.audit.check()?,
+            exports: jadeseal_export::Settings::check_all(file.export).map_err(ConfigError::Invalid)?,
             deletion_settle: file.jobs.deletion_settle_seconds.map_or(DEFAULT_SETTLE, Duration::from_secs),
             cached_keys: file.cache.keys.unwrap_or(200_000).clamp(1, 100_000_000),
             workers: file.asymmetric.workers()?,
@@ -358,6 +363,7 @@ impl Config {
             products: Products::default(),
             organisations: Organisations::default(),
             audit: AuditConf::default(),
+            exports: Vec::new(),
             deletion_settle: DEFAULT_SETTLE,
             cached_keys: 200_000,
             workers: WorkerLimits::default(),
@@ -593,6 +599,12 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          # [[audit.witness]]\n\
          # key = \"witness.example/w+1234abcd+BA...\"\n\
          # url = \"https://witness.example/jadeseal\"\n\n\
+         # Sends audit records elsewhere; kind: \"file\", \"syslog\" or \"http\". More in docs/audit-export.md.\n\
+         # [[export]]\n\
+         # name = \"siem\"\n\
+         # kind = \"http\"\n\
+         # url = \"https://siem.example.com/ingest\"\n\
+         # headers_file = \"/etc/jadeseal/siem.headers\"\n\n\
          [jobs]\n\
          deletion_settle_seconds = {settle}\n\n\
          [cache]\n\
@@ -737,6 +749,7 @@ mod tests {
             ("[proxies]\ntrusted = [\"10.0.0.0/8\"]\nprotocol = \"proxy-v1\"\n", "proxies.protocol"),
             ("[proxies]\ntrusted = []\nprotocol = \"proxy-v2\"\n", "proxies.trusted must name 1 to 1000"),
             ("[proxies]\ntrusted = [\"::1\"]\nprotocol = \"proxy-v2\"\nheader = 1\n", "header"),
+            ("[[export]]\nname = \"a\"\nkind = \"mail\"\n", "export \"a\": kind"),
             ("[root]\n", "root"),
             ("[[organisation]]\nname = \"a\"\nadmins = []\nmembers = [2]\n", "must not be empty"),
             ("[[organisation]]\nname = \"a\"\nadmins = [1]\nmembers = [2, 2]\n", "account 2"),

@@ -1,27 +1,14 @@
-//! Metrics of what is around the service: certificate, disk, backups, telemetry. They go behind the service's own.
+//! Metrics of what is around the service: certificate, disk, telemetry. They go behind the service's own.
 
 use crate::tls::Acceptor;
 use jadeseal_service::Service;
-use jadeseal_store::Store;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
-use tokio::time::Instant;
+use std::path::PathBuf;
 
-/// Name of the deployment's value with the time at which a backup was last proved, ASCII Unix seconds.
-pub const BACKUP_LAST_PROVED: &str = "backup_last_proved";
-/// How old what was read of the store for a metric may be.
-const STORE_PERIOD: Duration = Duration::from_secs(60);
 /// The last line of a text of metrics.
 const END: &str = "# EOF\n";
 
@@ -29,31 +16,22 @@ const END: &str = "# EOF\n";
 pub struct Metrics {
     registry: Registry,
     data_dir: PathBuf,
-    store: Arc<dyn Store>,
     acceptor: Option<Acceptor>,
     certificate_expiry: Gauge,
     disk_free: Gauge,
-    backup_proved: Gauge,
-    read: tokio::sync::Mutex<Option<Instant>>,
-    last_proved: AtomicI64,
     telemetry_dropped: Counter,
 }
 
 impl Metrics {
-    /// Metrics of a data directory, a store and a listener.
-    pub fn new(data_dir: PathBuf, store: Arc<dyn Store>, acceptor: Option<Acceptor>) -> Self {
+    /// Metrics of a data directory and a listener.
+    pub fn new(data_dir: PathBuf, acceptor: Option<Acceptor>) -> Self {
         let mut registry = Registry::with_prefix("jadeseal");
-        let (certificate_expiry, disk_free, backup_proved) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let (certificate_expiry, disk_free) = (Gauge::default(), Gauge::default());
         let telemetry_dropped = Counter::default();
         registry.register(
             "data_disk_free_bytes",
             "Bytes that the service may still write to the disk of its data directory",
             disk_free.clone(),
-        );
-        registry.register(
-            "backup_last_proved_seconds",
-            "When a backup was last proved to be restorable, Unix time; 0: never",
-            backup_proved.clone(),
         );
         registry.register(
             "telemetry_dropped",
@@ -70,13 +48,9 @@ impl Metrics {
         Metrics {
             registry,
             data_dir,
-            store,
             acceptor,
             certificate_expiry,
             disk_free,
-            backup_proved,
-            read: tokio::sync::Mutex::default(),
-            last_proved: AtomicI64::new(0),
             telemetry_dropped,
         }
     }
@@ -89,7 +63,7 @@ impl Metrics {
     /// All metrics, the service's first, in the OpenMetrics text format.
     pub async fn text(&self, service: &Service) -> String {
         let mut text = service.metrics_text().await;
-        self.look().await;
+        self.look();
         if text.ends_with(END) {
             text.truncate(text.len() - END.len());
         }
@@ -99,21 +73,13 @@ impl Metrics {
         text
     }
 
-    async fn look(&self) {
+    fn look(&self) {
         if let Some(acceptor) = &self.acceptor {
             self.certificate_expiry.set(acceptor.not_after());
         }
         // A directory that cannot be asked has no room that anybody could count on.
         let free = free_bytes(&self.data_dir).unwrap_or(0);
         self.disk_free.set(i64::try_from(free).unwrap_or(i64::MAX));
-        let mut read = self.read.lock().await;
-        if read.is_none_or(|at| at.elapsed() >= STORE_PERIOD)
-            && let Ok(value) = self.store.meta_get(BACKUP_LAST_PROVED).await
-        {
-            self.last_proved.store(unix_seconds(value.as_deref()).unwrap_or(0), Ordering::Relaxed);
-            *read = Some(Instant::now());
-        }
-        self.backup_proved.set(self.last_proved.load(Ordering::Relaxed));
     }
 }
 

@@ -10,12 +10,13 @@ use crate::{
     witness,
 };
 use jadeseal_audit::{Degree, Log, Options};
+use jadeseal_export::Exports;
 use jadeseal_root::{PassphraseFrom, SealSource, ShareFrom};
 use jadeseal_service::{
-    Limits, Parts, Service,
+    ExportFigures, Limits, Parts, Service,
     clock::{Clock as _, SystemClock},
     custody, jobs, pool,
-    retention::Retiring,
+    retention::{NeededFrom, Retiring},
 };
 use jadeseal_store::{SqliteStore, Store};
 use jadeseal_types::ApiError;
@@ -165,6 +166,7 @@ pub struct Opened {
     pub service: Arc<Service>,
     config: Config,
     store: Arc<dyn Store>,
+    log: Arc<Log>,
     _lock: DataDir,
 }
 
@@ -200,15 +202,16 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
     } else if recovery.cut_bytes > 0 {
         tracing::warn!(bytes = recovery.cut_bytes, "an unfinished audit record at the end of the log was cut off");
     }
+    let log = Arc::new(log);
     let parts = Parts {
         store: store.clone(),
         seal,
-        log: Arc::new(log),
+        log: log.clone(),
         witnessing: config.audit.witnesses.keys(),
         retiring: config.audit.keep_days.map(|days| Retiring {
             days,
             archive: config.audit.archive.clone(),
-            needed_from: Arc::new(|| None),
+            needed_from: needed_from(&config),
         }),
         regions: config.regions.clone(),
         products: config.products.clone(),
@@ -240,13 +243,27 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
             "the root key has one custodian: if its secret is lost, so is every key (see `jadeseal custody add`)"
         );
     }
-    Ok(Opened { service, config, store, _lock: lock })
+    Ok(Opened { service, config, store, log, _lock: lock })
+}
+
+/// The first record that an export has yet to send. Where its cursor cannot be read, all are needed.
+fn needed_from(config: &Config) -> NeededFrom {
+    let (data_dir, exports) = (config.data_dir.clone(), config.exports.clone());
+    Arc::new(move || {
+        jadeseal_export::lowest_cursor(&data_dir, &exports).unwrap_or_else(|e| {
+            tracing::warn!(error = %e, "an export's cursor cannot be read, so no audit record is removed");
+            Some(0)
+        })
+    })
 }
 
 /// Checks what [`open`] would need, without serving and without changing anything.
 pub async fn check(config: &Config) -> Result<(), StartError> {
     if let Some(files) = &config.tls {
         Acceptor::open(files.clone()).map_err(|e| StartError::new("TLS", e))?;
+    }
+    for export in &config.exports {
+        export.check_files().map_err(StartError)?;
     }
     if !config.data_dir.join(DATABASE).exists() {
         return Err(not_initialised(&config.data_dir));
@@ -279,6 +296,7 @@ impl Opened {
             None => None,
             Some(files) => Some(Acceptor::open(files).map_err(|e| StartError::new("TLS", e))?),
         };
+        let exports = self.start_exports()?;
         let (jobs_stop, jobs_stopped) = watch::channel(false);
         let filling = tokio::spawn(pool::fill(self.service.clone(), POOL_DELAY, jobs_stopped.clone()));
         let jobs = tokio::spawn(jobs::run(self.service.clone(), self.config.deletion_settle, jobs_stopped));
@@ -310,7 +328,7 @@ impl Opened {
                 halt.send_replace(true);
             }
         });
-        let metrics = Arc::new(Metrics::new(self.config.data_dir.clone(), self.store.clone(), acceptor.clone()));
+        let metrics = Arc::new(Metrics::new(self.config.data_dir.clone(), acceptor.clone()));
         let (telemetry, sending) = match &self.config.telemetry {
             None => (None, None),
             Some(conf) => {
@@ -347,11 +365,35 @@ impl Opened {
             watching.abort();
         }
         let failed = !self.service.alive();
-        self.service.close().await.map_err(internal("shutdown"))?;
+        let closed = self.service.close().await;
+        // The log is flushed: what is left of it can go out.
+        exports.stop().await;
+        closed.map_err(internal("shutdown"))?;
         if failed {
             return Err(StartError("the audit log failed; the process has to be started again".to_owned()));
         }
         Ok(())
+    }
+
+    fn start_exports(&self) -> Result<Exports, StartError> {
+        let data_dir = &self.config.data_dir;
+        let exports = Exports::start(&self.config.exports, data_dir, &data_dir.join(AUDIT), &self.log)
+            .map_err(|e| StartError::new("audit export", e))?;
+        let statuses = exports.statuses();
+        let figures = move || {
+            let figures = statuses.iter().map(|status| status.figures());
+            let shown = figures.map(|f| ExportFigures {
+                name: f.name,
+                lag_records: f.lag_records,
+                lag: f.lag,
+                records: f.records,
+                failures: f.failures,
+                stopped: f.stopped,
+            });
+            shown.collect()
+        };
+        self.service.show_exports(Box::new(figures));
+        Ok(exports)
     }
 
     /// What was configured.

@@ -16,6 +16,7 @@ mod cx;
 mod docs;
 pub mod explain;
 mod export;
+mod export_figures;
 mod gap;
 mod guard;
 pub mod hosting;
@@ -47,6 +48,7 @@ mod workers;
 
 pub use action::Members;
 pub use export::{EXPORTS, Export};
+pub use export_figures::{ExportFigures, TellExports};
 pub use pipeline::Reply;
 pub use workers::WorkerLimits;
 
@@ -253,6 +255,11 @@ impl Service {
     /// RSA key pairs that are ready.
     pub fn pooled_rsa_keys(&self) -> usize {
         self.pool.ready()
+    }
+
+    /// Shows figures of audit exports among the metrics. The first call counts.
+    pub fn show_exports(&self, tell: TellExports) {
+        self.metrics.exports.show(tell);
     }
 
     /// Number of cached CMKs.

@@ -1,6 +1,6 @@
 //! Counters and histograms in the Prometheus text format.
 
-use crate::Service;
+use crate::{Service, export_figures::Exports};
 use hashbrown::HashMap;
 use jadeseal_types::{DataKeyState, ErrorCode, KeyState};
 use parking_lot::Mutex;
@@ -74,6 +74,7 @@ pub struct Metrics {
     workers_waiting: Gauge,
     backup_proved: Gauge,
     counted: Mutex<Option<Instant>>,
+    pub(crate) exports: Exports,
 }
 
 /// How old the numbers of keys by state may be: counting them reads an index of the whole store.
@@ -169,6 +170,8 @@ impl Metrics {
             Unit::Seconds,
             backup_proved.clone(),
         );
+        let exports = Exports::default();
+        registry.register_collector(Box::new(exports.clone()));
         let actions = actions
             .map(|action| {
                 let ok = requests.get_or_create(&ByCode { action, code: "" }).clone();
@@ -204,6 +207,7 @@ impl Metrics {
             workers_waiting,
             backup_proved,
             counted: Mutex::default(),
+            exports,
         }
     }
 

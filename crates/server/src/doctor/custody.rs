@@ -4,7 +4,7 @@ use super::{Finding, span};
 use crate::{
     bindings,
     config::{Config, RootConf},
-    metrics::{BACKUP_LAST_PROVED, unix_seconds},
+    metrics::unix_seconds,
     wiring,
 };
 use jadeseal_store::RootState;
@@ -43,7 +43,7 @@ async fn read(config: &Config) -> Result<Read, String> {
     let store = wiring::open_store(&config.data_dir).await.map_err(|e| e.to_string())?;
     let read = async {
         let rows = store.root_rows().await?;
-        let proved = store.meta_get(BACKUP_LAST_PROVED).await?;
+        let proved = store.meta_get(jadeseal_service::backup::LAST_PROVED).await?;
         let current = rows.iter().filter(|row| row.state == RootState::Current);
         let mut retiring: Vec<_> =
             rows.iter().filter(|row| row.state != RootState::Current).map(|row| row.version).collect();
