@@ -5,6 +5,7 @@
 //! * [`Log`] appends records. An append has handed the record to the operating system when it
 //!   returns; [`Log::flushed`] waits for stable storage, and many waiters share one flush.
 //! * [`verify`] and [`for_each_record`] read a log without writing to it.
+//! * [`index::Index`] finds the records of an account by what they say.
 //!
 //! The format is fixed in `docs/audit-format.md`. Invariants: a segment that carries its final name
 //! has a durable header and only durable predecessors; a failed flush is never tried again; the
@@ -13,7 +14,9 @@
 
 mod disk;
 mod error;
+mod facts;
 mod flusher;
+pub mod index;
 mod log;
 mod read;
 mod record;
@@ -24,7 +27,8 @@ mod segment;
 mod log_tests;
 
 pub use error::AuditError;
-pub use log::{Degree, Lag, Log, Options};
+pub use facts::{Facts, List, escaped, unescaped};
+pub use log::{Degree, Lag, Log, Options, Written};
 pub use read::{Verified, contains_request_ids, for_each_record, verify};
 pub use record::{Access, Principal, Record};
 pub use recover::Recovery;

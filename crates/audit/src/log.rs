@@ -59,6 +59,17 @@ pub struct Lag {
     pub oldest: Duration,
 }
 
+/// How far a log has been written. What is before it does not change any more as long as the log is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Index of the first record of the segment that is being written.
+    pub first: u64,
+    /// Index of the first record that is not written yet.
+    pub next: u64,
+    /// Where that one will begin in its segment, bytes.
+    pub offset: u64,
+}
+
 /// An open audit log. Shared by `Arc`; one process at a time.
 pub struct Log {
     shared: Arc<Shared>,
@@ -162,6 +173,17 @@ impl Log {
     /// Index that the next record will get.
     pub fn next_index(&self) -> u64 {
         self.shared.state.lock().next
+    }
+
+    /// How far the log has been written, for readers beside it.
+    pub fn written(&self) -> Written {
+        let state = self.shared.state.lock();
+        Written { first: state.first, next: state.next - state.pending_records, offset: state.offset }
+    }
+
+    /// The directory that the log is in.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
     }
 
     /// What is written but not flushed.

@@ -19,7 +19,7 @@ const PREFIX: &str = "audit-";
 const SUFFIX: &str = ".log";
 /// Checksum, space, line end.
 const LINE_OVERHEAD: usize = 10;
-const MAX_LINE_BYTES: usize = MAX_RECORD_BYTES + LINE_OVERHEAD;
+pub(crate) const MAX_LINE_BYTES: usize = MAX_RECORD_BYTES + LINE_OVERHEAD;
 
 /// Path of the segment whose first record has this index.
 pub(crate) fn path(dir: &Path, first: u64) -> PathBuf {
@@ -178,7 +178,7 @@ fn parse_header(line: &[u8]) -> Option<u64> {
 }
 
 /// The JSON of a good line.
-fn parse_line(line: &[u8]) -> Option<&[u8]> {
+pub(crate) fn parse_line(line: &[u8]) -> Option<&[u8]> {
     let (crc, rest) = line.split_at_checked(8)?;
     let json = rest.strip_prefix(b" ")?.strip_suffix(b"\n")?;
     let mut wanted = 0u32;
