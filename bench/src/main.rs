@@ -6,9 +6,11 @@
 //!
 //! `bench ops` compares the operations, `bench asymmetric` those of asymmetric keys with the raw calls, `bench
 //! saturation` looks at symmetric calls beside as many signatures as fit, `bench scale` at 100,000 keys, `bench lists` at lists of them
-//! with every filter, `bench policies` at callers that need policies; `bench bare` is the bare server.
+//! with every filter, `bench policies` at callers that need policies, `bench audit-query` at the index of the audit log; `bench
+//! bare` is the bare server.
 
 mod asymmetric;
+mod audit_query;
 mod bare;
 mod calls;
 mod jadeseal;
@@ -47,6 +49,8 @@ enum Mode {
     Lists(lists::Options),
     /// What policies and sessions cost a call
     Policies(policies::Options),
+    /// Queries of a large audit log: builds its index, and asks
+    AuditQuery(audit_query::Options),
     /// The bare server: a fixed JSON answer to everything
     Bare(bare::Options),
 }
@@ -79,6 +83,7 @@ impl Setup {
 fn main() -> Result<()> {
     match Cli::parse().mode {
         Some(Mode::Bare(options)) => bare::run(&options),
+        Some(Mode::AuditQuery(options)) => audit_query::run(&options),
         Some(Mode::Asymmetric(options)) => asymmetric::run(&options),
         Some(Mode::Saturation(options)) => saturation::run(&options),
         Some(Mode::Scale(options)) => scale::run(&options),

@@ -11,6 +11,7 @@ pub mod clock;
 mod credentials;
 mod cx;
 mod docs;
+mod events;
 pub mod explain;
 mod export;
 mod guard;
@@ -44,6 +45,7 @@ pub use workers::WorkerLimits;
 use action::Entry;
 use clock::Clock;
 use credentials::Credentials;
+use events::Events;
 use guard::Guard;
 use hashbrown::HashMap;
 use jadeseal_audit::Log;
@@ -134,6 +136,7 @@ pub struct Service {
     pub(crate) directory: Directory,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
+    pub(crate) events: Events,
     pub(crate) replay: ReplayGuard,
     pub(crate) guard: Guard,
     pub(crate) workers: Arc<Workers>,
@@ -155,7 +158,8 @@ impl Service {
         let quotas = Arc::new(quotas);
         let principals = Arc::new(Principals::new(store.clone(), &regions, organisations.clone()));
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
-        let journal = Journal::open(log, store.clone()).await?;
+        let journal = Journal::open(log.clone(), store.clone()).await?;
+        let events = Events::start(log)?;
         let mut seed = [0u8; 8];
         jadeseal_crypto::random::fill(&mut seed).map_err(ApiError::internal)?;
         let [a, b, mut node @ ..] = seed;
@@ -190,6 +194,7 @@ impl Service {
             regions,
             clock,
             journal,
+            events,
             workers,
             makers,
             pool,
@@ -238,6 +243,7 @@ impl Service {
     /// Flushes the audit log and closes the store. No request may be running.
     pub async fn close(&self) -> Result<()> {
         self.pool.leave();
+        self.events.close();
         self.journal.close().await;
         self.store.close().await.map_err(ApiError::internal)
     }
