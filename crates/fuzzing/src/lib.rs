@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used)]
 
 pub mod asymmetric_ciphertext;
+pub mod audit_index;
 pub mod audit_recovery;
 pub mod blob;
 pub mod config;
@@ -24,6 +25,7 @@ pub type Body = fn(&[u8]);
 /// Every target by name.
 pub const TARGETS: &[(&str, Body)] = &[
     ("asymmetric_ciphertext", asymmetric_ciphertext::run),
+    ("audit_index", audit_index::run),
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
     ("blob", blob::run),

@@ -94,6 +94,7 @@ macro_rules! targets {
 
 targets!(
     asymmetric_ciphertext,
+    audit_index,
     audit_recovery,
     authorization,
     blob,
