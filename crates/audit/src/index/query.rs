@@ -31,6 +31,19 @@ pub enum Attribute {
     Service = 9,
 }
 
+impl Attribute {
+    /// About how many records share a value: 0 for few.
+    fn breadth(self) -> u8 {
+        match self {
+            Attribute::RequestId => 0,
+            Attribute::Resource => 1,
+            Attribute::SecretId | Attribute::Uin | Attribute::Source => 2,
+            Attribute::Action | Attribute::Code => 3,
+            Attribute::Access | Attribute::Service | Attribute::Account => 4,
+        }
+    }
+}
+
 /// One thing that a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
@@ -228,7 +241,9 @@ pub(super) fn candidates<L: Lists>(lists: &mut L, query: &Query) -> Result<Vec<u
     let mut scratch = Vec::new();
     let mut of = |c: &Condition| hash.of(&account, c.attribute, &c.value, &mut scratch);
     let everything = vec![vec![Condition::new(Attribute::Account, "")]];
-    let groups = if query.all.is_empty() { &everything } else { &query.all };
+    let mut groups: Vec<_> = if query.all.is_empty() { &everything } else { &query.all }.iter().collect();
+    // What few records say comes first: where none does, the long lists need not be read.
+    groups.sort_by_key(|group| group.iter().map(|c| c.attribute.breadth()).max());
     let mut found: Option<Vec<u32>> = None;
     for group in groups {
         let mut any = Vec::new();
@@ -253,10 +268,19 @@ pub(super) fn candidates<L: Lists>(lists: &mut L, query: &Query) -> Result<Vec<u
     Ok(found)
 }
 
-fn union(a: &[u32], b: &[u32]) -> Vec<u32> {
-    let mut out = [a, b].concat();
-    out.sort_unstable();
-    out.dedup();
+fn union(mut a: &[u32], mut b: &[u32]) -> Vec<u32> {
+    let mut out = Vec::with_capacity(a.len() + b.len());
+    while let ([x, more_a @ ..], [y, more_b @ ..]) = (a, b) {
+        out.push(*x.min(y));
+        if x <= y {
+            a = more_a;
+        }
+        if y <= x {
+            b = more_b;
+        }
+    }
+    out.extend_from_slice(a);
+    out.extend_from_slice(b);
     out
 }
 
