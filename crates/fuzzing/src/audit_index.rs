@@ -40,7 +40,7 @@ fn record(n: u64) -> String {
         n % 10,
         n,
         1 + n % 2,
-        if n % 3 == 0 { "Encrypt" } else { "Decrypt" }
+        if n.is_multiple_of(3) { "Encrypt" } else { "Decrypt" }
     )
 }
 
