@@ -6,10 +6,12 @@
 //!
 //! `bench ops` compares the operations, `bench asymmetric` those of asymmetric keys with the raw calls, `bench
 //! saturation` looks at symmetric calls beside as many signatures as fit, `bench scale` at 100,000 keys, `bench lists` at lists of them
-//! with every filter, `bench policies` at callers that need policies, `bench audit` at the price of the audit log; `bench bare` is the bare server.
+//! with every filter, `bench policies` at callers that need policies, `bench audit` at the price of the audit log, `bench
+//! audit-query` at its index; `bench bare` is the bare server.
 
 mod asymmetric;
 mod audit;
+mod audit_query;
 mod bare;
 mod calls;
 mod jadeseal;
@@ -50,6 +52,8 @@ enum Mode {
     Policies(policies::Options),
     /// What the audit log costs, against a binary without it
     Audit(audit::Options),
+    /// Queries of a large audit log: builds its index, and asks
+    AuditQuery(audit_query::Options),
     /// The bare server: a fixed JSON answer to everything
     Bare(bare::Options),
 }
@@ -82,6 +86,7 @@ impl Setup {
 fn main() -> Result<()> {
     match Cli::parse().mode {
         Some(Mode::Bare(options)) => bare::run(&options),
+        Some(Mode::AuditQuery(options)) => audit_query::run(&options),
         Some(Mode::Asymmetric(options)) => asymmetric::run(&options),
         Some(Mode::Saturation(options)) => saturation::run(&options),
         Some(Mode::Scale(options)) => scale::run(&options),

@@ -113,7 +113,7 @@ class Server:
 
     def audit_text(self):
         """Everything in the audit segments, as bytes."""
-        return b"".join(p.read_bytes() for p in sorted((self.data_dir / "audit").rglob("*")) if p.is_file())
+        return b"".join(p.read_bytes() for p in sorted((self.data_dir / "audit").rglob("*")) if p.is_file() and p.suffix != ".tmp")
 
     def log_text(self):
         """Everything that the process wrote to standard error, as bytes."""

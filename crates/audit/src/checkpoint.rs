@@ -35,7 +35,9 @@ impl Checkpoint {
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         let bad = NoteError("a checkpoint has the lines origin, size and root");
         let mut lines = text.lines();
-        let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next()) else { return Err(bad) };
+        let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next()) else {
+            return Err(bad);
+        };
         let number: u64 = size.parse().map_err(|_| bad)?;
         let root = STANDARD.decode(root).ok().and_then(|bytes| Hash::try_from(bytes.as_slice()).ok()).ok_or(bad)?;
         // One spelling of each number.
@@ -81,7 +83,8 @@ pub fn keys(dir: &Path) -> Result<Vec<Verifier>, AuditError> {
         read => {
             let bytes = read.map_err(|e| AuditError::io("read", &path, e))?;
             let text = String::from_utf8_lossy(&bytes);
-            let parse = |line: &str| Verifier::parse(line).map_err(|e| AuditError::Note { file: path.clone(), what: e.0 });
+            let parse =
+                |line: &str| Verifier::parse(line).map_err(|e| AuditError::Note { file: path.clone(), what: e.0 });
             text.lines().filter(|line| !line.is_empty()).map(parse).collect()
         }
     }
@@ -167,7 +170,13 @@ mod tests {
         assert_eq!(checkpoint.to_string(), text);
         assert_eq!(Checkpoint::parse(text).unwrap(), checkpoint);
         assert!(Checkpoint::parse(&format!("{text}an extension\n")).is_ok());
-        for bad in ["", "log\n20\n", "log\n020\nAAAA\n", "log\n+20\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n", "log\n20\nAAAA\n"] {
+        for bad in [
+            "",
+            "log\n20\n",
+            "log\n020\nAAAA\n",
+            "log\n+20\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n",
+            "log\n20\nAAAA\n",
+        ] {
             assert!(Checkpoint::parse(bad).is_err(), "{bad:?}");
         }
     }

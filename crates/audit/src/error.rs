@@ -44,7 +44,9 @@ pub enum AuditError {
         what: &'static str,
     },
     /// Records are missing at the end: more of them were on stable storage once.
-    #[error("the audit log has {records} records, but its tree or a checkpoint says {promised}: records are missing at its end")]
+    #[error(
+        "the audit log has {records} records, but its tree or a checkpoint says {promised}: records are missing at its end"
+    )]
     Shorter {
         /// Records that are there.
         records: u64,

@@ -48,7 +48,10 @@ impl Levels {
             Some((size, root)) => match levels.tree_at(size) {
                 Ok(tree) if tree.root() == root => tree,
                 _ => {
-                    tracing::error!(size, "the hashes of the audit log's tree are damaged; they are made again from the records");
+                    tracing::error!(
+                        size,
+                        "the hashes of the audit log's tree are damaged; they are made again from the records"
+                    );
                     Tree::default()
                 }
             },
@@ -230,7 +233,10 @@ mod tests {
             roots.push((size, tree.root()));
         }
         let read = Levels::read_only(dir.path()).unwrap();
-        assert_eq!((read.size(), read.len(1).unwrap(), read.len(2).unwrap(), read.len(3).unwrap()), (70_000, 273, 1, 0));
+        assert_eq!(
+            (read.size(), read.len(1).unwrap(), read.len(2).unwrap(), read.len(3).unwrap()),
+            (70_000, 273, 1, 0)
+        );
         for (size, root) in &roots {
             assert_eq!(read.tree_at(*size).unwrap().root(), *root);
             for index in [0, size / 3, size - 1] {

@@ -5,6 +5,7 @@
 //! * [`Log`] appends records. An append has handed the record to the operating system when it
 //!   returns; [`Log::flushed`] waits for stable storage, and many waiters share one flush.
 //! * [`verify`] and [`for_each_record`] read a log without writing to it; a [`Follower`] reads it beside its writer.
+//! * [`index::Index`] finds the records of an account by what they say.
 //!
 //! The format is fixed in `docs/audit-format.md`. Invariants: a segment that carries its final name
 //! has a durable header and only durable predecessors; a failed flush is never tried again; the
@@ -14,10 +15,12 @@
 pub mod checkpoint;
 mod disk;
 mod error;
+mod facts;
 mod flusher;
-mod levels;
-mod head;
 mod follow;
+mod head;
+pub mod index;
+mod levels;
 mod log;
 mod notary;
 pub mod note;
@@ -40,9 +43,10 @@ mod log_tests;
 
 pub use checkpoint::Checkpoint;
 pub use error::AuditError;
-pub use head::next_index;
+pub use facts::{Facts, List, escaped, unescaped};
 pub use follow::{FollowError, Follower};
-pub use log::{Degree, Lag, Log, Options};
+pub use head::next_index;
+pub use log::{Degree, Lag, Log, Options, Written};
 pub use notary::{Certifier, Published};
 pub use note::{Note, Signer, Verifier};
 pub use proof::{MAX_PROOF_BYTES, Proof};

@@ -17,13 +17,7 @@ use crate::{
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
-    cell::RefCell,
-    collections::HashSet,
-    fs::File,
-    path::Path,
-    sync::Arc,
-    task::Poll,
-    thread::JoinHandle,
+    cell::RefCell, collections::HashSet, fs::File, path::Path, sync::Arc, task::Poll, thread::JoinHandle,
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -72,6 +66,17 @@ pub struct Lag {
     pub bytes: u64,
     /// Age of the oldest of them.
     pub oldest: Duration,
+}
+
+/// How far a log has been written. What is before it does not change any more as long as the log is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Index of the first record of the segment that is being written.
+    pub first: u64,
+    /// Index of the first record that is not written yet.
+    pub next: u64,
+    /// Where that one will begin in its segment, bytes.
+    pub offset: u64,
 }
 
 /// An open audit log. Shared by `Arc`; one process at a time.
@@ -200,6 +205,17 @@ impl Log {
         self.shared.state.lock().next
     }
 
+    /// How far the log has been written, for readers beside it.
+    pub fn written(&self) -> Written {
+        let state = self.shared.state.lock();
+        Written { first: state.first, next: state.next - state.pending_records, offset: state.offset }
+    }
+
+    /// The directory that the log is in.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
     /// What is written but not flushed.
     pub fn lag(&self) -> Lag {
         let state = self.shared.state.lock();
@@ -261,11 +277,6 @@ impl Log {
     /// Hashes of records that the newest checkpoint covers.
     pub(crate) fn hashes(&self, first: u64, count: usize) -> Result<Vec<Hash>, AuditError> {
         self.shared.notary.levels.hashes(0, first, count)
-    }
-
-    /// Directory of the log.
-    pub fn dir(&self) -> &Path {
-        &self.shared.dir
     }
 
     /// Flushes and stops. Blocks for that flush; later appends fail with [`AuditError::Closed`].

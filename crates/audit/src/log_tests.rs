@@ -112,7 +112,10 @@ fn a_torn_tail_is_cut_at_every_byte() {
     let start = whole[..whole.len() - 1].iter().rposition(|&c| c == b'\n').unwrap() + 1;
     for cut in start..whole.len() {
         fs::write(&file, &whole[..cut]).unwrap();
-        assert!(matches!(Log::open(dir.path(), Options::default()), Err(AuditError::Corrupt { .. } | AuditError::Shorter { .. })));
+        assert!(matches!(
+            Log::open(dir.path(), Options::default()),
+            Err(AuditError::Corrupt { .. } | AuditError::Shorter { .. })
+        ));
         assert_eq!(fs::read(&file).unwrap(), &whole[..cut], "refused means untouched");
         unflushed(dir.path());
         let (log, recovery) = open(dir.path(), Options::default());

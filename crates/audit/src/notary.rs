@@ -90,7 +90,9 @@ impl Notary {
     pub fn certify(&self, shared: &Shared, certifier: Certifier) -> Result<(), AuditError> {
         checkpoint::note_key(&shared.dir, certifier.signer.verifier())?;
         let published = match checkpoint::newest(&shared.dir)? {
-            Some(note) => Checkpoint::parse(note.text()).ok().map(|c| Published { checkpoint: c, note, at: Instant::now() }),
+            Some(note) => {
+                Checkpoint::parse(note.text()).ok().map(|c| Published { checkpoint: c, note, at: Instant::now() })
+            }
             None => None,
         };
         let mut state = self.state.lock();

@@ -94,7 +94,11 @@ impl Verifier {
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else { return Err(bad) };
         let key = STANDARD.decode(key).ok().and_then(|bytes| PublicKey::decode(&bytes));
         let verifier = Verifier::new(name, key.ok_or(NoteError("the verifier key is of no kind that is known here"))?)?;
-        if verifier.id_text() == id { Ok(verifier) } else { Err(NoteError("the id of the verifier key is not its own")) }
+        if verifier.id_text() == id {
+            Ok(verifier)
+        } else {
+            Err(NoteError("the id of the verifier key is not its own"))
+        }
     }
 
     /// Name of the key: of a log its origin.
@@ -238,7 +242,8 @@ impl Note {
     /// Adds a signature line, with or without its line end; one that is there already changes nothing.
     pub fn add(&mut self, line: &str) -> Result<(), NoteError> {
         let bad = NoteError("a signature line is \u{2014}, a name and base64");
-        let (name, signature) = line.trim_end_matches('\n').strip_prefix("\u{2014} ").and_then(|l| l.split_once(' ')).ok_or(bad)?;
+        let (name, signature) =
+            line.trim_end_matches('\n').strip_prefix("\u{2014} ").and_then(|l| l.split_once(' ')).ok_or(bad)?;
         let bytes = STANDARD.decode(signature).map_err(|_| bad)?;
         let (id, signature) = bytes.split_first_chunk::<4>().ok_or(bad)?;
         if name.is_empty() || name.len() > MAX_NAME || signature.is_empty() {
@@ -295,7 +300,8 @@ mod tests {
     #[test]
     fn the_published_note_verifies() {
         let key = Verifier::parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap();
-        let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
+        let text =
+            "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
         let note = format!(
             "{text}\n\u{2014} PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n"
         );
@@ -338,7 +344,12 @@ mod tests {
         for end in 0..good.len() {
             assert!(Note::parse(&good.as_bytes()[..end]).is_err(), "{end}");
         }
-        for bad in ["a\n\n- n AAAAAAA=\n", "a\n\n\u{2014} n AAAA\n", "a\n\n\u{2014}  AAAAAAA=\n", "a\0\n\n\u{2014} n AAAAAAA=\n"] {
+        for bad in [
+            "a\n\n- n AAAAAAA=\n",
+            "a\n\n\u{2014} n AAAA\n",
+            "a\n\n\u{2014}  AAAAAAA=\n",
+            "a\0\n\n\u{2014} n AAAAAAA=\n",
+        ] {
             assert!(Note::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
         let mut many = "a\n\n".to_owned();

@@ -42,7 +42,9 @@ pub struct Proof {
 impl Proof {
     /// Makes the proof for a record of a log that was verified just now.
     pub fn make(dir: &Path, proved: &Proved, index: u64, record: &[u8]) -> Result<Self, AuditError> {
-        let Some((checkpoint, note)) = &proved.newest else { return Err(AuditError::Proof("the log has no checkpoint")) };
+        let Some((checkpoint, note)) = &proved.newest else {
+            return Err(AuditError::Proof("the log has no checkpoint"));
+        };
         if index >= checkpoint.size {
             return Err(AuditError::Proof("no checkpoint covers the record yet; try again in a few seconds"));
         }

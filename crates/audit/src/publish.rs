@@ -78,7 +78,8 @@ fn bundles(dir: &Path, first: u64, size: u64, to: &Path) -> Result<u64, AuditErr
         to.join("tile/entries").join(path_of(&tile, "tile/8/data/").strip_prefix("tile").unwrap_or(Path::new("")))
     };
     let mut record = |index: u64, json: &[u8]| -> Result<(), AuditError> {
-        let len = u16::try_from(json.len()).map_err(|_| AuditError::BadRecord("too long for a bundle of tlog-tiles"))?;
+        let len =
+            u16::try_from(json.len()).map_err(|_| AuditError::BadRecord("too long for a bundle of tlog-tiles"))?;
         bundle.extend_from_slice(&len.to_be_bytes());
         bundle.extend_from_slice(json);
         let (n, behind) = (index / TILE as u64, index % TILE as u64 + 1);

@@ -130,13 +130,7 @@ pub(crate) fn sealed(path: &Path, scan: &Scan, first: u64, next: u64) -> Result<
 /// Bad bytes with nothing good behind them are a write that a crash interrupted. Good records
 /// behind a hole are pages that a power cut let through out of order: no flush covered them, or the
 /// hole would not be there. Good records behind bad bytes that are no hole are damage: refused.
-fn cut_tail(
-    path: &Path,
-    scan: &Scan,
-    next: u64,
-    promised: u64,
-    report: &mut Recovery,
-) -> Result<(), AuditError> {
+fn cut_tail(path: &Path, scan: &Scan, next: u64, promised: u64, report: &mut Recovery) -> Result<(), AuditError> {
     let Some(bad) = &scan.bad else { return Ok(()) };
     if next < promised {
         return Err(AuditError::corrupt(path, bad.line, "a record that was flushed does not match its checksum"));

@@ -1,14 +1,7 @@
 //! Retention: old segments are removed or moved away whole. The hashes of their records stay in the tree, so that whoever
 //! kept a segment can still prove its records, and the log itself says up to where its records were removed.
 
-use crate::{
-    disk,
-    error::AuditError,
-    log::Log,
-    record,
-    segment,
-    tree,
-};
+use crate::{disk, error::AuditError, log::Log, record, segment, tree};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -73,7 +66,10 @@ impl Log {
             leaves.push(tree::leaf(json));
         })?;
         if old && self.hashes(first, leaves.len())? != leaves {
-            return Err(AuditError::Note { file: path, what: "holds records that are not those of the tree; it is kept" });
+            return Err(AuditError::Note {
+                file: path,
+                what: "holds records that are not those of the tree; it is kept",
+            });
         }
         Ok(old)
     }

@@ -52,7 +52,10 @@ pub struct Tree {
 
 impl Tree {
     /// The edge of a tree with `size` records, whose hashes `read(level, first, count)` gives.
-    pub(crate) fn read<E>(size: u64, mut read: impl FnMut(usize, u64, usize) -> Result<Vec<Hash>, E>) -> Result<Self, E> {
+    pub(crate) fn read<E>(
+        size: u64,
+        mut read: impl FnMut(usize, u64, usize) -> Result<Vec<Hash>, E>,
+    ) -> Result<Self, E> {
         let mut tree = Tree { size, ..Tree::default() };
         for (level, edge) in tree.edge.iter_mut().enumerate() {
             let count = size >> (8 * level);

@@ -130,18 +130,22 @@ impl Walk {
     fn begin(dir: &Path, trust: &Trust, more: &[Note]) -> Result<Self, AuditError> {
         let levels = Levels::read_only(dir)?;
         let hashed = levels.size();
-        let own = |file: &str, notes: Vec<Note>| notes.into_iter().map(move |note| (PathBuf::from(file), note)).collect::<Vec<_>>();
+        let own = |file: &str, notes: Vec<Note>| {
+            notes.into_iter().map(move |note| (PathBuf::from(file), note)).collect::<Vec<_>>()
+        };
         let mut notes = own(HISTORY, checkpoint::history(dir)?);
         notes.extend(own(CHECKPOINT, checkpoint::newest(dir)?.into_iter().collect()));
         notes.extend(own("the given checkpoint", more.to_vec()));
         let signed = |(file, note): (PathBuf, Note)| {
-            let checkpoint = Checkpoint::of_note(&note, &trust.keys).map_err(|e| AuditError::Note { file, what: e.0 })?;
+            let checkpoint =
+                Checkpoint::of_note(&note, &trust.keys).map_err(|e| AuditError::Note { file, what: e.0 })?;
             Ok(Expected { checkpoint, note })
         };
         let mut expected = notes.into_iter().map(signed).collect::<Result<Vec<_>, AuditError>>()?;
         expected.sort_by_key(|e| e.checkpoint.size);
         let levels = std::sync::Arc::new(levels);
-        let cursor = |level| Ok(Cursor { level, left: levels.len(level)?, levels: levels.clone(), at: 0, ahead: Vec::new() });
+        let cursor =
+            |level| Ok(Cursor { level, left: levels.len(level)?, levels: levels.clone(), at: 0, ahead: Vec::new() });
         let levels = (0..LEVELS).map(cursor).collect::<Result<Vec<_>, AuditError>>()?;
         let mut walk = Walk { tree: Tree::default(), levels, hashed, expected, met: 0, good: 0, smaller: 0 };
         walk.meet()?;

@@ -99,7 +99,8 @@ fn line(json: &[u8]) -> Vec<u8> {
 fn find(dir: &Path, index: u64) -> (PathBuf, Vec<Vec<u8>>, usize) {
     let mut first = 0;
     for path in segments(dir) {
-        let lines: Vec<Vec<u8>> = fs::read(&path).unwrap().split_inclusive(|&c| c == b'\n').map(<[u8]>::to_vec).collect();
+        let lines: Vec<Vec<u8>> =
+            fs::read(&path).unwrap().split_inclusive(|&c| c == b'\n').map(<[u8]>::to_vec).collect();
         let records = lines.len() as u64 - 1;
         if index < first + records {
             return (path, lines, usize::try_from(index - first).unwrap() + 1);
@@ -113,8 +114,10 @@ fn find(dir: &Path, index: u64) -> (PathBuf, Vec<Vec<u8>>, usize) {
 fn rebuild_tree(dir: &Path) {
     let mut levels = vec![Vec::new(); 8];
     let mut tree = tree::Tree::default();
-    jadeseal_audit::for_each_record(dir, |_, json| tree.push(tree::leaf(json), |level, hash| levels[level].extend_from_slice(hash)))
-        .unwrap();
+    jadeseal_audit::for_each_record(dir, |_, json| {
+        tree.push(tree::leaf(json), |level, hash| levels[level].extend_from_slice(hash))
+    })
+    .unwrap();
     for (level, bytes) in levels.iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
         fs::write(dir.join(format!("tree-{level}")), bytes).unwrap();
     }
@@ -133,7 +136,10 @@ fn a_sound_log_is_proved() {
     assert_eq!((seen, proved.end, proved.uncovered(), proved.hashed), (RECORDS, RECORDS, 0, RECORDS));
     assert!(proved.segments > 3 && proved.checkpoints > RUNS, "{proved:?}");
     assert_eq!(checkpoint::keys(dir.path()).unwrap(), trust.keys);
-    let other = Trust { keys: vec![Signer::ed25519("log.example/a", Ed25519Key::generate().unwrap()).unwrap().verifier().clone()], ..trust };
+    let other = Trust {
+        keys: vec![Signer::ed25519("log.example/a", Ed25519Key::generate().unwrap()).unwrap().verifier().clone()],
+        ..trust
+    };
     assert!(matches!(verify(dir.path(), &other), Err(AuditError::Note { .. })));
 }
 
@@ -213,7 +219,9 @@ fn whole_segments_are_missed() {
         let first: u64 = path.file_name().unwrap().to_str().unwrap()[6..22].parse().unwrap();
         match verify(work.path(), &trust).unwrap_err() {
             AuditError::Missing { from, .. } => assert_eq!(from, first),
-            AuditError::Shorter { records, promised } if n + 1 == all.len() => assert_eq!((records, promised), (first, RECORDS)),
+            AuditError::Shorter { records, promised } if n + 1 == all.len() => {
+                assert_eq!((records, promised), (first, RECORDS))
+            }
             other => panic!("{n}: {other:?}"),
         }
     }
@@ -307,7 +315,9 @@ fn a_start_refuses_a_log_that_is_not_its_own() {
     let work = copy(dir.path());
     let (path, lines, at) = find(work.path(), RECORDS - 1);
     fs::write(&path, lines[..at].concat()).unwrap();
-    assert!(matches!(Log::open(work.path(), options()), Err(AuditError::Shorter { records, .. }) if records == RECORDS - 1));
+    assert!(
+        matches!(Log::open(work.path(), options()), Err(AuditError::Shorter { records, .. }) if records == RECORDS - 1)
+    );
 }
 
 #[test]
@@ -327,7 +337,10 @@ fn proofs_stand_on_their_own_with_either_algorithm() {
             let read = Proof::parse(text.as_bytes()).unwrap();
             assert_eq!((&read, read.check(&trust).unwrap().size), (&proof, 300));
             assert!(read.check(&Trust::default()).is_err());
-            for (from, to) in [(format!("index {index}"), format!("index {}", index + 1)), ("log.example".into(), "log.examplf".into())] {
+            for (from, to) in [
+                (format!("index {index}"), format!("index {}", index + 1)),
+                ("log.example".into(), "log.examplf".into()),
+            ] {
                 let forged = Proof::parse(text.replace(&from, &to).as_bytes());
                 assert!(forged.is_err() || forged.unwrap().check(&trust).is_err());
             }
@@ -379,11 +392,8 @@ fn retired_records_leave_their_hashes_and_a_record() {
     log.certify(certifier(signer())).unwrap();
     eventually("the old checkpoint", || log.published().is_some_and(|p| p.checkpoint.size == RECORDS));
     // What was logged in the first run only.
-    let retention = Retention {
-        before_micros: 1_795_486_501_000_000,
-        needed_from: None,
-        archive: Some(archive.path().to_owned()),
-    };
+    let retention =
+        Retention { before_micros: 1_795_486_501_000_000, needed_from: None, archive: Some(archive.path().to_owned()) };
     let needed = Retention { needed_from: Some(0), ..retention.clone() };
     assert!(log.to_retire(&needed).unwrap().is_none());
     let retiring = log.to_retire(&retention).unwrap().unwrap();
@@ -429,8 +439,14 @@ fn the_static_files_are_those_of_the_tree() {
     let first = publish(dir.path(), &proved, out.path()).unwrap();
     assert_eq!((first.tiles, first.bundles), (3, 2));
     let rest = RECORDS - 256;
-    for path in ["tile/0/000", &format!("tile/0/001.p/{rest}"), "tile/1/000.p/1", "tile/entries/000", &format!("tile/entries/001.p/{rest}"), "checkpoint"]
-    {
+    for path in [
+        "tile/0/000",
+        &format!("tile/0/001.p/{rest}"),
+        "tile/1/000.p/1",
+        "tile/entries/000",
+        &format!("tile/entries/001.p/{rest}"),
+        "checkpoint",
+    ] {
         assert!(out.path().join(path).is_file(), "{path}");
     }
     let tile = fs::read(out.path().join("tile/0/000")).unwrap();

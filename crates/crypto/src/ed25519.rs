@@ -71,10 +71,7 @@ mod tests {
     fn the_published_signature() {
         let seed = HEXLOWER.decode(b"4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb").unwrap();
         let key = Ed25519Key::from_seed(&seed).unwrap();
-        assert_eq!(
-            HEXLOWER.encode(key.public()),
-            "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
-        );
+        assert_eq!(HEXLOWER.encode(key.public()), "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
         let signature = key.sign(&[0x72]);
         assert_eq!(
             HEXLOWER.encode(&signature),

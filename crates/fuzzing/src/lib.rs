@@ -4,8 +4,9 @@
 #![allow(clippy::expect_used)]
 
 pub mod asymmetric_ciphertext;
-pub mod audit_proof;
 pub mod audit_follow;
+pub mod audit_index;
+pub mod audit_proof;
 pub mod audit_recovery;
 pub mod backup_archive;
 pub mod blob;
@@ -34,6 +35,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("asymmetric_ciphertext", asymmetric_ciphertext::run),
     ("audit_proof", audit_proof::run),
     ("audit_follow", audit_follow::run),
+    ("audit_index", audit_index::run),
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
     ("backup_archive", backup_archive::run),

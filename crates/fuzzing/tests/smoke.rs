@@ -95,6 +95,7 @@ macro_rules! targets {
 targets!(
     asymmetric_ciphertext,
     audit_follow,
+    audit_index,
     audit_recovery,
     authorization,
     backup_archive,

@@ -45,14 +45,7 @@ impl Metrics {
                 certificate_expiry.clone(),
             );
         }
-        Metrics {
-            registry,
-            data_dir,
-            acceptor,
-            certificate_expiry,
-            disk_free,
-            telemetry_dropped,
-        }
+        Metrics { registry, data_dir, acceptor, certificate_expiry, disk_free, telemetry_dropped }
     }
 
     /// Counts what the collector did not get.

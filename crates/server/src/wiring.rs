@@ -25,7 +25,14 @@ use rustix::{
     mm::MlockAllFlags,
     process::{DumpableBehavior, Resource, Rlimit},
 };
-use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, path::{Path, PathBuf}, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Why the process cannot start, in words for the operator.
@@ -165,7 +172,6 @@ pub struct Opened {
     /// The service.
     pub service: Arc<Service>,
     config: Config,
-    store: Arc<dyn Store>,
     log: Arc<Log>,
     _lock: DataDir,
 }
@@ -243,7 +249,7 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
             "the root key has one custodian: if its secret is lost, so is every key (see `jadeseal custody add`)"
         );
     }
-    Ok(Opened { service, config, store, log, _lock: lock })
+    Ok(Opened { service, config, log, _lock: lock })
 }
 
 /// The first record that an export has yet to send. Where its cursor cannot be read, all are needed.
@@ -310,8 +316,8 @@ impl Opened {
             }
         });
         let witnesses = self.config.audit.witnesses.clone();
-        let witnessing = (!witnesses.is_empty())
-            .then(|| tokio::spawn(witness::run(self.service.clone(), witnesses, stop.clone())));
+        let witnessing =
+            (!witnesses.is_empty()).then(|| tokio::spawn(witness::run(self.service.clone(), witnesses, stop.clone())));
         let watching = acceptor.clone().map(|a| tokio::spawn(a.watch(stop.clone())));
         // A log that has failed for good does not come back in this process: end it, so that a supervisor
         // starts the next one, which recovers.

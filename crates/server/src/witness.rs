@@ -6,11 +6,7 @@ use jadeseal_audit::{Checkpoint, Note, Verifier};
 use jadeseal_service::{Service, certify::Witnessing};
 use reqwest::{Certificate, Client, StatusCode, Url, redirect::Policy};
 use serde::Deserialize;
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// Longest wait for an answer of a witness.
@@ -97,7 +93,8 @@ impl Witness {
         if !base.username().is_empty() || base.password().is_some() || base.query().is_some() {
             return Err(named("must be a plain address"));
         }
-        let url = Url::parse(&format!("{}/add-checkpoint", url.trim_end_matches('/'))).map_err(|e| named(&e.to_string()))?;
+        let url =
+            Url::parse(&format!("{}/add-checkpoint", url.trim_end_matches('/'))).map_err(|e| named(&e.to_string()))?;
         Ok(Witness { key, url, ca })
     }
 
@@ -143,12 +140,7 @@ pub async fn run(service: Arc<Service>, witnesses: Witnesses, mut stop: watch::R
 }
 
 /// Has one checkpoint signed by whoever signs it; tells by how many.
-async fn round(
-    service: &Arc<Service>,
-    asked: &mut [Asked],
-    checkpoint: &Checkpoint,
-    mut note: Note,
-) -> usize {
+async fn round(service: &Arc<Service>, asked: &mut [Asked], checkpoint: &Checkpoint, mut note: Note) -> usize {
     let text = note.to_string();
     let mut answers = tokio::task::JoinSet::new();
     for (at, one) in asked.iter().enumerate() {
@@ -172,7 +164,12 @@ async fn round(
             }
             Err(e) => {
                 service.witness_failed();
-                tracing::warn!(witness = one.witness.key.name(), size = checkpoint.size, error = e, "a witness has not signed");
+                tracing::warn!(
+                    witness = one.witness.key.name(),
+                    size = checkpoint.size,
+                    error = e,
+                    "a witness has not signed"
+                );
             }
         }
     }

@@ -38,6 +38,9 @@ pub static CAM: Api = Api { service: "cam", version: "2019-01-16" };
 /// Sessions. It shares its version with tags.
 pub static STS: Api = Api { service: "sts", version: "2018-08-13" };
 
+/// The audit log.
+pub static CLOUDAUDIT: Api = Api { service: "cloudaudit", version: "2019-03-19" };
+
 /// The fixed facts of an action.
 #[derive(Debug)]
 pub struct Spec {

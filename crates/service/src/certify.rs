@@ -130,7 +130,9 @@ fn remembered(log: &Log, note: &[u8]) -> Result<()> {
     let (records, promised) = (log.next_index(), checkpoint.size);
     if records < promised {
         let cause = AuditError::Shorter { records, promised };
-        return Err(ApiError::internal(format!("{cause} (the store remembers it; see docs/audit-log.md, \"A log that is refused\")")));
+        return Err(ApiError::internal(format!(
+            "{cause} (the store remembers it; see docs/audit-log.md, \"A log that is refused\")"
+        )));
     }
     match log.root_at(promised) {
         Ok(root) if root == checkpoint.root => Ok(()),

@@ -1,7 +1,7 @@
 //! The action table as JSON: the source of the console's forms, the docs and the conformance check.
 
 use crate::{
-    action::{Access, Api, CAM, Entry, KMS, STS, TAG},
+    action::{Access, Api, CAM, CLOUDAUDIT, Entry, KMS, STS, TAG},
     entries,
     schema::{Field, Object, Type},
 };
@@ -20,6 +20,7 @@ pub static EXPORTS: &[Export] = &[
     Export { file: "tag-actions.json", api: &TAG },
     Export { file: "cam-actions.json", api: &CAM },
     Export { file: "sts-actions.json", api: &STS },
+    Export { file: "cloudaudit-actions.json", api: &CLOUDAUDIT },
 ];
 
 impl Export {

@@ -7,13 +7,14 @@ pub mod accounts;
 mod action;
 mod actions;
 mod authorise;
-pub mod certify;
 pub mod backup;
+pub mod certify;
 pub mod clock;
 mod credentials;
 pub mod custody;
 mod cx;
 mod docs;
+mod events;
 pub mod explain;
 mod export;
 mod export_figures;
@@ -56,6 +57,7 @@ use action::Entry;
 use certify::Witnessing;
 use clock::Clock;
 use credentials::Credentials;
+use events::Events;
 use guard::Guard;
 use hashbrown::HashMap;
 use jadeseal_audit::Log;
@@ -154,6 +156,7 @@ pub struct Service {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Journal,
     pub(crate) retiring: Option<Retiring>,
+    pub(crate) events: Events,
     pub(crate) replay: ReplayGuard,
     pub(crate) guard: Guard,
     pub(crate) workers: Arc<Workers>,
@@ -177,7 +180,8 @@ impl Service {
         let principals = Arc::new(Principals::new(store.clone(), &regions, organisations.clone()));
         let vault = Arc::new(Vault::unlock(store.clone(), seal, create, regions.hierarchy_suite()).await?);
         certify::begin(store.as_ref(), vault.keyring(), &log, witnessing).await?;
-        let journal = Journal::open(log, store.clone(), clock.clone()).await?;
+        let journal = Journal::open(log.clone(), store.clone(), clock.clone()).await?;
+        let events = Events::start(log)?;
         let mut seed = [0u8; 8];
         jadeseal_crypto::random::fill(&mut seed).map_err(ApiError::internal)?;
         let [a, b, mut node @ ..] = seed;
@@ -213,6 +217,7 @@ impl Service {
             clock,
             journal,
             retiring,
+            events,
             workers,
             makers,
             pool,
@@ -283,6 +288,7 @@ impl Service {
         if let Err(e) = jobs::save_uses(self, None).await {
             tracing::error!(cause = e.internal_cause().unwrap_or(""), "last uses could not be saved at shutdown");
         }
+        self.events.close();
         self.journal.close().await;
         if let Err(e) = certify::remember(self, &mut 0).await {
             tracing::error!(cause = e.internal_cause().unwrap_or(""), "the store was not told the last checkpoint");

@@ -221,8 +221,8 @@ impl Service {
         let region = match named.map(|name| self.regions.find(name)) {
             None => self.regions.default_region(),
             Some(Some(region)) => region,
-            // Principals and sessions are of no region, and some clients cannot be told which to name.
-            Some(None) if matches!(entry.api.service, "cam" | "sts") => self.regions.default_region(),
+            // Principals, sessions and the log are of no region, and some clients cannot be told which to name.
+            Some(None) if matches!(entry.api.service, "cam" | "sts" | "cloudaudit") => self.regions.default_region(),
             Some(None) => return Err(ErrorCode::UnsupportedRegion.into()),
         };
         // The tag service changes keys of every region, whichever the request names.

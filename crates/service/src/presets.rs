@@ -227,8 +227,6 @@ const NOT_SERVED: &[(&str, &str, &[&str])] = &[
     ("kms", "OverwriteWhiteBoxDeviceFingerprints", &["key/"]),
     // Asked in the cloud by a product that is to work under a role.
     ("cam", "PassRole", &["role/", "roleName/"]),
-    ("cloudaudit", "DescribeEvents", &[]),
-    ("cloudaudit", "LookUpEvents", &[]),
 ];
 
 /// The actions that policies can name: those that are served under the numbers of [`entries`], then the others.
@@ -375,8 +373,9 @@ mod tests {
         assert_eq!(reads("QcloudKMSReadOnlyAccess"), (reading(&["kms", "tag"]), vec![]));
         assert_eq!(reads("QcloudCamReadOnlyAccess"), (reading(&["cam"]), vec![]));
         let (of_auditor, others) = reads("JadesealAuditorAccess");
-        let all: Vec<_> = reading(&["kms", "tag", "cam"]).into_iter().filter(|a| a != "kms:GetPublicKey").collect();
-        assert_eq!((of_auditor, others), (all, vec!["DescribeEvents", "LookUpEvents"]));
+        let all = reading(&["kms", "tag", "cam", "cloudaudit"]);
+        let all: Vec<_> = all.into_iter().filter(|a| a != "kms:GetPublicKey").collect();
+        assert_eq!((of_auditor, others), (all, vec![]));
     }
 
     #[test]

@@ -49,7 +49,10 @@ pub(crate) async fn run(svc: &Arc<Service>) -> Result<usize> {
     });
     draft.note_subject(format!("first/{}", found.keep_from));
     svc.journal.note_flushed(&draft.encode(None)).await?;
-    tracing::info!(first = found.keep_from, "audit records before this one are removed: they are older than audit.keep_days");
+    tracing::info!(
+        first = found.keep_from,
+        "audit records before this one are removed: they are older than audit.keep_days"
+    );
     let service = svc.clone();
     let work = tokio::task::spawn_blocking(move || service.journal.log().retire(&found, &retention));
     work.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;

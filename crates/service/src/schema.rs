@@ -185,6 +185,17 @@ impl FromValue for u64 {
     }
 }
 
+impl FromValue for i64 {
+    const TYPE: Type = Type::Int64;
+    fn from_value(value: Value<'_>, name: &str) -> Result<Self> {
+        match value {
+            Value::Int(n) => i64::try_from(n).map_err(|_| mistyped(name)),
+            Value::Str(s) => s.parse().map_err(|_| mistyped(name)),
+            _ => Err(mistyped(name)),
+        }
+    }
+}
+
 impl<T: FromValue> FromValue for Vec<T> {
     const TYPE: Type = Type::List(&T::TYPE);
     fn from_value(value: Value<'_>, name: &str) -> Result<Self> {

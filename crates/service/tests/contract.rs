@@ -257,6 +257,30 @@ fn sts_actions_are_as_in_the_real_api() {
     assert!(serde_json::from_str::<Value>(committed).unwrap() == ours, "run `cargo xtask export`");
 }
 
+#[test]
+fn cloudaudit_actions_are_as_in_the_real_api() {
+    let export = jadeseal_service::EXPORTS.iter().find(|e| e.file == "cloudaudit-actions.json").unwrap();
+    let real: Value = serde_json::from_str(include_str!("../../../api/cloudaudit-2019-03-19.json")).unwrap();
+    let ours: Value = serde_json::from_str(&export.json()).unwrap();
+    let served: Vec<_> = ours["actions"].as_object().unwrap().keys().collect();
+    // The others are about shipping events to the cloud's object storage and queues.
+    assert_eq!(served, ["DescribeEvents", "GetAttributeKey", "LookUpEvents"]);
+    for (action, entry) in ours["actions"].as_object().unwrap() {
+        let theirs = &real["actions"][action];
+        assert_eq!(shape(&entry["request"], true), shape(&theirs["request"], true), "{action} request");
+        assert_eq!(shape(&entry["response"], false), shape(&theirs["response"], false), "{action} response");
+        assert_eq!(nullable(&entry["response"]), nullable(&theirs["response"]), "{action} nullable");
+        assert_eq!((&entry["permission"], &entry["resource"]), (&format!("cloudaudit:{action}").into(), &"*".into()));
+    }
+    for (name, fields) in ours["types"].as_object().unwrap() {
+        let is_asked = name == "LookupAttribute";
+        assert_eq!(shape(fields, is_asked), shape(&real["types"][name], is_asked), "type {name}");
+        assert_eq!(nullable(fields), nullable(&real["types"][name]), "type {name}");
+    }
+    let committed = include_str!("../../../api/cloudaudit-actions.json");
+    assert!(serde_json::from_str::<Value>(committed).unwrap() == ours, "run `cargo xtask export`");
+}
+
 /// Conditions on the tags that a request carries look for them under two names.
 #[test]
 fn tags_that_are_set_are_under_the_names_that_policies_look_at() {

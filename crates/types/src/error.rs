@@ -114,6 +114,7 @@ error_codes! {
     DecryptMaterialError = "InvalidParameter.DecryptMaterialError", "EncryptedKeyMaterial could not be decrypted.", "EncryptedKeyMaterial 解密失败。";
     InvalidPendingWindowInDays = "InvalidParameter.InvalidPendingWindowInDays", "PendingWindowInDays must be 7 to 30.", "PendingWindowInDays 必须为 7 到 30。";
     PaginationTokenInvalid = "InvalidParameter.PaginationTokenInvalid", "The PaginationToken is not one that a page ended with.", "PaginationToken 不是合法的分页标识。";
+    EventTimeMissing = "InvalidParameter.Time", "StartTime and EndTime must be Unix seconds.", "必须包含开始时间和结束时间，且须为秒级时间戳。";
     InvalidParameterValue = "InvalidParameterValue", "The value of a parameter is invalid.", "参数取值错误。";
     AliasAlreadyExists = "InvalidParameterValue.AliasAlreadyExists", "The alias already exists.", "别名已存在。";
     DataKeyNameAlreadyExists = "InvalidParameterValue.DataKeyNameAlreadyExists", "The data key name already exists.", "数据密钥名称已存在。";
@@ -134,10 +135,14 @@ error_codes! {
     TagKeyDuplicate = "InvalidParameterValue.TagKeyDuplicate", "A tag key is named twice.", "标签键重复。";
     TagKeyEmpty = "InvalidParameterValue.TagKeyEmpty", "A tag key is empty.", "标签键为空。";
     TagsNotExisted = "InvalidParameterValue.TagsNotExisted", "A tag does not exist.", "标签不存在。";
+    EventAttributeKey = "InvalidParameterValue.attributeKey", "The AttributeKey is not one that events can be looked up by.", "不支持的 AttributeKey。";
+    EventMaxResult = "InvalidParameterValue.MaxResult", "MaxResults must be 1 to 50.", "单次检索支持的最大返回条数是 50。";
+    EventTimeOrder = "InvalidParameterValue.Time", "StartTime must not be after EndTime.", "开始时间不能大于结束时间。";
     InvalidRequest = "InvalidRequest", "The request body is malformed.", "请求体格式错误。";
     IpInBlacklist = "IpInBlacklist", "The source address is denied.", "来源 IP 在黑名单中。";
     IpNotInWhitelist = "IpNotInWhitelist", "The source address is not allowed.", "来源 IP 不在白名单中。";
     LimitExceeded = "LimitExceeded", "A quota is exhausted.", "超过配额限制。";
+    EventOverTime = "LimitExceeded.OverTime", "The time range is too long.", "检索的时间范围过长。";
     CmkLimitExceeded = "LimitExceeded.CmkLimitExceeded", "The quota of keys is exhausted.", "密钥数量超过配额。";
     DataKeyLimitExceeded = "LimitExceeded.DataKeyLimitExceeded", "The quota of data keys is exhausted.", "数据密钥数量超过配额。";
     FingerprintsLimitExceeded = "LimitExceeded.FingerprintsLimitExceeded", "The quota of device fingerprints is exhausted.", "设备指纹数量超过配额。";

@@ -135,7 +135,8 @@ fn verifiers(named: &[String]) -> Result<Vec<Verifier>> {
             all.push(key);
             continue;
         }
-        let text = fs::read_to_string(one).with_context(|| format!("{one:?} is neither a key nor a file that can be read"))?;
+        let text =
+            fs::read_to_string(one).with_context(|| format!("{one:?} is neither a key nor a file that can be read"))?;
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             all.push(Verifier::parse(line).with_context(|| format!("{one}: {line:?}"))?);
         }
@@ -170,9 +171,9 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn report(proved: &Proved) -> Value {
-    let newest = proved.newest.as_ref().map(|(checkpoint, note)| {
-        json!({ "origin": checkpoint.origin, "size": checkpoint.size, "note": note.to_string() })
-    });
+    let newest = proved.newest.as_ref().map(
+        |(checkpoint, note)| json!({ "origin": checkpoint.origin, "size": checkpoint.size, "note": note.to_string() }),
+    );
     json!({
         "first": proved.first, "end": proved.end, "segments": proved.segments, "checkpoints": proved.checkpoints,
         "newest_checkpoint": newest, "not_covered": proved.uncovered(), "torn_bytes": proved.torn_bytes,
@@ -189,7 +190,12 @@ fn verify(log: &LogArgs, output: Output) -> Result<()> {
 }
 
 fn print_proved(proved: &Proved) {
-    println!("records {} to {} in {} files are those that were logged", proved.first, proved.end.max(1) - 1, proved.segments);
+    println!(
+        "records {} to {} in {} files are those that were logged",
+        proved.first,
+        proved.end.max(1) - 1,
+        proved.segments
+    );
     if proved.first > 0 {
         println!("records 0 to {} were retired: their hashes are proved, the records are not here", proved.first - 1);
     }
@@ -203,7 +209,9 @@ fn print_proved(proved: &Proved) {
         ),
         None => println!("there is no checkpoint: nothing is proved but that the records are whole"),
     }
-    println!("keep the newest checkpoint (file `checkpoint`) elsewhere and name it with --since next time: a cut end shows only against it");
+    println!(
+        "keep the newest checkpoint (file `checkpoint`) elsewhere and name it with --since next time: a cut end shows only against it"
+    );
 }
 
 fn prove(log: &LogArgs, request_id: Option<&str>, index: Option<u64>) -> Result<()> {

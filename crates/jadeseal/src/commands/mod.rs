@@ -2,9 +2,9 @@
 
 pub mod account;
 pub mod audit;
-pub mod doctor;
 pub mod backup;
 pub mod custody;
+pub mod doctor;
 pub mod init;
 pub mod key;
 pub mod policy;

@@ -2,6 +2,7 @@
 
 pub(crate) mod asymmetric;
 pub(crate) mod cam;
+pub(crate) mod cloudaudit;
 pub(crate) mod crypto;
 pub(crate) mod datakey_import;
 pub(crate) mod datakeys;
@@ -51,6 +52,7 @@ pub static FAMILIES: &[&[Entry]] = &[
     cam::attachments::FAMILY,
     cam::roles::FAMILY,
     sts::FAMILY,
+    cloudaudit::FAMILY,
 ];
 
 object! {

@@ -131,11 +131,8 @@ async fn settle(
         // One name must never have two histories.
         certify::forget_log(store.as_ref()).await?;
     }
-    let subjects = [
-        format!("deployment/{}", contents.manifest.deployment),
-        format!("slot/{slot}"),
-        format!("held/{held_until}"),
-    ];
+    let subjects =
+        [format!("deployment/{}", contents.manifest.deployment), format!("slot/{slot}"), format!("held/{held_until}")];
     records::record(store.as_ref(), &SystemClock::default(), "RestoreBackup", &subjects, &[], None).await?;
     Ok((proof, slot, held_until))
 }

@@ -142,8 +142,7 @@ impl Kms {
     ) -> Self {
         let store: Arc<dyn Store> =
             Arc::new(SqliteStore::open(dir.path().join("jadeseal.db"), jadeseal_store::Options::default()).unwrap());
-        let options =
-            Options { segment_bytes: 1 << 20, flush_every: Duration::from_millis(20), ..Options::default() };
+        let options = Options { segment_bytes: 1 << 20, flush_every: Duration::from_millis(20), ..Options::default() };
         let (log, _) = Log::open(&dir.path().join("audit"), options).unwrap();
         let conf = regions.iter().map(|(name, profile)| {
             let name = Region::parse(name).unwrap();

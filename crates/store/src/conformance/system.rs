@@ -167,7 +167,10 @@ pub async fn roots_and_slots(store: S) {
         assert_eq!(store.add_root(rows, &slots(&["a", "b"]), None).await, Err(StoreError::Conflict));
     }
     assert_eq!(store.root_rows().await.unwrap(), [root(1, "a"), root(1, "b")]);
-    store.add_root(vec![RootRow { state: RootState::Retiring, ..root(2, "a") }], &slots(&["a", "b"]), None).await.unwrap();
+    store
+        .add_root(vec![RootRow { state: RootState::Retiring, ..root(2, "a") }], &slots(&["a", "b"]), None)
+        .await
+        .unwrap();
     let old = |slot| RootRow { state: RootState::Retiring, ..root(1, slot) };
     assert_eq!(store.root_rows().await.unwrap(), [old("a"), old("b"), root(2, "a")]);
 
@@ -202,7 +205,11 @@ pub async fn custodians(store: S) {
     store.add_root_slot(vec![root(2, "b"), root(1, "b")], None).await.unwrap();
     let old = |slot| RootRow { state: RootState::Retiring, ..root(1, slot) };
     assert_eq!(store.root_rows().await.unwrap(), [old("a"), old("b"), root(2, "a"), root(2, "b")]);
-    assert_eq!(store.add_root(vec![root(3, "a")], &slots(&["a"]), None).await, Err(StoreError::Conflict), "b would be lost");
+    assert_eq!(
+        store.add_root(vec![root(3, "a")], &slots(&["a"]), None).await,
+        Err(StoreError::Conflict),
+        "b would be lost"
+    );
     store.drop_root_slot("a", None).await.unwrap();
     assert_eq!(store.root_rows().await.unwrap(), [old("b"), root(2, "b")]);
     assert_eq!(store.drop_root_slot("b", None).await, Err(StoreError::Conflict));

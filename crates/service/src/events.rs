@@ -1,0 +1,158 @@
+//! The audit log as the accounts see it: each its own records, and what administrators of its organisation did for it.
+//!
+//! The account of a query is that of an authenticated [`Caller`], and there is no other way to ask, so code that would show
+//! one tenant the records of another does not compile.
+
+use jadeseal_audit::{
+    Facts, Log,
+    index::{Condition, Found, Index, IndexError, Query},
+};
+use jadeseal_auth::Caller;
+use jadeseal_types::{AccountId, ApiError, ErrorCode, error::Result};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+
+/// Queries that may run at once. They read files, beside a service that has better to do.
+const AT_ONCE: usize = 4;
+/// Queries of one account that may run or wait, so that it does not keep others from theirs.
+const OF_ACCOUNT: usize = 8;
+/// Longest time that a query waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is wanted of the caller's records.
+pub(crate) struct Wanted {
+    /// First second, Unix time.
+    pub from: u64,
+    /// Last second.
+    pub to: u64,
+    /// Of each group one holds.
+    pub all: Vec<Vec<Condition>>,
+    /// None of these holds.
+    pub none: Vec<Condition>,
+    /// Index below this one.
+    pub before: Option<u64>,
+    /// Most records.
+    pub limit: usize,
+}
+
+/// A page of records, the newest first.
+pub(crate) struct Seen {
+    records: Vec<Found>,
+    account: String,
+    /// Where the next page begins; none when this is the last one.
+    pub next: Option<u64>,
+}
+
+impl Seen {
+    /// Each record with its index, as the account may see it.
+    pub fn records(&self) -> impl Iterator<Item = (u64, Facts<'_>)> {
+        self.records.iter().filter_map(|found| {
+            let facts = Facts::parse(&found.json)?;
+            Some((found.index, facts.seen_by(&self.account)?))
+        })
+    }
+}
+
+/// The index and who waits for it.
+pub(crate) struct Events {
+    index: Arc<Index>,
+    turns: Arc<Semaphore>,
+    running: Arc<Mutex<HashMap<AccountId, usize>>>,
+}
+
+/// A place among the queries of an account.
+struct Place {
+    running: Arc<Mutex<HashMap<AccountId, usize>>>,
+    account: AccountId,
+}
+
+impl Place {
+    fn take(running: &Arc<Mutex<HashMap<AccountId, usize>>>, account: AccountId) -> Option<Self> {
+        let mut map = running.lock();
+        let count = map.entry(account).or_default();
+        if *count >= OF_ACCOUNT {
+            return None;
+        }
+        *count += 1;
+        Some(Place { running: running.clone(), account })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut map = self.running.lock();
+        if let Some(count) = map.get_mut(&self.account) {
+            *count -= 1;
+            if *count == 0 {
+                map.remove(&self.account);
+            }
+        }
+    }
+}
+
+impl Events {
+    /// Of a log, whose index is kept up to date from now on.
+    pub fn start(log: Arc<Log>) -> Result<Self> {
+        let index = Arc::new(Index::new(log));
+        index.start().map_err(ApiError::internal)?;
+        Ok(Events { index, turns: Arc::new(Semaphore::new(AT_ONCE)), running: Arc::default() })
+    }
+
+    /// Records of the caller's account.
+    pub async fn of(&self, caller: &Caller, wanted: Wanted) -> Result<Seen> {
+        let account = caller.account();
+        let place = Place::take(&self.running, account).ok_or_else(too_many)?;
+        let turn = tokio::time::timeout(PATIENCE, self.turns.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| too_many())?.map_err(ApiError::internal)?;
+        let micros = |seconds: u64| seconds.saturating_mul(1_000_000);
+        let query = Query {
+            all: wanted.all,
+            none: wanted.none,
+            before: wanted.before,
+            ..Query::of(account, micros(wanted.from), micros(wanted.to.saturating_add(1)), wanted.limit)
+        };
+        let index = self.index.clone();
+        // It runs to its end even if the caller hangs up, and keeps its place as long.
+        let answer = tokio::task::spawn_blocking(move || {
+            let answer = index.query(&query);
+            drop((turn, place));
+            answer
+        });
+        let page = answer.await.map_err(ApiError::internal)?.map_err(refused)?;
+        if page.unknown > 0 {
+            tracing::warn!(records = page.unknown, "records of versions that this release does not know are not found");
+        }
+        Ok(Seen { records: page.records, account: account.to_string(), next: page.next })
+    }
+
+    /// Stops keeping the index up to date.
+    pub fn close(&self) {
+        self.index.stop();
+    }
+}
+
+fn too_many() -> ApiError {
+    ApiError::with_text(
+        ErrorCode::RequestLimitExceeded,
+        "Too many queries of the audit log are running; try again later.",
+        "正在执行的审计查询过多，请稍后重试。",
+    )
+}
+
+fn refused(error: IndexError) -> ApiError {
+    match error {
+        // The code that all official clients try again on.
+        IndexError::Building(_) => ApiError::with_text(
+            ErrorCode::RequestLimitExceeded,
+            "The index of the audit log is being built; try again in a moment.",
+            "审计日志索引正在构建，请稍后重试。",
+        ),
+        IndexError::TooLong => ApiError::with_text(
+            ErrorCode::FailedOperation,
+            "The query took too long; ask for a shorter time or with more conditions.",
+            "查询耗时过长，请缩短时间范围或增加检索条件。",
+        ),
+        IndexError::Log(e) => ApiError::internal(e),
+    }
+}
