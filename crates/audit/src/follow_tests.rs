@@ -15,7 +15,7 @@ fn json(n: u64) -> Vec<u8> {
 }
 
 fn options(segment_bytes: u64, degree: Degree) -> Options {
-    Options { degree, segment_bytes, flush_every: Duration::from_millis(2) }
+    Options { degree, segment_bytes, flush_every: Duration::from_millis(2), ..Options::default() }
 }
 
 /// A closed log with this many records.

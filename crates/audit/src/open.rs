@@ -6,7 +6,7 @@ use crate::{
     levels::Levels,
     notary,
     note::{Note, NoteError},
-    read,
+    read, segment,
     tree::{self, Hash, Tree},
 };
 use std::path::Path;
@@ -19,6 +19,12 @@ const CATCH_UP: usize = 64 * 1024;
 pub(crate) fn catch_up(dir: &Path, levels: &Levels, tree: &mut Tree) -> Result<Vec<Hash>, AuditError> {
     let mut leaves = Vec::new();
     let from = tree.size();
+    if let Some(&first) = segment::list(dir)?.first()
+        && first > from
+    {
+        // Records were retired, and their hashes, which are all that is left of them, are not here.
+        return Err(AuditError::Missing { from, to: first });
+    }
     let mut outcome = Ok(());
     let mut grow = |leaves: &mut Vec<Hash>| {
         if !matches!(outcome, Ok(())) {

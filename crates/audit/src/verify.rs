@@ -296,9 +296,7 @@ impl Cursor {
 /// Up to where a record says that records were retired.
 fn retires(json: &[u8]) -> Option<u64> {
     // Cheap for all the others.
-    if memchr::memmem::find(json, RETIRED.as_bytes()).is_none() {
-        return None;
-    }
+    memchr::memmem::find(json, RETIRED.as_bytes())?;
     let fields = Fields::parse(json)?;
     let own = fields.principal == "service" && fields.action == RETIRED && fields.code.is_empty();
     let first = |subject: &String| subject.strip_prefix("first/")?.parse().ok();

@@ -174,12 +174,15 @@ fn every_flipped_record_is_named() {
     verify(work.path(), &trust).unwrap();
 }
 
+/// Does something to the lines of a segment, at one of them.
+type Edit = fn(&mut Vec<Vec<u8>>, usize);
+
 #[test]
 fn dropped_doubled_reordered_and_forged_records_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let trust = make(dir.path());
     for index in [0, 1, 17, 118, 119, 120, 255, RECORDS - 2, RECORDS - 1] {
-        let edits: [fn(&mut Vec<Vec<u8>>, usize); 4] = [
+        let edits: [Edit; 4] = [
             |lines, at| drop(lines.remove(at)),
             |lines, at| lines.insert(at, lines[at].clone()),
             |lines, at| if at + 1 < lines.len() { lines.swap(at, at + 1) } else { drop(lines.remove(at)) },
@@ -421,6 +424,12 @@ fn retired_records_leave_their_hashes_and_a_record() {
     assert_eq!((proved.first, proved.end), (retiring.keep_from, RECORDS + 1));
     assert_eq!(seen.first(), Some(&retiring.keep_from));
     assert!(!segments(archive.path()).is_empty());
+    // Without the hashes of what was retired the tree cannot be made again.
+    let bare = copy(dir.path());
+    for name in ["tree-0", "tree-1", "tree-head"] {
+        fs::remove_file(bare.path().join(name)).unwrap();
+    }
+    assert!(matches!(Log::open(bare.path(), options()), Err(AuditError::Missing { from: 0, .. })));
     // Back from the archive, it is whole again.
     for segment in segments(archive.path()) {
         fs::copy(&segment, dir.path().join(segment.file_name().unwrap())).unwrap();

@@ -38,7 +38,8 @@ pub fn run(data: &[u8]) {
         write(&dir.path().join("audit-next.log"), pieces);
     }
     let degree = if given.fsync { Degree::Fsync } else { Degree::Os };
-    let options = || Options { degree, segment_bytes: 4096, flush_every: Duration::from_secs(60) };
+    let options =
+        || Options { degree, segment_bytes: 4096, flush_every: Duration::from_secs(60), ..Options::default() };
     let Ok((log, recovery)) = Log::open(dir.path(), options()) else { return };
     assert_eq!(log.next_index(), recovery.records);
     let index = log.append(RECORD).expect("an open log takes a record");

@@ -205,7 +205,7 @@ fn paged(index: &Index, query: &Query) -> Vec<u64> {
 }
 
 fn options(degree: Degree) -> Options {
-    Options { degree, segment_bytes: 8192, flush_every: std::time::Duration::from_millis(1) }
+    Options { degree, segment_bytes: 8192, flush_every: std::time::Duration::from_millis(1), ..Options::default() }
 }
 
 fn log_in(dir: &TempDir) -> Arc<Log> {

@@ -7,7 +7,7 @@ pub mod keys;
 
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue};
-use jadeseal_audit::{Degree, Log, Options};
+use jadeseal_audit::{Log, Options};
 use jadeseal_auth::{Method, Organisation, Organisations, RequestParts};
 use jadeseal_root::SealSource;
 use jadeseal_service::{

@@ -137,8 +137,8 @@ pub async fn key_overviews(store: S) {
 /// store alone.
 pub async fn records_of_other_changes(store: S) {
     let record = |n: u8| Some(vec![n]);
-    store.add_root(vec![root(1, "a")], record(1)).await.unwrap();
-    assert_eq!(store.add_root(vec![root(1, "a")], record(90)).await, Err(StoreError::Conflict));
+    store.add_root(vec![root(1, "a")], &[], record(1)).await.unwrap();
+    assert_eq!(store.add_root(vec![root(1, "a")], &slots(&["a"]), record(90)).await, Err(StoreError::Conflict));
     store.create_account(account(1), domain(1, 1), vec![], record(2)).await.unwrap();
     let again = store.create_account(account(1), domain(1, 1), vec![], record(91)).await;
     assert_eq!(again, Err(StoreError::Conflict));
@@ -146,7 +146,7 @@ pub async fn records_of_other_changes(store: S) {
     assert_eq!(store.put_access_key(access_key(1, "AKID"), record(92)).await, Err(StoreError::Conflict));
     let alone = store.add_outbox(vec![4]).await.unwrap();
     assert_eq!(store.drop_root(1, record(93)).await, Err(StoreError::Conflict));
-    store.add_root(vec![root(2, "a")], None).await.unwrap();
+    store.add_root(vec![root(2, "a")], &slots(&["a"]), None).await.unwrap();
     let row = store.domains(AccountId(1)).await.unwrap().remove(0);
     store.rewrap_domain(DomainRow { root_version: 2, ..row }).await.unwrap();
     store.drop_root(1, record(5)).await.unwrap();
@@ -300,10 +300,10 @@ pub async fn more_domains(store: S) {
 /// A root key goes only when nothing is under it and it is not the current one.
 pub async fn drop_root_is_refused(store: S) {
     rooted(&store).await;
-    assert_eq!(store.drop_root(1).await, Err(StoreError::Conflict));
+    assert_eq!(store.drop_root(1, None).await, Err(StoreError::Conflict));
     store.create_account(account(1), domain(1, 1), vec![], None).await.unwrap();
     store.add_root(vec![root(2, "a"), root(2, "b")], &slots(&["a"]), None).await.unwrap();
-    assert_eq!(store.drop_root(1).await, Err(StoreError::Conflict));
+    assert_eq!(store.drop_root(1, None).await, Err(StoreError::Conflict));
     let row = store.domains(AccountId(1)).await.unwrap().remove(0);
     store.rewrap_domain(DomainRow { root_version: 2, ..row }).await.unwrap();
     store.drop_root(1, None).await.unwrap();
@@ -335,7 +335,7 @@ pub async fn account_races_rekey(store: S) {
     });
     for version in 2..=8 {
         store.add_root(vec![root(version, "a")], &slots(&["a"]), None).await.unwrap();
-        while store.drop_root(version - 1).await == Err(StoreError::Conflict) {
+        while store.drop_root(version - 1, None).await == Err(StoreError::Conflict) {
             for row in store.domains_under_root(version - 1, 10).await.unwrap() {
                 store.rewrap_domain(DomainRow { root_version: version, ..row }).await.unwrap();
             }

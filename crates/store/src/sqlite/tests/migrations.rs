@@ -181,12 +181,12 @@ async fn real_rows_of_every_older_version_are_brought_forward() {
     let dir = tempfile::tempdir().unwrap();
     let (made, here) = (dir.path().join("made"), home());
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&made, Options::default()).unwrap());
-    store.add_root(vec![crate::conformance::root(1, "a")], &[]).await.unwrap();
+    store.add_root(vec![crate::conformance::root(1, "a")], &[], None).await.unwrap();
     let account =
         AccountRow { account: here.account(), app_id: jadeseal_types::AppId(8), name: "a".into(), create_time: 9 };
     let domain = DomainRow { account: here.account(), version: 1, root_version: 1, wrapped: vec![9; 60], revision: 0 };
     let access_key = crate::conformance::access_key(here.account().0, "AKIDown");
-    store.create_account(account.clone(), domain, vec![access_key.clone()]).await.unwrap();
+    store.create_account(account.clone(), domain, vec![access_key.clone()], None).await.unwrap();
     create(store.as_ref(), &here, (0..9).map(|n| key(&here, n))).await;
     create_data_keys(store.as_ref(), &here, [data_key(&here, 20, 1), data_key(&here, 21, 2)]).await;
     let (keys, versions) = (store.all_keys_meta(None, 99).await.unwrap(), store.versions(&here, id(1)).await.unwrap());
