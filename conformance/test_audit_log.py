@@ -54,10 +54,11 @@ def test_an_independent_reader_agrees(base):
     directory = server.data_dir / "audit"
     records = tlog.records(directory)
     leaves = [tlog.leaf(record) for record in records]
-    assert len(records) == 606
+    # Before them, that the account was made.
+    assert len(records) == 607
     (vkey,) = (directory / "keys").read_text().splitlines()
     notes = tlog.history(directory) + [tlog.Note((directory / "checkpoint").read_bytes())]
-    assert len(notes) >= 3 and notes[-1].size == 606
+    assert len(notes) >= 3 and notes[-1].size == 607
     for note in notes:
         assert note.origin == vkey.split("+")[0] and note.signed_by(vkey)
         assert note.root == tlog.root(leaves[: note.size])
@@ -65,7 +66,7 @@ def test_an_independent_reader_agrees(base):
     blocks = [tlog.root(leaves[n : n + 256]) for n in (0, 256)]
     assert (directory / "tree-1").read_bytes() == b"".join(blocks)
     # A proof is checked by other code than made it.
-    at = 1 + ids.index(ids[300])
+    at = 2 + 300
     proof, _ = audit("prove", directory, "--request-id", ids[300])
     head, extra, index, *hashes = proof.split("\n\n")[0].splitlines()
     assert (head, index) == ("c2sp.org/tlog-proof@v1", f"index {at}")
@@ -79,9 +80,9 @@ def test_an_independent_reader_agrees(base):
     # Static files.
     audit("tiles", directory, "--to", base / "tiles")
     assert (base / "tiles/tile/0/000").read_bytes() == b"".join(leaves[:256])
-    assert (base / "tiles/tile/0/002.p/94").read_bytes() == b"".join(leaves[512:])
+    assert (base / "tiles/tile/0/002.p/95").read_bytes() == b"".join(leaves[512:])
     assert (base / "tiles/tile/1/000.p/2").read_bytes() == b"".join(blocks)
-    bundle = (base / "tiles/tile/entries/002.p/94").read_bytes()
+    bundle = (base / "tiles/tile/entries/002.p/95").read_bytes()
     for record in records[512:]:
         length = int.from_bytes(bundle[:2], "big")
         assert bundle[2 : 2 + length] == record
@@ -96,7 +97,7 @@ def test_uses_of_a_key_are_complete(base):
     directory = server.data_dir / "audit"
     # Beside the running service, then after it.
     live, _ = audit("verify", directory, "-o", "json")
-    assert json.loads(live)["end"] == 52
+    assert json.loads(live)["end"] == 53
     assert server.stop() == 0
     out, err = audit("uses", directory, "--key-id", key)
     listed = [json.loads(line)["record"] for line in out.splitlines()]
@@ -122,7 +123,7 @@ def test_what_the_verifier_says(base):
         (lines[:9] + lines[10:], "record 8 ("),
         (lines[:9] + [lines[10], lines[9]] + lines[11:], "record 8 ("),
         (lines[:9] + [lines[9]] + lines[9:], "record 9 ("),
-        (lines[:-1], "has 40 records, but"),
+        (lines[:-1], "has 41 records, but"),
     ]:
         copy = base / "copy"
         shutil.copytree(directory, copy)
@@ -241,7 +242,7 @@ def test_witnesses(base):
         used, _ = use(server, 20)
         time.sleep(2.5)
         # Requests go on, checkpoints wait.
-        assert not (directory / "checkpoint").exists()
+        assert tlog.Note((directory / "checkpoint").read_bytes()).size == 1, "from before there were witnesses"
         metrics = subprocess.run(["curl", "-s", f"{server.endpoint}/metrics"], capture_output=True, text=True).stdout
         (failures,) = [l for l in metrics.splitlines() if l.startswith("jadeseal_audit_witness_failures_total")]
         assert int(failures.split()[1]) >= 1

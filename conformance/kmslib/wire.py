@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode, urlsplit
 
 VERSION = "2019-01-18"
+# Seconds after which a connection is not used again.
+IDLE = 30
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class Client:
         self.language = language
         self.timeout = timeout
         self.connection = None
+        self.used = 0.0
 
     def tc3(self, action, params=None, *, method="POST", timestamp=None, creds=None, region=None, version=_DEFAULT,
             host=None, service=None, body=None, unsigned_payload=False, signed=("content-type", "host"), extra=None,
@@ -210,6 +213,10 @@ class Client:
 
     def send(self, request):
         """Sends a request as it stands and reads the answer. A dropped connection raises."""
+        if self.connection is not None and time.monotonic() - self.used > IDLE:
+            # The server closes connections that nobody uses for a minute.
+            self.close()
+        self.used = time.monotonic()
         if self.connection is None:
             self.connection = http.client.HTTPConnection(self.netloc, timeout=self.timeout, source_address=self.source)
         try:

@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use std::{
     fmt, fs,
     io::{self, BufRead as _, BufReader, Read as _},
+    os::unix::fs::FileExt as _,
     path::Path,
 };
 
@@ -16,6 +17,9 @@ use std::{
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// Published checkpoints, each behind a line `#checkpoint <bytes>`.
 pub(crate) const HISTORY: &str = "checkpoints";
+/// Up to where records were retired: a note of the log's key with the lines origin and `retired <index>`, the first record
+/// that stayed. (No number in the second line: it can never be a checkpoint.)
+pub(crate) const RETIRED_TO: &str = "retired";
 /// Public keys that have signed checkpoints of this log, one in a line.
 pub(crate) const KEYS: &str = "keys";
 
@@ -75,6 +79,31 @@ pub fn newest(dir: &Path) -> Result<Option<Note>, AuditError> {
     Note::parse(&bytes).map(Some).map_err(|e| AuditError::Note { file: path, what: e.0 })
 }
 
+/// The text of the note about retired records.
+pub(crate) fn retired_text(origin: &str, first: u64) -> String {
+    format!("{origin}\nretired {first}\n")
+}
+
+/// The first record that a log's key says has stayed; 0 where nothing was retired.
+pub(crate) fn retired_to(dir: &Path, keys: &[Verifier]) -> Result<u64, AuditError> {
+    let path = dir.join(RETIRED_TO);
+    let bad = |what| AuditError::Note { file: path.clone(), what };
+    let bytes = match read_bounded(&path, MAX_NOTE_BYTES as u64) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        read => read.map_err(|e| AuditError::io("read", &path, e))?,
+    };
+    let note = Note::parse(&bytes).map_err(|e| bad(e.0))?;
+    let (origin, rest) = note.text().split_once('\n').ok_or(bad("is no note about retired records"))?;
+    let first = rest.strip_prefix("retired ").and_then(|n| n.trim_end().parse().ok());
+    let first = first.filter(|first| retired_text(origin, *first) == note.text());
+    let first = first.ok_or(bad("is no note about retired records"))?;
+    let mut own = keys.iter().filter(|key| key.name() == origin && !key.is_witness());
+    match own.any(|key| note.signed_by(key).is_some()) {
+        true => Ok(first),
+        false => Err(bad("is not signed by a key of this log")),
+    }
+}
+
 /// The public keys that a directory names. They prove nothing to whoever fears that the directory was made up.
 pub fn keys(dir: &Path) -> Result<Vec<Verifier>, AuditError> {
     let path = dir.join(KEYS);
@@ -106,8 +135,41 @@ pub fn history(dir: &Path) -> Result<Vec<Note>, AuditError> {
     Ok(read_history(&dir.join(HISTORY))?.0)
 }
 
+/// The last whole note of a history, and the length of what is whole. Of the others only their heads are read.
+pub(crate) fn last_of_history(path: &Path) -> Result<(Option<Note>, u64), AuditError> {
+    let failed = |e| AuditError::io("read", path, e);
+    let file = match fs::File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((None, 0)),
+        opened => opened.map_err(failed)?,
+    };
+    let len = file.metadata().map_err(failed)?.len();
+    let mut reader = BufReader::new(file);
+    let (mut last, mut end) = (None, 0u64);
+    loop {
+        let mut line = Vec::new();
+        (&mut reader).take(64).read_until(b'\n', &mut line).map_err(failed)?;
+        let Some(note) = history_line(&line) else {
+            if line.ends_with(b"\n") {
+                return Err(damaged(path));
+            }
+            break;
+        };
+        let next = end + (line.len() + note) as u64;
+        if next > len {
+            break;
+        }
+        last = Some((end + line.len() as u64, note));
+        reader.seek_relative(i64::try_from(note).unwrap_or(i64::MAX)).map_err(failed)?;
+        end = next;
+    }
+    let Some((at, note)) = last else { return Ok((None, end)) };
+    let mut bytes = vec![0; note];
+    reader.into_inner().read_exact_at(&mut bytes, at).map_err(failed)?;
+    Note::parse(&bytes).map(|note| (Some(note), end)).map_err(|_| damaged(path))
+}
+
 /// The notes, and the length of what is whole.
-pub(crate) fn read_history(path: &Path) -> Result<(Vec<Note>, u64), AuditError> {
+fn read_history(path: &Path) -> Result<(Vec<Note>, u64), AuditError> {
     let failed = |e| AuditError::io("read", path, e);
     let file = match fs::File::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
@@ -206,10 +268,11 @@ mod tests {
             fs::write(&path, &whole.as_bytes()[..end]).unwrap();
             let (notes, len) = read_history(&path).unwrap();
             assert_eq!((notes.len(), len), (end / entry.len(), (end / entry.len() * entry.len()) as u64), "{end}");
+            assert_eq!(last_of_history(&path).unwrap(), (notes.last().cloned(), len), "{end}");
         }
         fs::write(&path, format!("{entry}#checkpoint x\n{entry}")).unwrap();
-        assert!(history(dir.path()).is_err());
+        assert!(history(dir.path()).is_err() && last_of_history(&path).is_err());
         fs::write(&path, "#checkpoint 3\nabc").unwrap();
-        assert!(history(dir.path()).is_err());
+        assert!(history(dir.path()).is_err() && last_of_history(&path).is_err());
     }
 }

@@ -70,15 +70,13 @@ pub(crate) fn flush_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Puts a small file (mode 0600) in the place of what has its name, whole or not at all. With `durable` it is on stable
-/// storage when this returns.
+/// Puts a small file (mode 0600) in the place of what has its name, whole or not at all, after a
+/// power cut too. With `durable` its name is on stable storage when this returns.
 pub(crate) fn replace(dir: &Path, name: &str, bytes: &[u8], durable: bool) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.new"));
     let file = create(&temporary)?;
     file.write_all_at(bytes, 0)?;
-    if durable {
-        file.sync_data()?;
-    }
+    file.sync_data()?;
     std::fs::rename(&temporary, dir.join(name))?;
     if durable { flush_dir(dir) } else { Ok(()) }
 }

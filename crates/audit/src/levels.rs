@@ -35,18 +35,27 @@ pub(crate) struct Levels {
     files: RwLock<[Option<Arc<File>>; LEVELS]>,
     /// Records whose hashes are in the files.
     size: AtomicU64,
+    /// Records whose hashes are on stable storage.
+    synced: AtomicU64,
     writable: bool,
 }
 
 impl Levels {
-    /// Opens the files of a log with so many records for writing, cut to what is known to be on stable storage.
-    pub fn open(dir: &Path, records: u64) -> Result<(Self, Tree), AuditError> {
-        let levels = Levels { dir: dir.to_owned(), files: RwLock::default(), size: AtomicU64::new(0), writable: true };
+    /// Opens the files of a log for writing, of which the records `first` to `records` are there, cut to what is known to be
+    /// on stable storage. Hashes of records that are gone cannot be made again: where they do not fit, nothing is touched.
+    pub fn open(dir: &Path, first: u64, records: u64) -> Result<(Self, Tree), AuditError> {
+        let levels = Levels { writable: true, ..Levels::closed(dir) };
         let tree = match Self::read_head(dir)? {
+            None if first > 0 => return Err(AuditError::Missing { from: 0, to: first }),
             None => Tree::default(),
             Some((size, _)) if size > records => return Err(AuditError::Shorter { records, promised: size }),
             Some((size, root)) => match levels.tree_at(size) {
-                Ok(tree) if tree.root() == root => tree,
+                Ok(tree) if tree.root() == root && size >= first => tree,
+                _ if first > 0 => {
+                    let what =
+                        "does not fit the hashes of the tree, some of which are all that is left of retired records";
+                    return Err(AuditError::Note { file: dir.join(HEAD), what });
+                }
                 _ => {
                     tracing::error!(
                         size,
@@ -57,6 +66,7 @@ impl Levels {
             },
         };
         levels.size.store(tree.size(), Ordering::Release);
+        levels.synced.store(tree.size(), Ordering::Release);
         for level in 0..LEVELS {
             let len = (tree.size() >> (8 * level)) * HASH as u64;
             if let Some(file) = levels.file(level).map_err(|e| levels.failed("open", level, e))? {
@@ -73,13 +83,28 @@ impl Levels {
 
     /// Opens what is there for reading; a missing level is an empty one.
     pub fn read_only(dir: &Path) -> Result<Self, AuditError> {
-        let levels = Levels { dir: dir.to_owned(), files: RwLock::default(), size: AtomicU64::new(0), writable: false };
+        let levels = Levels::closed(dir);
         let len = match levels.file(0).map_err(|e| levels.failed("open", 0, e))? {
             Some(file) => file.metadata().map_err(|e| levels.failed("look at", 0, e))?.len(),
             None => 0,
         };
         levels.size.store(len / HASH as u64, Ordering::Release);
         Ok(levels)
+    }
+
+    fn closed(dir: &Path) -> Self {
+        Levels {
+            dir: dir.to_owned(),
+            files: RwLock::default(),
+            size: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            writable: false,
+        }
+    }
+
+    /// Records whose hashes are on stable storage.
+    pub fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
     }
 
     /// Records whose hashes are here.
@@ -113,7 +138,9 @@ impl Levels {
         }
         let head = format!("{}\n{}\n", tree.size(), STANDARD.encode(tree.root()));
         let replaced = disk::replace(&self.dir, HEAD, head.as_bytes(), true);
-        replaced.map_err(|e| AuditError::io("write", self.dir.join(HEAD), e))
+        replaced.map_err(|e| AuditError::io("write", self.dir.join(HEAD), e))?;
+        self.synced.store(tree.size(), Ordering::Release);
+        Ok(())
     }
 
     /// Where the tree was when its files were last made durable.
@@ -226,7 +253,7 @@ mod tests {
     #[test]
     fn proofs_check_and_trees_are_read_back() {
         let dir = tempfile::tempdir().unwrap();
-        let (levels, mut tree) = Levels::open(dir.path(), 0).unwrap();
+        let (levels, mut tree) = Levels::open(dir.path(), 0, 0).unwrap();
         let mut roots = Vec::new();
         for size in [1, 2, 255, 256, 257, 511, 700, 70_000] {
             grow(&levels, &mut tree, size);
@@ -254,22 +281,40 @@ mod tests {
     #[test]
     fn what_is_behind_the_head_is_cut_and_damage_begins_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let (levels, mut tree) = Levels::open(dir.path(), 0).unwrap();
+        let (levels, mut tree) = Levels::open(dir.path(), 0, 0).unwrap();
         grow(&levels, &mut tree, 300);
         levels.sync(&tree).unwrap();
         let at_300 = tree.clone();
         grow(&levels, &mut tree, 600);
         drop(levels);
-        let (levels, tree) = Levels::open(dir.path(), 600).unwrap();
+        let (levels, tree) = Levels::open(dir.path(), 0, 600).unwrap();
         assert_eq!(tree, at_300);
         assert_eq!((levels.len(0).unwrap(), levels.len(1).unwrap()), (300, 1));
         drop(levels);
-        assert!(matches!(Levels::open(dir.path(), 299), Err(AuditError::Shorter { records: 299, promised: 300 })));
+        assert!(matches!(Levels::open(dir.path(), 0, 299), Err(AuditError::Shorter { records: 299, promised: 300 })));
         let file = path(dir.path(), 0);
         let mut bytes = fs::read(&file).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&file, bytes).unwrap();
-        let (levels, tree) = Levels::open(dir.path(), 600).unwrap();
+        let (levels, tree) = Levels::open(dir.path(), 0, 600).unwrap();
         assert_eq!((tree.size(), levels.len(0).unwrap()), (0, 0));
+        drop(levels);
+        // Where records are gone, nothing is touched.
+        let (levels, mut tree) = Levels::open(dir.path(), 0, 600).unwrap();
+        grow(&levels, &mut tree, 300);
+        levels.sync(&tree).unwrap();
+        drop(levels);
+        let whole = fs::read(&file).unwrap();
+        let head = fs::read(dir.path().join(HEAD)).unwrap();
+        for bad in [None, Some(&b"300\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"[..])] {
+            fs::remove_file(dir.path().join(HEAD)).unwrap();
+            if let Some(bad) = bad {
+                fs::write(dir.path().join(HEAD), bad).unwrap();
+            }
+            assert!(Levels::open(dir.path(), 10, 600).is_err());
+            assert_eq!(fs::read(&file).unwrap(), whole);
+            fs::write(dir.path().join(HEAD), &head).unwrap();
+        }
+        Levels::open(dir.path(), 10, 600).unwrap();
     }
 }

@@ -17,8 +17,14 @@ use crate::{
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
-    cell::RefCell, collections::HashSet, fs::File, path::Path, sync::Arc, task::Poll, thread::JoinHandle,
-    time::Duration,
+    cell::RefCell,
+    collections::HashSet,
+    fs::File,
+    path::Path,
+    sync::Arc,
+    task::Poll,
+    thread::JoinHandle,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
@@ -84,6 +90,7 @@ pub struct Log {
     shared: Arc<Shared>,
     flusher: Mutex<Option<JoinHandle<()>>>,
     notary: Mutex<Option<JoinHandle<()>>>,
+    opened: Instant,
     /// Held for as long as the log is open; released by the system when the process ends.
     _lock: File,
 }
@@ -97,7 +104,7 @@ impl Log {
         let checkpoints = checkpoints(dir)?;
         let promised = checkpoints.iter().map(|c| c.size).fold(Levels::promised(dir)?, u64::max);
         let (end, recovery) = recover(dir, promised)?;
-        let (levels, mut tree) = Levels::open(dir, end.next)?;
+        let (levels, mut tree) = Levels::open(dir, segment::list(dir)?.first().copied().unwrap_or(0), end.next)?;
         let backlog = catch_up(dir, &levels, &mut tree)?;
         check_checkpoints(&levels, &tree, &backlog, &checkpoints)?;
         let disk = Disk::default();
@@ -143,8 +150,13 @@ impl Log {
                 move || flusher::run(&shared)
             })
             .map_err(|e| AuditError::io("start a thread for", dir, e))?;
-        let mut log =
-            Log { shared: shared.clone(), flusher: Mutex::new(Some(flusher)), notary: Mutex::new(None), _lock: lock };
+        let mut log = Log {
+            shared: shared.clone(),
+            flusher: Mutex::new(Some(flusher)),
+            notary: Mutex::new(None),
+            opened: Instant::now(),
+            _lock: lock,
+        };
         let notary = std::thread::Builder::new().name("audit-tree".into());
         let notary = notary.spawn(move || notary::run(&shared, Work::new(tree, backlog)));
         *log.notary.get_mut() = Some(notary.map_err(|e| AuditError::io("start a thread for", dir, e))?);
@@ -211,6 +223,11 @@ impl Log {
         Written { first: state.first, next: state.next - state.pending_records, offset: state.offset }
     }
 
+    /// When it was opened.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
     /// The directory that the log is in.
     pub fn dir(&self) -> &Path {
         &self.shared.dir
@@ -272,6 +289,21 @@ impl Log {
     /// Root of the tree over the first `size` records, at most as many as the newest checkpoint has.
     pub fn root_at(&self, size: u64) -> Result<Hash, AuditError> {
         self.shared.notary.levels.tree_at(size).map(|tree| tree.root())
+    }
+
+    /// Records whose hashes are on stable storage.
+    pub(crate) fn synced(&self) -> u64 {
+        self.shared.notary.levels.synced()
+    }
+
+    /// Name of the log, once it signs checkpoints.
+    pub(crate) fn origin(&self) -> Result<String, AuditError> {
+        self.shared.notary.origin()
+    }
+
+    /// Signs up to where records were retired.
+    pub(crate) fn sign_retired(&self, first: u64) -> Result<(), AuditError> {
+        self.shared.notary.sign_retired(&self.shared, first)
     }
 
     /// Hashes of records that the newest checkpoint covers.

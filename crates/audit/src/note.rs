@@ -29,11 +29,18 @@ pub const MAX_NOTE_BYTES: usize = 64 * 1024;
 const MAX_SIGNATURES: usize = 64;
 /// Longest name of a key, bytes.
 const MAX_NAME: usize = 200;
+/// Longest signature, bytes: so that a note with all its signatures can be read again.
+const MAX_SIGNATURE: usize = 128;
 
 const ED25519: u8 = 0x01;
 const COSIGNATURE: u8 = 0x04;
 const NAMED: u8 = 0xff;
 const SM2: &[u8] = b"jadeseal/sm2-sm3";
+
+fn is_name(name: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+    !name.is_empty() && name.len() <= MAX_NAME && !name.contains(bad)
+}
 
 /// What is wrong with a note or a key, in words for the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,8 +84,7 @@ impl PublicKey {
 
 impl Verifier {
     fn new(name: &str, key: PublicKey) -> Result<Self, NoteError> {
-        let bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
-        if name.is_empty() || name.len() > MAX_NAME || name.contains(bad) {
+        if !is_name(name) {
             return Err(NoteError("the name of a key is 1 to 200 characters without white space and +"));
         }
         let digest = sha256(&[name.as_bytes(), b"\n", &key.encode()].concat());
@@ -99,6 +105,11 @@ impl Verifier {
         } else {
             Err(NoteError("the id of the verifier key is not its own"))
         }
+    }
+
+    /// True when both have the same key, whatever they are called.
+    pub fn has_key_of(&self, other: &Verifier) -> bool {
+        self.key == other.key
     }
 
     /// Name of the key: of a log its origin.
@@ -246,7 +257,7 @@ impl Note {
             line.trim_end_matches('\n').strip_prefix("\u{2014} ").and_then(|l| l.split_once(' ')).ok_or(bad)?;
         let bytes = STANDARD.decode(signature).map_err(|_| bad)?;
         let (id, signature) = bytes.split_first_chunk::<4>().ok_or(bad)?;
-        if name.is_empty() || name.len() > MAX_NAME || signature.is_empty() {
+        if !is_name(name) || signature.is_empty() || signature.len() > MAX_SIGNATURE {
             return Err(bad);
         }
         let line = Line { name: name.to_owned(), id: *id, signature: signature.to_vec() };
@@ -263,6 +274,18 @@ impl Note {
     /// The signed text, with its last line end.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Takes over the signatures of one key from lines of a witness, and nothing else that stands there. False when none of
+    /// them is good.
+    pub fn add_signature_of(&mut self, key: &Verifier, lines: &str) -> bool {
+        for line in lines.lines().take(MAX_SIGNATURES) {
+            let mut alone = Note { text: self.text.clone(), signatures: Vec::new() };
+            if alone.add(line).is_ok() && alone.signed_by(key).is_some() {
+                return self.add(line).is_ok();
+            }
+        }
+        false
     }
 
     /// The text, if this key has signed it.

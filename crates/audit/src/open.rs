@@ -6,7 +6,7 @@ use crate::{
     levels::Levels,
     notary,
     note::{Note, NoteError},
-    read, segment,
+    read,
     tree::{self, Hash, Tree},
 };
 use std::path::Path;
@@ -14,17 +14,15 @@ use std::path::Path;
 /// Records hashed between two writes to the files of the tree.
 const CATCH_UP: usize = 64 * 1024;
 
+/// Records between two moments at which the growing tree is made durable.
+const KEEP_EVERY: u64 = 4_000_000;
+
 /// Grows the tree over the records that its files do not cover: all of a log that never had one. Returns the hashes for
 /// which there is no room, for a start must be possible on a full disk.
 pub(crate) fn catch_up(dir: &Path, levels: &Levels, tree: &mut Tree) -> Result<Vec<Hash>, AuditError> {
     let mut leaves = Vec::new();
     let from = tree.size();
-    if let Some(&first) = segment::list(dir)?.first()
-        && first > from
-    {
-        // Records were retired, and their hashes, which are all that is left of them, are not here.
-        return Err(AuditError::Missing { from, to: first });
-    }
+    let mut kept = from;
     let mut outcome = Ok(());
     let mut grow = |leaves: &mut Vec<Hash>| {
         if !matches!(outcome, Ok(())) {
@@ -33,6 +31,12 @@ pub(crate) fn catch_up(dir: &Path, levels: &Levels, tree: &mut Tree) -> Result<V
         outcome = levels.append(tree, leaves);
         if outcome.is_ok() {
             leaves.clear();
+        }
+        // A start that is broken off goes on from here at the next one.
+        if outcome.is_ok() && tree.size() - kept >= KEEP_EVERY {
+            kept = tree.size();
+            tracing::info!(records = kept, "the tree of the audit log is being made");
+            outcome = levels.sync(tree);
         }
     };
     read::from(dir, from, |index, json| {
@@ -51,11 +55,11 @@ pub(crate) fn catch_up(dir: &Path, levels: &Levels, tree: &mut Tree) -> Result<V
     }
 }
 
-/// The newest published checkpoint and the last of the history. That they are signed is checked when the key is there.
+/// The newest published checkpoint and the last of the history. Their signatures are a verifier's business: a start asks
+/// whether the records are theirs, and nobody gains from a checkpoint that makes it refuse.
 pub(crate) fn checkpoints(dir: &Path) -> Result<Vec<Checkpoint>, AuditError> {
-    let mut notes = notary::mend_history(&dir.join(HISTORY))?;
+    let last = notary::mend_history(&dir.join(HISTORY))?;
     let newest = checkpoint::newest(dir).unwrap_or_else(|e| {
-        // It is written once a second without a flush, so a power cut can leave half of it.
         tracing::warn!(error = %e, "the newest checkpoint of the audit log cannot be read; the history has an older one");
         None
     });
@@ -63,7 +67,7 @@ pub(crate) fn checkpoints(dir: &Path) -> Result<Vec<Checkpoint>, AuditError> {
         let bad = |e: NoteError| AuditError::Note { file: dir.join(CHECKPOINT), what: e.0 };
         Checkpoint::parse(note.text()).map_err(bad)
     };
-    newest.into_iter().chain(notes.pop()).map(parse).collect()
+    newest.into_iter().chain(last).map(parse).collect()
 }
 
 /// Refuses records that are not those that a checkpoint was made of. `behind` are hashes behind the tree.

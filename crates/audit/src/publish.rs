@@ -2,7 +2,7 @@
 //! `tile/entries/<n>`.
 
 use crate::{
-    disk,
+    checkpoint::{self, CHECKPOINT, Checkpoint},
     error::AuditError,
     levels::Levels,
     read,
@@ -28,6 +28,7 @@ pub struct PublishedTiles {
 /// there already are left as they are, so it can be repeated. The checkpoint is written last.
 pub fn publish(dir: &Path, proved: &Proved, to: &Path) -> Result<PublishedTiles, AuditError> {
     let Some((checkpoint, note)) = &proved.newest else { return Err(AuditError::Proof("the log has no checkpoint")) };
+    refuse_other(to, checkpoint)?;
     let levels = Levels::read_only(dir)?;
     let mut done = PublishedTiles::default();
     for tile in tiles(checkpoint.size) {
@@ -43,8 +44,17 @@ pub fn publish(dir: &Path, proved: &Proved, to: &Path) -> Result<PublishedTiles,
         done.tiles += 1;
     }
     done.bundles = bundles(dir, proved.first, checkpoint.size, to)?;
-    write(&to.join("checkpoint"), note.to_string().as_bytes())?;
+    write(&to.join(CHECKPOINT), note.to_string().as_bytes())?;
     Ok(done)
+}
+
+/// Tiles of another log, or of a longer one, would lie under this one's checkpoint.
+fn refuse_other(to: &Path, own: &Checkpoint) -> Result<(), AuditError> {
+    let Some(there) = checkpoint::newest(to)? else { return Ok(()) };
+    match Checkpoint::parse(there.text()) {
+        Ok(there) if there.origin == own.origin && there.size <= own.size => Ok(()),
+        _ => Err(AuditError::Note { file: to.join(CHECKPOINT), what: "is of another log, or of a longer one" }),
+    }
 }
 
 /// All tiles of a tree, those that are not full in their present width.
@@ -105,6 +115,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), AuditError> {
     let failed = |e: io::Error| AuditError::io("write", path, e);
     let parent = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(failed)?;
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    disk::replace(parent, name, bytes, false).map_err(failed)
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, path)).map_err(failed)
 }

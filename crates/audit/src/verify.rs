@@ -5,7 +5,6 @@ use crate::{
     error::AuditError,
     levels::Levels,
     note::{Note, Verifier},
-    record::{Fields, RETIRED},
     segment::{self, NEXT, Scan},
     tree::{self, Hash, LEVELS, Tree},
 };
@@ -20,6 +19,25 @@ pub struct Trust {
     pub witnesses: Vec<Verifier>,
     /// How many of them must have signed the newest checkpoint.
     pub required: usize,
+}
+
+impl Trust {
+    /// Whose signatures count. A key that is named twice counts once; a witness must have the key of a witness.
+    pub fn new(keys: Vec<Verifier>, witnesses: Vec<Verifier>, required: usize) -> Result<Self, AuditError> {
+        let mut distinct: Vec<Verifier> = Vec::new();
+        for witness in witnesses {
+            if !witness.is_witness() {
+                return Err(AuditError::Proof("a key that was named as a witness's is not one"));
+            }
+            if !distinct.iter().any(|known| known.has_key_of(&witness)) {
+                distinct.push(witness);
+            }
+        }
+        if required > distinct.len() {
+            return Err(AuditError::Proof("more witnesses are required than keys of witnesses are named"));
+        }
+        Ok(Trust { keys, witnesses: distinct, required })
+    }
 }
 
 /// What a verification has found: nothing that is wrong.
@@ -67,16 +85,16 @@ pub fn verify_log(
     let mut walk = Walk::begin(dir, trust, more)?;
     let firsts = segment::list(dir)?;
     let start = firsts.first().copied().unwrap_or(0);
+    // Records may be gone only as far as the key of the log has said so.
+    if checkpoint::retired_to(dir, &trust.keys)? < start {
+        return Err(AuditError::Missing { from: 0, to: start });
+    }
     walk.retired(start)?;
-    let mut retired_until = 0;
     let mut segments = 0;
     let mut last = None;
     let mut see = |walk: &mut Walk, place: &Place<'_>, json: &[u8]| {
         let index = walk.tree.size();
         walk.record(place, tree::leaf(json))?;
-        if let Some(until) = retires(json) {
-            retired_until = retired_until.max(until);
-        }
         visit(index, json);
         Ok(())
     };
@@ -100,9 +118,6 @@ pub fn verify_log(
         let scan = walk.segment(&next, &mut see)?;
         segments += 1;
         last = Some((next, scan));
-    }
-    if retired_until < start {
-        return Err(AuditError::Missing { from: 0, to: start });
     }
     let torn_bytes = last.as_ref().map_or(0, |(_, scan)| scan.torn());
     let bad = last.and_then(|(path, scan)| Some((path, scan.bad?.line)));
@@ -291,14 +306,4 @@ impl Cursor {
         self.ahead.pop();
         Ok(hash)
     }
-}
-
-/// Up to where a record says that records were retired.
-fn retires(json: &[u8]) -> Option<u64> {
-    // Cheap for all the others.
-    memchr::memmem::find(json, RETIRED.as_bytes())?;
-    let fields = Fields::parse(json)?;
-    let own = fields.principal == "service" && fields.action == RETIRED && fields.code.is_empty();
-    let first = |subject: &String| subject.strip_prefix("first/")?.parse().ok();
-    own.then(|| fields.subjects.iter().find_map(first)).flatten()
 }

@@ -174,6 +174,12 @@ fn every_flipped_record_is_named() {
     verify(work.path(), &trust).unwrap();
 }
 
+fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes
+}
+
 /// Does something to the lines of a segment, at one of them.
 type Edit = fn(&mut Vec<Vec<u8>>, usize);
 
@@ -302,6 +308,43 @@ fn a_fork_is_found_with_the_checkpoint_of_the_other_side() {
     }
 }
 
+/// The newest checkpoint may be half written after a power cut; the history has an older one.
+#[test]
+fn a_torn_newest_checkpoint_stops_no_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let trust = make(dir.path());
+    for torn in [&b""[..], &[0; 200], b"log.example/a\n36"] {
+        fs::write(dir.path().join("checkpoint"), torn).unwrap();
+        let (log, _) = Log::open(dir.path(), options()).unwrap();
+        log.certify(certifier(signer())).unwrap();
+        eventually("a new one", || log.published().is_some_and(|p| p.checkpoint.size == RECORDS));
+        drop(log);
+        verify(dir.path(), &trust).unwrap();
+    }
+}
+
+/// A publication that fails is tried again, and the last of each run is in the history.
+#[test]
+fn what_could_not_be_published_is_published_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let trust = make(dir.path());
+    let (log, _) = Log::open(dir.path(), options()).unwrap();
+    // A directory in its place cannot be renamed over.
+    fs::remove_file(dir.path().join("checkpoint")).unwrap();
+    fs::create_dir(dir.path().join("checkpoint")).unwrap();
+    log.certify(certifier(signer())).unwrap();
+    append(&log, RECORDS..RECORDS + 5);
+    eventually("a candidate", || log.candidate().is_some_and(|(c, _)| c.size == RECORDS + 5));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(log.published().is_none());
+    fs::remove_dir(dir.path().join("checkpoint")).unwrap();
+    eventually("published", || log.published().is_some_and(|p| p.checkpoint.size == RECORDS + 5));
+    log.close().unwrap();
+    let history = checkpoint::history(dir.path()).unwrap();
+    assert!(history.last().unwrap().text().contains(&format!("\n{}\n", RECORDS + 5)));
+    assert_eq!(verify(dir.path(), &trust).unwrap().uncovered(), 0);
+}
+
 #[test]
 fn a_start_refuses_a_log_that_is_not_its_own() {
     let dir = tempfile::tempdir().unwrap();
@@ -382,6 +425,10 @@ fn witnesses_must_sign_where_they_are_required() {
     let trust = Trust { keys: vec![signer().verifier().clone()], witnesses, required: 1 };
     let proved = verify(dir.path(), &trust).unwrap();
     assert_eq!((proved.end, proved.uncovered()), (20, 10));
+    // A witness counts once, and the log is none of its own.
+    let twice = vec![trust.witnesses[0].clone(), trust.witnesses[0].clone()];
+    assert!(Trust::new(trust.keys.clone(), twice, 2).is_err());
+    assert!(Trust::new(trust.keys.clone(), trust.keys.clone(), 1).is_err());
     let stranger = Trust { witnesses: vec![forged.verifier().clone()], ..trust };
     assert!(verify(dir.path(), &stranger).is_err());
 }
@@ -407,31 +454,53 @@ fn retired_records_leave_their_hashes_and_a_record() {
     fs::write(&path, bad.concat()).unwrap();
     assert!(matches!(log.to_retire(&retention), Err(AuditError::Note { .. })), "evidence stays");
     fs::write(&path, lines.concat()).unwrap();
-    // Removed without a record: missing.
-    let silent = copy(dir.path());
-    fs::remove_file(silent.path().join(path.file_name().unwrap())).unwrap();
-    assert!(matches!(verify(silent.path(), &trust), Err(AuditError::Missing { from: 0, .. })));
+    // A line that is damaged is evidence too.
+    for bad in [lines[..lines.len() - 1].concat(), flipped(&lines.concat(), 60)] {
+        fs::write(&path, bad).unwrap();
+        assert!(matches!(log.to_retire(&retention), Err(AuditError::Note { .. })), "evidence stays");
+    }
+    fs::write(&path, lines.concat()).unwrap();
+    let into_itself = Retention { archive: Some(dir.path().join(".")), ..retention.clone() };
+    assert!(log.to_retire(&into_itself).is_err());
     let record = format!(
         "{{\"v\":3,\"time\":\"2026-11-25T00:00:00.000000Z\",\"request_id\":\"r\",\"principal\":\"service\",\"action\":\"RetireAuditRecords\",\
          \"resources\":[],\"subjects\":[\"first/{}\"],\"code\":\"\"}}",
         retiring.keep_from
     );
     log.append(record.as_bytes()).unwrap();
-    log.retire(&retiring, &retention).unwrap();
+    eventually("a checkpoint of it", || log.published().is_some_and(|p| p.checkpoint.size == RECORDS + 1));
+    // Removed by somebody who has not the key: missing, whatever the log says, and no start makes it good.
+    let silent = copy(dir.path());
+    fs::remove_file(silent.path().join(path.file_name().unwrap())).unwrap();
+    assert!(matches!(verify(silent.path(), &trust), Err(AuditError::Missing { from: 0, .. })));
+    let (begun, _) = Log::open(silent.path(), options()).unwrap();
+    assert!(matches!(begun.certify(certifier(signer())), Err(AuditError::Missing { from: 0, .. })));
+    drop(begun);
+    log.archive(&retiring, &retention).unwrap();
+    log.archive(&retiring, &retention).expect("the same file again");
+    let archived = archive.path().join("log.example_a");
+    let first = archived.join(path.file_name().unwrap());
+    let kept = fs::read(&first).unwrap();
+    fs::write(&first, b"another log").unwrap();
+    assert!(matches!(log.archive(&retiring, &retention), Err(AuditError::Note { .. })));
+    fs::write(&first, kept).unwrap();
+    log.retire(&retiring).unwrap();
     drop(log);
     let mut seen = Vec::new();
     let proved = verify_log(dir.path(), &trust, &[], |index, _| seen.push(index)).unwrap();
     assert_eq!((proved.first, proved.end), (retiring.keep_from, RECORDS + 1));
     assert_eq!(seen.first(), Some(&retiring.keep_from));
-    assert!(!segments(archive.path()).is_empty());
-    // Without the hashes of what was retired the tree cannot be made again.
-    let bare = copy(dir.path());
-    for name in ["tree-0", "tree-1", "tree-head"] {
+    assert!(!segments(&archived).is_empty());
+    // Without the hashes of what was retired the tree cannot be made again: a start touches nothing.
+    let hashes = fs::read(dir.path().join("tree-0")).unwrap();
+    for name in ["tree-0", "tree-head"] {
+        let bare = copy(dir.path());
         fs::remove_file(bare.path().join(name)).unwrap();
+        assert!(Log::open(bare.path(), options()).is_err(), "{name}");
+        assert!(name == "tree-0" || fs::read(bare.path().join("tree-0")).unwrap() == hashes);
     }
-    assert!(matches!(Log::open(bare.path(), options()), Err(AuditError::Missing { from: 0, .. })));
     // Back from the archive, it is whole again.
-    for segment in segments(archive.path()) {
+    for segment in segments(&archived) {
         fs::copy(&segment, dir.path().join(segment.file_name().unwrap())).unwrap();
     }
     assert_eq!(verify(dir.path(), &trust).unwrap().first, 0);
@@ -466,6 +535,16 @@ fn the_static_files_are_those_of_the_tree() {
     // Again: only what is not full is written anew.
     let again = publish(dir.path(), &proved, out.path()).unwrap();
     assert_eq!((again.tiles, again.bundles), (2, 1));
+    // Not over the tiles of another log.
+    let other = tempfile::tempdir().unwrap();
+    let (log, _) = Log::open(other.path(), options()).unwrap();
+    let key = Signer::ed25519("other.example", Ed25519Key::generate().unwrap()).unwrap();
+    let others = Trust { keys: vec![key.verifier().clone()], ..Trust::default() };
+    log.certify(certifier(key)).unwrap();
+    append(&log, 0..3);
+    drop(log);
+    let proved = verify(other.path(), &others).unwrap();
+    assert!(matches!(publish(other.path(), &proved, out.path()), Err(AuditError::Note { .. })));
     let note = Note::parse(&fs::read(out.path().join("checkpoint")).unwrap()).unwrap();
     assert_eq!(Some(note), checkpoint::newest(dir.path()).unwrap());
 }

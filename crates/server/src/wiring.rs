@@ -255,11 +255,14 @@ pub async fn open(config: Config, create: bool) -> Result<Opened, StartError> {
 /// The first record that an export has yet to send. Where its cursor cannot be read, all are needed.
 fn needed_from(config: &Config) -> NeededFrom {
     let (data_dir, exports) = (config.data_dir.clone(), config.exports.clone());
-    Arc::new(move || {
-        jadeseal_export::lowest_cursor(&data_dir, &exports).unwrap_or_else(|e| {
+    Arc::new(move |end| match jadeseal_export::lowest_cursor(&data_dir, &exports) {
+        // A cursor of another log: that export has stopped, and says so.
+        Ok(Some(cursor)) if cursor > end => Some(0),
+        Ok(cursor) => cursor,
+        Err(e) => {
             tracing::warn!(error = %e, "an export's cursor cannot be read, so no audit record is removed");
             Some(0)
-        })
+        }
     })
 }
 
@@ -271,6 +274,7 @@ pub async fn check(config: &Config) -> Result<(), StartError> {
     for export in &config.exports {
         export.check_files().map_err(StartError)?;
     }
+    config.audit.witnesses.open().map_err(StartError)?;
     if !config.data_dir.join(DATABASE).exists() {
         return Err(not_initialised(&config.data_dir));
     }
@@ -315,9 +319,10 @@ impl Opened {
                 }
             }
         });
-        let witnesses = self.config.audit.witnesses.clone();
+        let witnesses = &self.config.audit.witnesses;
+        let panel = witnesses.open().map_err(StartError)?;
         let witnessing =
-            (!witnesses.is_empty()).then(|| tokio::spawn(witness::run(self.service.clone(), witnesses, stop.clone())));
+            (!witnesses.is_empty()).then(|| tokio::spawn(witness::run(self.service.clone(), panel, stop.clone())));
         let watching = acceptor.clone().map(|a| tokio::spawn(a.watch(stop.clone())));
         // A log that has failed for good does not come back in this process: end it, so that a supervisor
         // starts the next one, which recovers.

@@ -55,7 +55,7 @@ impl Witnesses {
         if required > all.len() {
             return Err(format!("audit.require_witnesses is {required}, but there are {} witnesses", all.len()));
         }
-        if all.iter().enumerate().any(|(i, w)| all[..i].iter().any(|other| other.key == w.key)) {
+        if all.iter().enumerate().any(|(i, w)| all[..i].iter().any(|other| other.key.has_key_of(&w.key))) {
             return Err("a witness is named twice".to_owned());
         }
         Ok(Witnesses { all, required, every })
@@ -99,7 +99,7 @@ impl Witness {
     }
 
     fn client(&self) -> Result<Client, String> {
-        let mut builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none());
+        let mut builder = Client::builder().timeout(TIMEOUT).redirect(Policy::none()).no_proxy();
         if let Some(path) = &self.ca {
             let pem = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
             let roots = Certificate::from_pem_bundle(&pem).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -117,23 +117,36 @@ struct Asked {
     seen: u64,
 }
 
-/// Asks the witnesses again and again until `stop` turns true.
-pub async fn run(service: Arc<Service>, witnesses: Witnesses, mut stop: watch::Receiver<bool>) {
-    let mut asked = Vec::new();
-    for witness in witnesses.all {
-        match witness.client() {
-            Ok(client) => asked.push(Asked { witness, client, seen: 0 }),
-            Err(e) => tracing::error!(witness = witness.key.name(), error = e, "the witness cannot be asked"),
-        }
+/// Witnesses that can be asked.
+pub struct Panel {
+    asked: Vec<Asked>,
+    required: usize,
+    every: Duration,
+}
+
+impl Witnesses {
+    /// Reads what is needed to ask them; the error names the witness.
+    pub fn open(&self) -> Result<Panel, String> {
+        let open = |witness: &Witness| {
+            let client = witness.client().map_err(|e| format!("witness {}: {e}", witness.key.name()))?;
+            Ok(Asked { witness: witness.clone(), client, seen: 0 })
+        };
+        let asked = self.all.iter().map(open).collect::<Result<_, String>>()?;
+        Ok(Panel { asked, required: self.required, every: self.every })
     }
+}
+
+/// Asks the witnesses again and again until `stop` turns true.
+pub async fn run(service: Arc<Service>, panel: Panel, mut stop: watch::Receiver<bool>) {
+    let Panel { mut asked, required, every } = panel;
     let mut last = 0;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(witnesses.every) => {}
+            () = tokio::time::sleep(every) => {}
             changed = stop.changed() => if changed.is_err() || *stop.borrow() { return },
         }
         let Some((checkpoint, note)) = service.audit_log().candidate().filter(|(c, _)| c.size > last) else { continue };
-        if round(&service, &mut asked, &checkpoint, note).await >= witnesses.required.max(1) {
+        if round(&service, &mut asked, &checkpoint, note).await >= required.max(1) {
             last = checkpoint.size;
         }
     }
@@ -153,9 +166,9 @@ async fn round(service: &Arc<Service>, asked: &mut [Asked], checkpoint: &Checkpo
         let Ok((at, answer)) = joined else { continue };
         let Some(one) = asked.get_mut(at) else { continue };
         let mut with = note.clone();
-        let outcome = answer.and_then(|lines| {
-            lines.lines().try_for_each(|line| with.add(line)).map_err(|e| e.to_string())?;
-            with.signed_by(&one.witness.key).map(drop).ok_or_else(|| "its signature does not verify".to_owned())
+        let outcome = answer.and_then(|lines| match with.add_signature_of(&one.witness.key, &lines) {
+            true => Ok(()),
+            false => Err("its signature does not verify".to_owned()),
         });
         match outcome {
             Ok(()) => {
@@ -173,10 +186,14 @@ async fn round(service: &Arc<Service>, asked: &mut [Asked], checkpoint: &Checkpo
             }
         }
     }
-    if signed > 0
-        && let Err(e) = service.audit_log().cosigned(note)
-    {
-        tracing::warn!(size = checkpoint.size, error = %e, "the witnessed checkpoint was not published");
+    if signed > 0 {
+        // It flushes a file.
+        let log = service.clone();
+        let published = tokio::task::spawn_blocking(move || log.audit_log().cosigned(note)).await;
+        if let Ok(Err(e)) = published {
+            tracing::warn!(size = checkpoint.size, error = %e, "the witnessed checkpoint was not published");
+            return 0;
+        }
     }
     signed
 }

@@ -75,7 +75,8 @@ pub async fn run(svc: Arc<Service>, settle: Duration, stop: watch::Receiver<bool
     {
         tracing::warn!(until, "this deployment was restored from a backup: until that time nothing is destroyed");
     }
-    tokio::join!(passes(&svc, settle, stop.clone()), watch_principals(&svc, stop));
+    let (principals, log) = (watch_principals(&svc, stop.clone()), tend_log(&svc, settle, stop.clone()));
+    tokio::join!(passes(&svc, settle, stop), principals, log);
 }
 
 /// Keeps what fails again and again from filling the log.
@@ -117,16 +118,30 @@ async fn watch_principals(svc: &Service, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Tells the store how far the audit log has come, and removes old segments of it. Beside the passes, because the latter reads
+/// and copies files of any size.
+async fn tend_log(svc: &Arc<Service>, settle: Duration, mut stop: watch::Receiver<bool>) {
+    let (mut watch, mut size) = (ClockWatch::new(settle), 0);
+    let mut announced = retention::Announced::default();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(REMEMBER_PERIOD) => {}
+            changed = stop.changed() => if changed.is_err() || *stop.borrow() { return },
+        }
+        report(svc, "audit_checkpoint", certify::remember(svc, &mut size).await.map(|()| 0));
+        // Neither can removal be taken back: it needs a clock to be trusted, as the destruction of keys does.
+        let steady = watch.steady(svc.clock.wall(), svc.clock.monotonic());
+        let held = backup::held_until(svc.store.as_ref()).await.map_or(true, |until| until > svc.clock.now());
+        if steady && !held {
+            report(svc, "audit_retention", retention::step(svc, &mut announced).await);
+        }
+    }
+}
+
 async fn passes(svc: &Arc<Service>, settle: Duration, mut stop: watch::Receiver<bool>) {
     let mut watch = ClockWatch::new(settle);
-    let (mut remembered, mut size) = (svc.clock.monotonic(), 0);
     loop {
         let more = pass(svc, &mut watch).await;
-        if svc.clock.monotonic().saturating_sub(remembered) >= REMEMBER_PERIOD {
-            remembered = svc.clock.monotonic();
-            report(svc, "audit_checkpoint", certify::remember(svc, &mut size).await.map(|()| 0));
-            report(svc, "audit_retention", retention::run(svc).await);
-        }
         let pause = if more { Duration::from_millis(10) } else { PERIOD };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

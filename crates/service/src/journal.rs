@@ -168,10 +168,11 @@ impl Journal {
         self.noted(Lost::Refused, written).map(drop).map_err(ApiError::internal)
     }
 
-    /// Writes a record and waits until it is on stable storage, whatever the degree.
-    pub async fn note_flushed(&self, record: &[u8]) -> Result<()> {
+    /// Writes a record and waits until it is on stable storage, whatever the degree. Returns its index.
+    pub async fn note_flushed(&self, record: &[u8]) -> Result<u64> {
         let index = self.log.append(record).map_err(ApiError::internal)?;
-        self.log.flushed(index).await.map_err(ApiError::internal)
+        self.log.flushed(index).await.map_err(ApiError::internal)?;
+        Ok(index)
     }
 
     /// Writes a record without waiting, where nobody waits for the answer any more.

@@ -299,11 +299,11 @@ impl Service {
         m.cached_sessions.set(whole(sessions as u64));
         m.audit_lag.set(whole(self.journal.log().lag().records));
         m.audit_index.set(whole(self.journal.log().next_index()));
-        let published = self.journal.log().published();
-        let (size, at) = published.map_or((0, None), |p| (p.checkpoint.size, Some(p.at)));
-        let behind = at.filter(|_| size < self.journal.log().next_index());
+        let log = self.journal.log();
+        // Where none was ever published, it is as old as the log's opening.
+        let (size, at) = log.published().map_or((0, log.opened()), |p| (p.checkpoint.size, p.at));
         m.checkpoint_size.set(whole(size));
-        m.checkpoint_age.set(whole(behind.map_or(0, |at| at.elapsed().as_secs())));
+        m.checkpoint_age.set(whole(if size < log.next_index() { at.elapsed().as_secs() } else { 0 }));
         m.replay_overflow.set(whole(self.replay.overflows()));
         m.rsa_pool.set(whole(self.pool.ready() as u64));
         m.workers_waiting.set(whole(self.workers.waiting() as u64));

@@ -261,7 +261,9 @@ pub trait Store: Send + Sync + 'static {
     /// Reads a small value of the deployment.
     async fn meta_get(&self, key: &str) -> Result<Option<Vec<u8>>>;
 
-    /// Writes a small value of the deployment.
+    /// Writes a small value of the deployment. One whose key begins with `under_root/` begins with the version of the root key
+    /// that it lies under, 4 bytes, big-endian, or is empty: it is `Conflict` when that is not the current root key, and
+    /// [`Store::drop_root`] is while one lies under the version.
     async fn meta_put(&self, key: &str, value: &[u8]) -> Result<()>;
 
     /// Writes a copy of everything, as of one moment during the call, to a new file (mode 0600) that

@@ -420,6 +420,10 @@ fn a_torn_end_is_not_indexed_and_what_comes_instead_is() {
     let path = segment::path(dir.path(), 0);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, [&whole[..whole.len() - 20], &[0; 4096][..]].concat()).unwrap();
+    // As if the end had not been flushed.
+    for name in ["tree-0", "tree-head"] {
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
     assert_eq!(paged(&Index::open(dir.path()).unwrap(), &everything(2)), [7, 5, 3, 1]);
     let log = log_in(&dir);
     let index = Index::new(log.clone());

@@ -5,6 +5,7 @@ use crate::Output;
 use anyhow::{Context as _, Result, bail};
 use jadeseal_audit::{Fields, MAX_PROOF_BYTES, Note, Proof, Proved, Trust, Verifier, checkpoint, publish, verify_log};
 use jadeseal_server::{config::Config, wiring};
+use jadeseal_service::certify;
 use jadeseal_types::KeyId;
 use serde_json::{Value, json};
 use std::{
@@ -83,6 +84,9 @@ struct LogArgs {
     dir: PathBuf,
     #[command(flatten)]
     trust: TrustArgs,
+    /// Let a log pass that has no checkpoint at all, such as one that is empty: then nothing is proved.
+    #[arg(long)]
+    allow_no_checkpoint: bool,
     /// File with a checkpoint that was kept elsewhere: the log must continue it. May be repeated.
     #[arg(long)]
     since: Vec<PathBuf>,
@@ -104,7 +108,7 @@ struct TrustArgs {
 impl TrustArgs {
     fn trust(&self, dir: Option<&Path>) -> Result<Trust> {
         let mut keys = verifiers(&self.key)?;
-        if keys.is_empty()
+        if self.key.is_empty()
             && let Some(dir) = dir
         {
             keys = checkpoint::keys(dir)?;
@@ -121,10 +125,7 @@ impl TrustArgs {
             Some("all") => witnesses.len().max(1),
             Some(number) => number.parse().context("--require-witness takes a number")?,
         };
-        if required > witnesses.len() {
-            bail!("--require-witness needs the witnesses' keys (--witness)");
-        }
-        Ok(Trust { keys, witnesses, required })
+        Trust::new(keys, witnesses, required).context("--witness, --require-witness")
     }
 }
 
@@ -137,8 +138,12 @@ fn verifiers(named: &[String]) -> Result<Vec<Verifier>> {
         }
         let text =
             fs::read_to_string(one).with_context(|| format!("{one:?} is neither a key nor a file that can be read"))?;
+        let before = all.len();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             all.push(Verifier::parse(line).with_context(|| format!("{one}: {line:?}"))?);
+        }
+        if all.len() == before {
+            bail!("{one} holds no key");
         }
     }
     Ok(all)
@@ -155,7 +160,15 @@ impl LogArgs {
             Note::parse(&bytes).with_context(|| path.display().to_string())
         });
         let kept = kept.collect::<Result<Vec<_>>>()?;
-        verify_log(&self.dir, &trust, &kept, visit).context("the log does not verify")
+        let proved = verify_log(&self.dir, &trust, &kept, visit).context("the log does not verify")?;
+        if proved.newest.is_none() && !self.allow_no_checkpoint {
+            bail!(
+                "the log does not verify: {} has {} records and no checkpoint, so nothing is proved (--allow-no-checkpoint)",
+                self.dir.display(),
+                proved.end - proved.first
+            );
+        }
+        Ok(proved)
     }
 }
 
@@ -190,12 +203,12 @@ fn verify(log: &LogArgs, output: Output) -> Result<()> {
 }
 
 fn print_proved(proved: &Proved) {
-    println!(
-        "records {} to {} in {} files are those that were logged",
-        proved.first,
-        proved.end.max(1) - 1,
-        proved.segments
-    );
+    match proved.end.checked_sub(1).filter(|last| *last >= proved.first) {
+        Some(last) => {
+            println!("records {} to {last} in {} files are those that were logged", proved.first, proved.segments);
+        }
+        None => println!("there are no records"),
+    }
     if proved.first > 0 {
         println!("records 0 to {} were retired: their hashes are proved, the records are not here", proved.first - 1);
     }
@@ -252,9 +265,15 @@ fn uses(log: &LogArgs, key_id: &str) -> Result<()> {
     let (mut count, mut last, mut failed) = (0u64, 0, Ok(()));
     let proved = log.walk(|index, json| {
         // Cheap for the others: the id stands in the record as it is written here.
-        let named = memchr::memmem::find(json, id.as_bytes()).is_some()
-            && Fields::parse(json).is_some_and(|fields| fields.resources.contains(&id));
-        if named && failed.is_ok() {
+        if memchr::memmem::find(json, id.as_bytes()).is_none() || failed.is_err() {
+            return;
+        }
+        let Some(fields) = Fields::parse(json) else {
+            let what = format!("record {index} holds the key's id and is of a form that this release cannot read");
+            failed = Err(std::io::Error::other(what));
+            return;
+        };
+        if fields.resources.contains(&id) {
             (count, last) = (count + 1, index);
             failed = writeln!(out, "{{\"index\":{index},\"record\":{}}}", String::from_utf8_lossy(json));
         }
@@ -290,17 +309,20 @@ fn begin_anew(config: Option<PathBuf>, data_dir: Option<PathBuf>) -> Result<()> 
         // Nobody serves while the log changes its name.
         let _lock = wiring::DataDir::lock(&data_dir)?;
         let store = wiring::open_store(&data_dir).await?;
-        let forgotten = jadeseal_service::certify::forget_log(store.as_ref()).await;
-        let closed = store.close().await;
-        let forgotten = forgotten.map_err(plain)?;
-        closed.context("cannot close the store")?;
-        let aside = wiring::set_log_aside(&data_dir)?;
-        if let Some(note) = forgotten {
-            println!("The last checkpoint that the store knew of; keep it with the log that was set aside:\n\n{note}");
-        }
-        if let Some(aside) = aside {
-            println!("the log is now in {}; the next start begins another one", aside.display());
-        }
-        Ok(())
+        let done = async {
+            if let Some(note) = certify::last_known(store.as_ref()).await.map_err(plain)? {
+                println!(
+                    "The last checkpoint that the store knew of; keep it with the log that is set aside:\n\n{note}"
+                );
+            }
+            // The directory first: as long as the store remembers the log, no start takes the empty place for it.
+            if let Some(aside) = wiring::set_log_aside(&data_dir)? {
+                println!("the log is now in {}; the next start begins another one", aside.display());
+            }
+            certify::give_up_log(store.as_ref()).await.map_err(plain)
+        };
+        let done = done.await;
+        store.close().await.context("cannot close the store")?;
+        done
     })
 }

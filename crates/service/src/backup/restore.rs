@@ -2,6 +2,7 @@
 
 use super::{HELD_UNTIL, Proof, Replay, content, io, name_file, prove, replay::changes_since, scratch::Scratch};
 use crate::{certify, clock::SystemClock, custody, records, vault::root_row};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jadeseal_backup::{Reader, Unlock};
 use jadeseal_root::{Keyring, Seal, SealSource};
 use jadeseal_store::{RootRow, Store};
@@ -127,9 +128,15 @@ async fn settle(
     let rows = store.root_rows().await.map_err(ApiError::internal)?;
     let keyring = crate::vault::unlock(request.root, &rows, contents.suite)?;
     let proof = prove::prove_store(contents, store.clone(), keyring, request.now).await?;
-    if !request.keep_log {
-        // One name must never have two histories.
-        certify::forget_log(store.as_ref()).await?;
+    // One name must never have two histories.
+    match (request.keep_log, &contents.manifest.audit) {
+        (false, _) => certify::forget_log(store.as_ref()).await?,
+        (true, None) => {}
+        (true, Some(head)) => {
+            let checkpoint = head.checkpoint.as_deref().map(|text| BASE64_STANDARD.decode(text)).transpose();
+            let checkpoint = checkpoint.map_err(ApiError::internal)?;
+            certify::expect_log(store.as_ref(), head.next_index, checkpoint.as_deref()).await?;
+        }
     }
     let subjects =
         [format!("deployment/{}", contents.manifest.deployment), format!("slot/{slot}"), format!("held/{held_until}")];

@@ -301,11 +301,18 @@ pub async fn more_domains(store: S) {
 pub async fn drop_root_is_refused(store: S) {
     rooted(&store).await;
     assert_eq!(store.drop_root(1, None).await, Err(StoreError::Conflict));
+    store.meta_put("under_root/x", b"\0\0\0\x01old").await.unwrap();
+    store.meta_put("under_root/y", b"").await.unwrap();
     store.create_account(account(1), domain(1, 1), vec![], None).await.unwrap();
     store.add_root(vec![root(2, "a"), root(2, "b")], &slots(&["a"]), None).await.unwrap();
     assert_eq!(store.drop_root(1, None).await, Err(StoreError::Conflict));
     let row = store.domains(AccountId(1)).await.unwrap().remove(0);
     store.rewrap_domain(DomainRow { root_version: 2, ..row }).await.unwrap();
+    // Nor does it while a value of the deployment lies under it, and none is put under a retiring one.
+    assert_eq!(store.drop_root(1, None).await, Err(StoreError::Conflict));
+    assert_eq!(store.meta_put("under_root/x", b"\0\0\0\x01new").await, Err(StoreError::Conflict));
+    assert_eq!(store.meta_put("under_root/x", b"\0\0").await, Err(StoreError::Conflict));
+    store.meta_put("under_root/x", b"\0\0\0\x02new").await.unwrap();
     store.drop_root(1, None).await.unwrap();
     assert_eq!(store.drop_root(1, None).await, Err(StoreError::NotFound));
     assert_eq!(store.drop_root(2, None).await, Err(StoreError::Conflict));

@@ -210,7 +210,7 @@ fn root_versions(conn: &Connection) -> Result<Vec<u32>> {
 
 pub(super) fn drop_root(conn: &Connection, version: u32) -> Result<()> {
     let state = root_state(conn, version)?.ok_or(StoreError::NotFound)?;
-    if state == RootState::Current || count_domains_under(conn, version)? > 0 {
+    if state == RootState::Current || count_domains_under(conn, version)? > 0 || values_under(conn, version)? > 0 {
         return Err(StoreError::Conflict);
     }
     conn.execute("DELETE FROM root WHERE version = ?1", [version])?;
@@ -271,7 +271,22 @@ pub(super) fn meta_get(conn: &Connection, key: &str) -> Result<Option<Vec<u8>>> 
     Ok(one.query_row([key], |r| r.get(0)).optional()?)
 }
 
+/// What names of values that lie under a root key begin with.
+const UNDER_ROOT: &str = "under_root/";
+
+/// Values that lie under a root key.
+fn values_under(conn: &Connection, version: u32) -> Result<i64> {
+    let sql = "SELECT count(*) FROM meta WHERE key GLOB 'under_root/*' AND substr(value, 1, 4) = ?1";
+    Ok(conn.query_row(sql, [&version.to_be_bytes()[..]], |r| r.get(0))?)
+}
+
 pub(super) fn meta_put(conn: &Connection, key: &str, value: &[u8]) -> Result<()> {
+    if key.starts_with(UNDER_ROOT) && !value.is_empty() {
+        let version = value.first_chunk().map(|bytes| u32::from_be_bytes(*bytes)).ok_or(StoreError::Conflict)?;
+        if root_state(conn, version)? != Some(RootState::Current) {
+            return Err(StoreError::Conflict);
+        }
+    }
     conn.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?.execute(params![key, value])?;
     Ok(())
 }
