@@ -57,11 +57,16 @@ pub(crate) fn from(dir: &Path, index: u64, mut visit: impl FnMut(u64, &[u8])) ->
         all.records += scan.records;
         end = first + scan.records;
     }
-    let next = dir.join(NEXT);
-    if next.exists() && segment::read_first(&next)? == Some(end) {
-        let scan = segment::scan(&next, |n, json| visit(end + n, json))?;
+    // What has been begun since the files were listed.
+    while let Some((path, file)) = segment::open_at(dir, end)? {
+        let scan = segment::scan_file(&path, file, |n, json| visit(end + n, json))?;
         all.segments += 1;
         all.records += scan.records;
+        all.torn_bytes = scan.torn();
+        end += scan.records;
+        if scan.records == 0 {
+            break;
+        }
     }
     Ok(all)
 }

@@ -4,6 +4,7 @@ use crate::error::AuditError;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -111,9 +112,39 @@ pub(crate) struct Bad {
 
 /// Reads a segment once, with bounded memory, and hands every good record before the first bad line
 /// to `visit` with its place in the file (0, 1, …).
-pub(crate) fn scan(path: &Path, mut visit: impl FnMut(u64, &[u8])) -> Result<Scan, AuditError> {
+pub(crate) fn scan(path: &Path, visit: impl FnMut(u64, &[u8])) -> Result<Scan, AuditError> {
+    let file = File::open(path).map_err(|e| AuditError::io("read", path, e))?;
+    scan_file(path, file, visit)
+}
+
+/// The segment that begins with record `first`, under whichever of its two names it has: beside a writer it may get its
+/// final one at any moment.
+pub(crate) fn open_at(dir: &Path, first: u64) -> Result<Option<(PathBuf, File)>, AuditError> {
+    for path in [path(dir, first), dir.join(NEXT), path(dir, first)] {
+        let failed = |e| AuditError::io("read", &path, e);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(failed)?,
+        };
+        let head = header(first);
+        let mut bytes = vec![0; head.len()];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) if bytes == head.as_bytes() => return Ok(Some((path, file))),
+            Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(failed(e)),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// As [`scan`], of an opened file.
+pub(crate) fn scan_file(
+    path: &Path,
+    file: File,
+    mut visit: impl FnMut(u64, &[u8]),
+) -> Result<Scan, AuditError> {
     let failed = |e| AuditError::io("read", path, e);
-    let mut reader = BufReader::with_capacity(256 * 1024, File::open(path).map_err(failed)?);
+    let mut reader = BufReader::with_capacity(256 * 1024, file);
     let mut found = Scan::default();
     let mut line = Vec::with_capacity(1024);
     let mut number = 0;

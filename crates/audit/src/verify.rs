@@ -5,10 +5,13 @@ use crate::{
     error::AuditError,
     levels::Levels,
     note::{Note, Verifier},
-    segment::{self, NEXT, Scan},
+    segment::{self, Scan},
     tree::{self, Hash, LEVELS, Tree},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 /// Whose signatures count.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +106,8 @@ pub fn verify_log(
             return Err(AuditError::Missing { from: walk.tree.size(), to: first });
         }
         let path = segment::path(dir, first);
-        let scan = walk.segment(&path, &mut see)?;
+        let file = File::open(&path).map_err(|e| AuditError::io("read", &path, e))?;
+        let scan = walk.segment(&path, file, &mut see)?;
         if scan.first != Some(first) {
             return Err(AuditError::corrupt(path, 1, "the header is not this file's"));
         }
@@ -113,11 +117,15 @@ pub fn verify_log(
         segments += 1;
         last = Some((path, scan));
     }
-    let next = dir.join(NEXT);
-    if next.exists() && segment::read_first(&next)? == Some(walk.tree.size()) {
-        let scan = walk.segment(&next, &mut see)?;
+    // What has been begun since the files were listed.
+    while let Some((path, file)) = segment::open_at(dir, walk.tree.size())? {
+        let scan = walk.segment(&path, file, &mut see)?;
+        let records = scan.records;
         segments += 1;
-        last = Some((next, scan));
+        last = Some((path, scan));
+        if records == 0 {
+            break;
+        }
     }
     let torn_bytes = last.as_ref().map_or(0, |(_, scan)| scan.torn());
     let bad = last.and_then(|(path, scan)| Some((path, scan.bad?.line)));
@@ -184,10 +192,11 @@ impl Walk {
     fn segment(
         &mut self,
         path: &Path,
+        file: File,
         see: &mut impl FnMut(&mut Self, &Place<'_>, &[u8]) -> Result<(), AuditError>,
     ) -> Result<Scan, AuditError> {
         let mut outcome = Ok(());
-        let scan = segment::scan(path, |n, json| {
+        let scan = segment::scan_file(path, file, |n, json| {
             if outcome.is_ok() {
                 // Behind the header, from 1.
                 outcome = see(self, &Place { file: path, line: n + 2 }, json);
