@@ -22,7 +22,7 @@ pub struct Retiring {
 
 /// What has been announced in the log and not been done yet.
 #[derive(Default)]
-pub(crate) struct Announced {
+pub struct Announced {
     /// First record that stays, and the index of the record that says so.
     last: Option<(u64, u64)>,
 }
@@ -30,7 +30,7 @@ pub(crate) struct Announced {
 /// One step of removing segments whose records are all old enough: copies them to the archive, says in the log that they go,
 /// and when a checkpoint covers that, removes them. Each step can be the last before a crash; what it leaves is more than
 /// needs to be there, never a gap that the log does not tell of.
-pub(crate) async fn step(svc: &Arc<Service>, announced: &mut Announced) -> Result<usize> {
+pub async fn step(svc: &Arc<Service>, announced: &mut Announced) -> Result<usize> {
     let Some(retiring) = svc.retiring.clone() else { return Ok(0) };
     let now = svc.clock.wall();
     let before = now.saturating_sub(Duration::from_secs(retiring.days * 86_400));

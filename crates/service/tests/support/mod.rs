@@ -18,6 +18,7 @@ use jadeseal_service::{
     products::Products,
     quotas::Quotas,
     region::{Profile, RegionConf, Regions},
+    retention::Retiring,
 };
 use jadeseal_store::{SqliteStore, Store};
 use jadeseal_types::{AccountId, Region};
@@ -154,7 +155,8 @@ impl Kms {
             seal: SealSource::File { path: dir.path().join("root.key") },
             log: Arc::new(log),
             witnessing: Default::default(),
-            retiring: None,
+            // Does nothing unless a test says so.
+            retiring: Some(Retiring { days: 3650, archive: None, needed_from: Arc::new(|_| None) }),
             regions: Regions::new(conf.collect()).unwrap(),
             products: Products::new(&products).unwrap(),
             organisations: organisations.clone(),
