@@ -96,6 +96,7 @@ def test_uses_of_a_key_are_complete(base):
     use(server, 20)
     directory = server.data_dir / "audit"
     # Beside the running service, then after it.
+    time.sleep(1.5)
     live, _ = audit("verify", directory, "-o", "json")
     assert json.loads(live)["end"] == 53
     assert server.stop() == 0
