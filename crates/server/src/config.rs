@@ -594,7 +594,7 @@ pub fn sample(data_dir: &Path, listen: SocketAddr) -> String {
          flush_ms = 100\n\
          checkpoint_seconds = 1\n\
          # keep_days = 3650        # older records are removed, their hashes stay; without this none are\n\
-         # archive = \"/var/lib/jadeseal-archive\"   # they are moved there instead\n\
+         # archive = \"/srv/jadeseal-audit\"   # they are moved there instead; must be writable for the service\n\
          require_witnesses = 0   # so many of these must sign a checkpoint before it is published\n\
          # [[audit.witness]]\n\
          # key = \"witness.example/w+1234abcd+BA...\"\n\
