@@ -33,9 +33,9 @@ pub type Body = fn(&[u8]);
 /// Every target by name.
 pub const TARGETS: &[(&str, Body)] = &[
     ("asymmetric_ciphertext", asymmetric_ciphertext::run),
-    ("audit_proof", audit_proof::run),
     ("audit_follow", audit_follow::run),
     ("audit_index", audit_index::run),
+    ("audit_proof", audit_proof::run),
     ("audit_recovery", audit_recovery::run),
     ("authorization", jadeseal_auth::fuzz::authorization),
     ("backup_archive", backup_archive::run),
