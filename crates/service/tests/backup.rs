@@ -111,7 +111,9 @@ async fn nothing_is_destroyed_before_the_operator_has_looked() {
     assert_eq!((restored.slot.as_str(), restored.proof.due_for_deletion), ("restored", 1));
     assert_eq!(restored.held_until, kms.clock.now() + 2 * DAY);
     let replay = restored.replay.unwrap().unwrap();
-    let seen: Vec<_> = replay.changes.iter().map(|c| (c.action.as_str(), c.resources.as_slice())).collect();
+    // What the command line did may come late into the log.
+    let of_keys = replay.changes.iter().filter(|c| !c.resources.is_empty());
+    let seen: Vec<_> = of_keys.map(|c| (c.action.as_str(), c.resources.as_slice())).collect();
     assert_eq!(seen, [("DisableKey", &[kept.clone()][..]), ("DeleteKeyAtDate", &[doomed.clone()][..])]);
 
     // Its day has long passed, and it is there until the hold ends: time enough to cancel.
