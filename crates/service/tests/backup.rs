@@ -6,7 +6,7 @@ use jadeseal_backup::{LockTo, Unlock};
 use jadeseal_root::SealSource;
 use jadeseal_service::{
     backup::{self, Proof, Request, Restoring},
-    clock::Clock,
+    clock::{Clock, ManualClock},
     custody,
 };
 use jadeseal_store::{Options, SqliteStore, Store};
@@ -41,7 +41,7 @@ async fn make_from(kms: &Kms, store: &dyn Store, out: &Path, with_root: bool) ->
         out,
         lock: LockTo::Passphrase(&secret),
         with_root,
-        now: kms.clock.now(),
+        clock: kms.clock.as_ref(),
     })
     .await
 }
@@ -64,7 +64,7 @@ async fn restore_to(kms: &Kms, archive: &Path, dir: &Path, hold: u64) -> backup:
         hold,
         keep_log: false,
         audit: Some(&kms.dir.path().join("audit")),
-        now: kms.clock.now(),
+        clock: kms.clock.as_ref(),
     })
     .await
     .unwrap()
@@ -212,7 +212,7 @@ async fn without_the_root_key_a_custodian_is_needed() {
         hold: 0,
         keep_log: false,
         audit: None,
-        now: 1,
+        clock: &ManualClock::new(1),
     })
     .await
     .unwrap();

@@ -59,7 +59,7 @@ async fn what_the_command_line_does_is_recorded_by_the_service_beside_it() {
     let unknown = SecretId::parse("AKIDunknown").unwrap();
     assert!(!accounts::revoke(kms.store.as_ref(), &unknown).await.unwrap());
     assert!(beside.grant(AccountId(7), &cos).await.unwrap().is_none());
-    rekey(kms.store.as_ref(), &seal(&kms), None, None).await.unwrap();
+    rekey(kms.store.as_ref(), &seal(&kms), None, None, kms.clock.as_ref()).await.unwrap();
     assert!(told(&kms).is_empty());
     settle(&mut kms).await;
     let expected = [

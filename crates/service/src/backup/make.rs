@@ -8,7 +8,7 @@ use super::{
     walk,
 };
 use crate::{
-    clock::SystemClock,
+    clock::Clock,
     records,
     rekey::suite_of,
     vault::{self, Vault, unlock},
@@ -48,8 +48,8 @@ pub struct Request<'a> {
     pub lock: LockTo<'a>,
     /// Whether the root key goes along.
     pub with_root: bool,
-    /// Unix seconds.
-    pub now: u64,
+    /// What tells the time.
+    pub clock: &'a dyn Clock,
 }
 
 /// Makes a backup, reads it back and proves it. The file has its name when this returns without an error, and not before;
@@ -77,12 +77,12 @@ pub async fn make(request: Request<'_>) -> Result<Proof> {
     let contents = content::unpack(reader, &read_back)?;
     let open_with = if request.with_root { None } else { Some(request.root) };
     let (store, keyring) = prove::open(&contents, &read_back, open_with).await?;
-    let proof = prove::prove_store(&contents, store.clone(), keyring, request.now).await;
+    let proof = prove::prove_store(&contents, store.clone(), keyring, request.clock.now()).await;
     store.close().await.map_err(ApiError::internal)?;
     let proof = proof?;
     partial.keep(request.out)?;
     let subjects = [format!("deployment/{}", proof.manifest.deployment)];
-    let noted = records::record(request.store, &SystemClock::default(), "CreateBackup", &subjects, &[], None).await;
+    let noted = records::record(request.store, request.clock, "CreateBackup", &subjects, &[], None).await;
     if let Err(e) = noted {
         // A store that takes no writes any more needs its backup all the same.
         tracing::warn!(cause = e.internal_cause().unwrap_or(""), "that a backup was made could not be recorded");
@@ -118,12 +118,12 @@ async fn survey(
         None
     };
     let vault = Vault::over(store.clone(), keyring);
-    let walk = walk::survey(store.as_ref(), &vault, suite, request.now).await?;
+    let walk = walk::survey(store.as_ref(), &vault, suite, request.clock.now()).await?;
     let manifest = Manifest {
         format: FORMAT,
         release: env!("CARGO_PKG_VERSION").to_owned(),
         schema: store.schema_version().await.map_err(ApiError::internal)?,
-        created: request.now,
+        created: request.clock.now(),
         deployment,
         root_key: request.with_root,
         accounts: walk.accounts,
