@@ -51,7 +51,7 @@ def test_beside_a_running_service(server):
                   "store.schema", "service.running", "audit.log", "audit.lag"):
         assert report.level(check) == "ok", report.of(check)
     assert report.level("custody.backup") == "warning" and "no backup was ever proved" in report.of("custody.backup")
-    assert report.level("custody.custodians") == "warning"
+    assert report.level("custody.custodians") == "warning" and "jadeseal custody add" in report.of("custody.custodians")
     assert report.level("custody.place") == "warning"
     assert {"disk.space", "disk.kind", "process.memlock", "clock.synchronised"} <= {f["check"] for f in report.findings}
     assert report.status == (1 if report.worst == "problem" else 0)
@@ -69,6 +69,7 @@ def test_on_a_stopped_service(server):
     report = Report(server.config)
     assert report.level("service.running") == "info"
     assert report.level("audit.lag") is None and report.level("audit.log") == "ok"
+    assert report.level("audit.checkpoint") == "ok", report.of("audit.checkpoint")
     assert before == sorted((p, p.stat().st_mtime_ns) for p in server.data_dir.rglob("*") if "-" not in p.name)
 
 

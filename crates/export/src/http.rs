@@ -10,7 +10,7 @@ use reqwest::{
     Client, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 /// Longest time for a connection to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -102,8 +102,14 @@ fn client(settings: &HttpSettings) -> Result<Client, SendError> {
 
 fn headers(settings: &HttpSettings) -> Result<HeaderMap, SendError> {
     let Some(path) = &settings.headers_file else { return Ok(HeaderMap::new()) };
-    let text: SecretBytes = read_private(path, MAX_HEADERS_BYTES).map_err(SendError::new)?;
-    parse_headers(text.expose()).map_err(|e| SendError::new(format!("{}: {e}", path.display())))
+    read_headers(path).map_err(SendError::new)
+}
+
+/// Reads a file of headers ([`parse_headers`]) of 64 KiB at most, which nobody but its owner, root or the user of this process,
+/// may reach.
+pub fn read_headers(path: &Path) -> Result<HeaderMap, String> {
+    let text: SecretBytes = read_private(path, MAX_HEADERS_BYTES)?;
+    parse_headers(text.expose()).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// Reads a file of headers: `Name: value` lines; blank lines and lines that begin with `#` are left out. An error

@@ -25,9 +25,10 @@ mod tests;
 
 pub use cursor::lowest_cursor;
 pub use exporter::Exports;
-pub use http::parse_headers;
+pub use http::{parse_headers, read_headers};
 pub use settings::{From, Settings, Table};
 pub use status::{Figures, Status};
+pub use tls::trusting;
 
 /// Why a receiver has not taken a batch, in words for the operator. Never holds what a header or a record says.
 #[derive(Debug, thiserror::Error)]

@@ -42,6 +42,11 @@ impl TlsFiles {
     }
 }
 
+/// A configuration for connections to whom the certificates of a PEM file vouch for, and to nobody else.
+pub fn trusting(ca: &Path) -> Result<ClientConfig, String> {
+    TlsFiles { ca: Some(ca.to_owned()), identity: None }.client_config().map_err(|e| e.to_string())
+}
+
 fn roots(path: &Path) -> Result<RootCertStore, SendError> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(path)? {

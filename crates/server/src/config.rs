@@ -1,6 +1,7 @@
 //! The configuration file (TOML) and what it becomes. Flags and environment go before it; the binary
 //! applies them with the setters here.
 
+mod audit;
 mod observe;
 pub mod root;
 mod tls;
@@ -9,8 +10,8 @@ use crate::{
     forwarded::{Protocol, Proxies},
     http,
     tls::Files,
-    witness::{WitnessTable, Witnesses},
 };
+pub use audit::{AuditConf, degree};
 use jadeseal_auth::{Organisation, Organisations};
 use jadeseal_service::{
     WorkerLimits,
@@ -104,40 +105,6 @@ pub enum RootConf {
     Shamir(Vec<String>, Option<u8>),
 }
 
-/// When an audit record counts as written.
-#[derive(Clone, Debug)]
-pub struct AuditConf {
-    /// True: an answer waits for the flush that holds its record. False: the record is with the
-    /// operating system, and flushed within `flush`.
-    pub fsync: bool,
-    /// Size of a segment file, bytes.
-    pub segment_bytes: u64,
-    /// Longest time between flushes.
-    pub flush: Duration,
-    /// Time between checkpoints.
-    pub checkpoint: Duration,
-    /// Who else signs them.
-    pub witnesses: Witnesses,
-    /// Days after which the records of a segment are removed; none: never.
-    pub keep_days: Option<u64>,
-    /// Where removed segments go.
-    pub archive: Option<PathBuf>,
-}
-
-impl Default for AuditConf {
-    fn default() -> Self {
-        AuditConf {
-            fsync: false,
-            segment_bytes: 64 * 1024 * 1024,
-            flush: Duration::from_millis(100),
-            checkpoint: Duration::from_secs(1),
-            witnesses: Witnesses::default(),
-            keep_days: None,
-            archive: None,
-        }
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -157,7 +124,7 @@ struct File {
     #[serde(default)]
     organisation: Vec<OrganisationTable>,
     #[serde(default)]
-    audit: AuditTable,
+    audit: audit::AuditTable,
     #[serde(default)]
     export: Vec<jadeseal_export::Table>,
     #[serde(default)]
@@ -204,21 +171,6 @@ struct OrganisationTable {
 
 fn all() -> String {
     "all".to_owned()
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AuditTable {
-    degree: Option<String>,
-    segment_mib: Option<u64>,
-    flush_ms: Option<u64>,
-    checkpoint_seconds: Option<u64>,
-    keep_days: Option<u64>,
-    archive: Option<PathBuf>,
-    require_witnesses: Option<u64>,
-    witness_seconds: Option<u64>,
-    #[serde(default)]
-    witness: Vec<WitnessTable>,
 }
 
 #[derive(Default, Deserialize)]
@@ -404,28 +356,6 @@ impl RegionTable {
     }
 }
 
-impl AuditTable {
-    fn check(self) -> Result<AuditConf, ConfigError> {
-        let seconds = |name: &str, value: Option<u64>, default| {
-            within(name, value.unwrap_or(default), 1, 3600).map(Duration::from_secs)
-        };
-        let every = seconds("audit.witness_seconds", self.witness_seconds, 10)?;
-        let required = count("audit.require_witnesses", self.require_witnesses, 0, 0, 64)?;
-        if self.archive.is_some() && self.keep_days.is_none() {
-            return Err(ConfigError::Invalid("audit.archive needs audit.keep_days".to_owned()));
-        }
-        Ok(AuditConf {
-            fsync: degree(self.degree.as_deref().unwrap_or("os"))?,
-            segment_bytes: within("audit.segment_mib", self.segment_mib.unwrap_or(64), 16, 4096)? << 20,
-            flush: Duration::from_millis(within("audit.flush_ms", self.flush_ms.unwrap_or(100), 1, 100)?),
-            checkpoint: seconds("audit.checkpoint_seconds", self.checkpoint_seconds, 1)?,
-            witnesses: Witnesses::check(self.witness, required, every).map_err(ConfigError::Invalid)?,
-            keep_days: self.keep_days.map(|days| within("audit.keep_days", days, 1, 36_500)).transpose()?,
-            archive: self.archive,
-        })
-    }
-}
-
 impl AsymmetricTable {
     fn workers(&self) -> Result<WorkerLimits, ConfigError> {
         let default = WorkerLimits::default();
@@ -484,15 +414,6 @@ impl RootTable {
                     .to_owned(),
             )),
         }
-    }
-}
-
-/// `os` or `fsync`.
-pub fn degree(text: &str) -> Result<bool, ConfigError> {
-    match text {
-        "os" => Ok(false),
-        "fsync" => Ok(true),
-        _ => Err(ConfigError::Invalid("the audit degree must be \"os\" or \"fsync\"".to_owned())),
     }
 }
 
@@ -660,7 +581,6 @@ mod tests {
         let config = Config::parse(&sample(Path::new("/var/lib/jadeseal"), listen)).unwrap();
         assert_eq!(config.listen, listen);
         assert_eq!(config.root, RootConf::File("/var/lib/jadeseal/root.key".into()));
-        assert_eq!(format!("{:?}", config.audit), format!("{:?}", AuditConf::default()));
         assert_eq!(config.deletion_settle, DEFAULT_SETTLE);
         assert_eq!(config.regions.default_region().name.as_str(), DEFAULT_REGION);
     }
@@ -726,8 +646,6 @@ mod tests {
     fn mistakes_are_named() {
         let base = "data_dir = \"d\"\n[root]\nkind = \"file\"\npath = \"k\"\n";
         for (extra, words) in [
-            ("[audit]\ndegree = \"never\"\n", "fsync"),
-            ("[audit]\nflush_ms = 0\n", "audit.flush_ms"),
             ("[[region]]\nname = \"A\"\n", "region \"A\""),
             ("[[region]]\nname = \"a\"\nprofile = \"x\"\n", "profile"),
             ("[[region]]\nname = \"a\"\n[[region]]\nname = \"a\"\n", "once"),

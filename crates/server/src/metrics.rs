@@ -76,27 +76,8 @@ impl Metrics {
     }
 }
 
-/// The time in a value of the deployment; none where there is none, or no time in it.
-pub(crate) fn unix_seconds(value: Option<&[u8]>) -> Option<i64> {
-    std::str::from_utf8(value?).ok()?.trim().parse().ok().filter(|t| *t > 0)
-}
-
 /// Bytes that an unprivileged process may still write to the file system of a path.
 pub(crate) fn free_bytes(path: &std::path::Path) -> rustix::io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_of_the_deployment() {
-        assert_eq!(unix_seconds(Some(b"1790000000")), Some(1_790_000_000));
-        assert_eq!(unix_seconds(Some(b"1790000000\n")), Some(1_790_000_000));
-        for none in [None, Some(&b""[..]), Some(b"0"), Some(b"-5"), Some(b"soon"), Some(&[0xff])] {
-            assert_eq!(unix_seconds(none), None, "{none:?}");
-        }
-    }
 }

@@ -5,7 +5,7 @@ use crate::{
     config::{Config, RootConf},
     http,
     metrics::Metrics,
-    telemetry::Telemetry,
+    telemetry,
     tls::Acceptor,
     witness,
 };
@@ -275,6 +275,9 @@ pub async fn check(config: &Config) -> Result<(), StartError> {
         export.check_files().map_err(StartError)?;
     }
     config.audit.witnesses.open().map_err(StartError)?;
+    if let Some(conf) = &config.telemetry {
+        telemetry::check(conf).map_err(|e| StartError::new("telemetry", e))?;
+    }
     if !config.data_dir.join(DATABASE).exists() {
         return Err(not_initialised(&config.data_dir));
     }
@@ -282,6 +285,14 @@ pub async fn check(config: &Config) -> Result<(), StartError> {
     let unlocked = jadeseal_service::check_root(store.as_ref(), &seal_source(&config.root)).await;
     store.close().await.map_err(|e| StartError::new("store", e))?;
     unlocked.map_err(internal("root of trust"))
+}
+
+/// What serving needs and what can fail, before anything that serves is started.
+struct Ready {
+    acceptor: Option<Acceptor>,
+    metrics: Arc<Metrics>,
+    telemetry: Option<telemetry::Prepared>,
+    exports: Exports,
 }
 
 impl Opened {
@@ -302,11 +313,19 @@ impl Opened {
                 "PLAIN HTTP OFF LOOPBACK: requests, plaintexts and data keys cross the network in clear (allow_plain_http)"
             );
         }
-        let acceptor = match self.config.tls.clone() {
-            None => None,
-            Some(files) => Some(Acceptor::open(files).map_err(|e| StartError::new("TLS", e))?),
+        let Ready { acceptor, metrics, telemetry, exports } = match self.ready() {
+            Ok(ready) => ready,
+            Err(e) => {
+                // What was opened is closed in order all the same: the log is flushed, its outbox settled.
+                if let Err(closing) = self.service.close().await {
+                    tracing::error!(
+                        cause = closing.internal_cause().unwrap_or(""),
+                        "the service did not close cleanly"
+                    );
+                }
+                return Err(e);
+            }
         };
-        let exports = self.start_exports()?;
         let (jobs_stop, jobs_stopped) = watch::channel(false);
         let filling = tokio::spawn(pool::fill(self.service.clone(), POOL_DELAY, jobs_stopped.clone()));
         let jobs = tokio::spawn(jobs::run(self.service.clone(), self.config.deletion_settle, jobs_stopped));
@@ -339,15 +358,7 @@ impl Opened {
                 halt.send_replace(true);
             }
         });
-        let metrics = Arc::new(Metrics::new(self.config.data_dir.clone(), acceptor.clone()));
-        let (telemetry, sending) = match &self.config.telemetry {
-            None => (None, None),
-            Some(conf) => {
-                let started = Telemetry::start(conf, &self.service, &metrics);
-                let (telemetry, sending) = started.map_err(|e| StartError::new("telemetry", e))?;
-                (Some(telemetry), Some(sending))
-            }
-        };
+        let (telemetry, sending) = telemetry.map(|prepared| prepared.start(&self.service, &metrics)).unzip();
         let front = http::Front {
             service: self.service.clone(),
             acceptor,
@@ -384,6 +395,19 @@ impl Opened {
             return Err(StartError("the audit log failed; the process has to be started again".to_owned()));
         }
         Ok(())
+    }
+
+    fn ready(&self) -> Result<Ready, StartError> {
+        let acceptor = match self.config.tls.clone() {
+            None => None,
+            Some(files) => Some(Acceptor::open(files).map_err(|e| StartError::new("TLS", e))?),
+        };
+        let metrics = Arc::new(Metrics::new(self.config.data_dir.clone(), acceptor.clone()));
+        let prepared = self.config.telemetry.as_ref().map(|conf| telemetry::Prepared::new(conf, &metrics));
+        let telemetry = prepared.transpose().map_err(|e| StartError::new("telemetry", e))?;
+        // Last, for they start at once. What is wrong with one of them stops that one and not the service.
+        let exports = self.start_exports()?;
+        Ok(Ready { acceptor, metrics, telemetry, exports })
     }
 
     fn start_exports(&self) -> Result<Exports, StartError> {

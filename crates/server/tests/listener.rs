@@ -380,3 +380,29 @@ async fn answers_that_wait_do_not_hold_up_a_stop() {
         assert!(read_to_end(stream).await.contains("AuthFailure.InvalidAuthorization"), "everybody has his answer");
     }
 }
+
+/// What is wrong with the settings is told before anything is started, and what was opened is closed.
+#[tokio::test]
+async fn a_start_that_fails_closes_what_it_has_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let regions = config::regions_of(vec![config::region("ap-guangzhou").unwrap()]).unwrap();
+    let mut conf = Config::quickstart(dir.path().join("data"), "127.0.0.1:0".parse().unwrap(), regions).unwrap();
+    conf.telemetry = Some(config::TelemetryConf {
+        endpoint: "http://127.0.0.1:9".to_owned(),
+        traces: true,
+        metrics: true,
+        sample_ratio: 1.0,
+        metrics_seconds: 1,
+        headers_file: Some(dir.path().join("none")),
+        ca_file: None,
+    });
+    let opened = wiring::open(conf.clone(), true).await.unwrap();
+    let service = opened.service.clone();
+    let (listener, _) = opened.bind().await.unwrap();
+    let (_stop, stopped) = watch::channel(false);
+    let error = opened.serve(listener, stopped).await.unwrap_err().to_string();
+    assert!(error.contains("telemetry") && error.contains("none"), "{error}");
+    assert!(service.ready().await.is_err(), "it is closed");
+    let checked = wiring::check(&conf).await.unwrap_err().to_string();
+    assert!(checked.contains("telemetry") && checked.contains("none"), "{checked}");
+}

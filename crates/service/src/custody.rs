@@ -2,7 +2,7 @@
 //! which needs no more than the one slot that it opened with.
 
 use crate::{
-    clock::SystemClock,
+    clock::Clock,
     records::of_command,
     rekey::suite_of,
     vault::{borrowed, domain_record, records, root_row, unlock},
@@ -76,15 +76,14 @@ fn slots_of(keyring: &Keyring, seals: &[&dyn Seal], stored: &[RootRecord]) -> Re
 }
 
 /// Seals every root key version for one more custodian, which `open` opens for that, and reads it back from the store.
-/// What `new` names is made where it is missing (a key file, shares). `suite` as in [`crate::rekey::rekey`], `now` in Unix
-/// seconds.
+/// What `new` names is made where it is missing (a key file, shares). `suite` as in [`crate::rekey::rekey`].
 pub async fn add(
     store: &dyn Store,
     open: &SealSource,
     slot: &str,
     new: &SealSource,
     suite: Option<Suite>,
-    now: u64,
+    clock: &dyn Clock,
 ) -> Result<()> {
     let named = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if slot.is_empty() || slot.len() > MAX_NAME || !slot.chars().all(named) {
@@ -109,10 +108,10 @@ pub async fn add(
         let mut sealed = Vec::new();
         for version in keyring.versions() {
             let record = keyring.add_slot(version, seal.as_ref(), slot).map_err(ApiError::internal)?;
-            sealed.push(RootRow { state: RootState::Current, create_time: now, ..root_row(&record) });
+            sealed.push(RootRow { state: RootState::Current, create_time: clock.now(), ..root_row(&record) });
         }
         let subjects = [format!("slot/{slot}"), format!("kind/{}", new.kind())];
-        let record = of_command(&SystemClock::default(), "AddCustodian", &subjects, &[], None);
+        let record = of_command(clock, "AddCustodian", &subjects, &[], None);
         match store.add_root_slot(sealed, Some(record)).await {
             Ok(()) => return prove(store, slot, new).await.map(drop),
             Err(StoreError::Conflict) => {}
@@ -128,7 +127,7 @@ pub async fn add(
 ///
 /// A custodian who has a copy of the store (a backup) and his secret still opens that copy; [`crate::rekey`] ends that for
 /// what is made from then on.
-pub async fn remove(store: &dyn Store, own: &SealSource, slot: &str, force: bool) -> Result<bool> {
+pub async fn remove(store: &dyn Store, own: &SealSource, slot: &str, force: bool, clock: &dyn Clock) -> Result<bool> {
     if !force {
         let slots = opened_by(store, own).await?;
         if slots.iter().all(|opened| opened == slot) {
@@ -138,7 +137,7 @@ pub async fn remove(store: &dyn Store, own: &SealSource, slot: &str, force: bool
             )));
         }
     }
-    let record = of_command(&SystemClock::default(), "RemoveCustodian", &[format!("slot/{slot}")], &[], None);
+    let record = of_command(clock, "RemoveCustodian", &[format!("slot/{slot}")], &[], None);
     match store.drop_root_slot(slot, Some(record)).await {
         Ok(()) => Ok(true),
         Err(StoreError::NotFound) => Ok(false),

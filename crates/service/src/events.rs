@@ -10,7 +10,11 @@ use jadeseal_audit::{
 use jadeseal_auth::Caller;
 use jadeseal_types::{AccountId, ApiError, ErrorCode, error::Result};
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::Semaphore;
 
 /// Queries that may run at once. They read files, beside a service that has better to do.
@@ -19,6 +23,8 @@ const AT_ONCE: usize = 4;
 const OF_ACCOUNT: usize = 8;
 /// Longest time that a query waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Records that no query finds are told of at most so often.
+const TELL: Duration = Duration::from_secs(10);
 
 /// What is wanted of the caller's records.
 pub(crate) struct Wanted {
@@ -59,6 +65,22 @@ pub(crate) struct Events {
     index: Arc<Index>,
     turns: Arc<Semaphore>,
     running: Arc<Mutex<HashMap<AccountId, usize>>>,
+    told: Seldom,
+}
+
+/// Says when it is time to tell something again.
+#[derive(Default)]
+struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock();
+        let due = last.is_none_or(|last| now.saturating_duration_since(last) >= TELL);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
 }
 
 /// A place among the queries of an account.
@@ -96,7 +118,7 @@ impl Events {
     pub fn start(log: Arc<Log>) -> Result<Self> {
         let index = Arc::new(Index::new(log));
         index.start().map_err(ApiError::internal)?;
-        Ok(Events { index, turns: Arc::new(Semaphore::new(AT_ONCE)), running: Arc::default() })
+        Ok(Events { index, turns: Arc::new(Semaphore::new(AT_ONCE)), running: Arc::default(), told: Seldom::default() })
     }
 
     /// Records of the caller's account.
@@ -120,7 +142,7 @@ impl Events {
             answer
         });
         let page = answer.await.map_err(ApiError::internal)?.map_err(refused)?;
-        if page.unknown > 0 {
+        if page.unknown > 0 && self.told.is_due(Instant::now()) {
             tracing::warn!(records = page.unknown, "records of versions that this release does not know are not found");
         }
         Ok(Seen { records: page.records, account: account.to_string(), next: page.next })
@@ -154,5 +176,17 @@ fn refused(error: IndexError) -> ApiError {
             "查询耗时过长，请缩短时间范围或增加检索条件。",
         ),
         IndexError::Log(e) => ApiError::internal(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_query_finds_is_told_seldom() {
+        let (seldom, start) = (Seldom::default(), Instant::now());
+        let due: Vec<bool> = [0, 1, 9, 10, 11, 20].map(|s| seldom.is_due(start + Duration::from_secs(s))).into();
+        assert_eq!(due, [true, false, false, true, false, true]);
     }
 }

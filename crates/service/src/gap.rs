@@ -22,7 +22,8 @@ pub(crate) enum Lost {
     Copy,
 }
 
-/// Requests without a record, from the first append that failed to the next one that did not.
+/// Requests without a record, at least so many (a caller who hangs up while his record waits in memory with others is not
+/// counted when that write fails), from the first append that failed to the next one that did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gap {
     refused: u64,

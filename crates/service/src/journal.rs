@@ -40,6 +40,9 @@ pub struct Journal {
 /// Time between two looks for rows of other processes, which nobody waits for.
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
 
+/// Rows of the outbox that are read at once.
+const BATCH: u64 = 500;
+
 /// How far back the clock may have been set while a record was in the outbox, for a start to be sure that it is not in the
 /// log: see [`Journal::open`].
 const CLOCK_SLACK: Duration = Duration::from_secs(3600);
@@ -71,6 +74,8 @@ enum Copied {
     UnderWay,
     /// At this index of the log.
     At(u64),
+    /// The log takes no such record, now or ever. Its row stays, for people to look at.
+    Never,
 }
 
 impl Owed {
@@ -123,38 +128,54 @@ impl Journal {
     pub async fn open(log: Arc<Log>, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self> {
         let owed = Mutex::default();
         let journal = Journal { log, store, clock, owed, gaps: Gaps::default(), look_at: AtomicU64::new(0) };
-        let pending = journal.store.outbox_pending().await.map_err(ApiError::internal)?;
-        if !pending.is_empty() {
-            journal.take_over(&pending).await?;
-        }
+        journal.take_over().await?;
         Ok(journal)
     }
 
     /// Copies the rows whose copies are not in the log. What cannot be copied or removed now is left to
     /// [`Journal::sweep`]: on a full disk a start must still be possible.
-    async fn take_over(&self, pending: &[(u64, Vec<u8>)]) -> Result<()> {
-        let made: Vec<(String, u64)> = pending.iter().filter_map(|(_, record)| request_of(record)).collect();
-        let oldest = made.iter().map(|(_, micros)| *micros).min().unwrap_or_default();
-        let since = oldest.saturating_sub(u64::try_from(CLOCK_SLACK.as_micros()).unwrap_or_default());
-        let ids: HashSet<String> = made.into_iter().map(|(id, _)| id).collect();
-        let there = self.log.contains_request_ids(&ids, since).map_err(ApiError::internal)?;
-        let mut failed = 0;
-        for (id, record) in pending {
-            if !self.owed.lock().claim(*id, true) {
-                continue;
+    async fn take_over(&self) -> Result<()> {
+        let (mut ids, mut oldest, mut end) = (HashSet::new(), u64::MAX, 0);
+        loop {
+            let rows = self.pending(end).await?;
+            let Some((last, _)) = rows.last() else { break };
+            end = *last;
+            for (id, micros) in rows.iter().filter_map(|(_, record)| request_of(record)) {
+                oldest = oldest.min(micros);
+                ids.insert(id);
             }
-            if request_of(record).is_some_and(|(request, _)| there.contains(&request)) {
-                // It was in the log when this was opened.
-                self.owed.lock().settle(*id, Copied::At(0));
-            } else if let Err(e) = self.copy(*id, record) {
-                tracing::error!(error = %e, "an audit record could not be copied from the outbox");
-                failed += 1;
+        }
+        if end == 0 {
+            return Ok(());
+        }
+        let oldest = if ids.is_empty() { 0 } else { oldest };
+        let since = oldest.saturating_sub(u64::try_from(CLOCK_SLACK.as_micros()).unwrap_or_default());
+        let there = self.log.contains_request_ids(&ids, since).map_err(ApiError::internal)?;
+        let (mut after, mut records, mut failed) = (0, 0, 0);
+        // What has come meanwhile was not looked for: the next sweep copies it.
+        while after < end {
+            let rows = self.pending(after).await?;
+            let Some((last, _)) = rows.last() else { break };
+            after = *last;
+            for (id, record) in rows.iter().filter(|(id, _)| *id <= end) {
+                if !self.owed.lock().claim(*id, true) {
+                    continue;
+                }
+                if request_of(record).is_some_and(|(request, _)| there.contains(&request)) {
+                    // It was in the log when this was opened.
+                    self.owed.lock().settle(*id, Copied::At(0));
+                } else if let Err(e) = self.copy(*id, record) {
+                    tracing::error!(error = %e, "an audit record could not be copied from the outbox");
+                    failed += 1;
+                    continue;
+                }
+                records += 1;
             }
         }
         if let Some(last) = self.log.next_index().checked_sub(1) {
             self.log.flushed(last).await.map_err(ApiError::internal)?;
         }
-        tracing::info!(records = pending.len() - failed, failed, "audit records copied from the outbox");
+        tracing::info!(records, failed, "audit records copied from the outbox");
         if let Err(e) = self.remove_flushed().await {
             tracing::error!(cause = e.internal_cause().unwrap_or(""), "the audit outbox could not be emptied");
         }
@@ -195,7 +216,19 @@ impl Journal {
     /// Copies a row that has been claimed.
     fn copy(&self, outbox_id: u64, record: &[u8]) -> Result<(), AuditError> {
         let copied = self.noted(Lost::Copy, self.log.append(record));
-        self.owed.lock().settle(outbox_id, copied.as_ref().map_or(Copied::No, |index| Copied::At(*index)));
+        let copy = match &copied {
+            Ok(index) => Copied::At(*index),
+            Err(AuditError::BadRecord(why)) => {
+                tracing::error!(
+                    outbox_id,
+                    why,
+                    "AN AUDIT RECORD CAN NEVER BE WRITTEN: it stays in the outbox of the store"
+                );
+                Copied::Never
+            }
+            Err(_) => Copied::No,
+        };
+        self.owed.lock().settle(outbox_id, copy);
         copied.map(drop)
     }
 
@@ -237,14 +270,34 @@ impl Journal {
         if self.gaps.is_missing_records() {
             self.end_gap();
         }
-        if look || self.owed.lock().any_failed() {
-            for (id, record) in self.store.outbox_pending().await.map_err(ApiError::internal)? {
-                if self.owed.lock().claim(id, false) {
-                    self.copy(id, &record).map_err(ApiError::internal)?;
+        let copied = if look || self.owed.lock().any_failed() { self.copy_pending().await } else { Ok(()) };
+        // Whatever became of those: what is on the disk has no more business in the outbox.
+        let removed = self.remove_flushed().await;
+        copied.and(removed)
+    }
+
+    /// Copies what is in the outbox and nobody is at. The first record that the log refuses ends it, since it refuses the others
+    /// as well, except for one that it can never take.
+    async fn copy_pending(&self) -> Result<()> {
+        let mut after = 0;
+        loop {
+            let rows = self.pending(after).await?;
+            let Some((last, _)) = rows.last() else { return Ok(()) };
+            after = *last;
+            for (id, record) in &rows {
+                if !self.owed.lock().claim(*id, false) {
+                    continue;
+                }
+                match self.copy(*id, record) {
+                    Err(AuditError::BadRecord(_)) | Ok(()) => {}
+                    Err(e) => return Err(ApiError::internal(e)),
                 }
             }
         }
-        self.remove_flushed().await
+    }
+
+    async fn pending(&self, after: u64) -> Result<Vec<(u64, Vec<u8>)>> {
+        self.store.outbox_pending(after, BATCH).await.map_err(ApiError::internal)
     }
 
     /// Removes the rows whose copies are on stable storage.

@@ -5,7 +5,7 @@
 
 use crate::{
     certify,
-    clock::{Clock as _, SystemClock},
+    clock::Clock,
     records::of_command,
     vault::{borrowed, domain_record, domain_row, records, root_row},
 };
@@ -47,8 +47,9 @@ pub async fn rekey(
     from: &SealSource,
     to: Option<&SealSource>,
     suite: Option<Suite>,
+    clock: &dyn Clock,
 ) -> Result<Report> {
-    rekey_with(store, from, to, Others::default(), suite).await
+    rekey_with(store, from, to, Others::default(), suite, clock).await
 }
 
 /// Replaces the root key. `from` opens what is there and seals the new version too, unless `to` names
@@ -64,7 +65,9 @@ pub async fn rekey_with(
     to: Option<&SealSource>,
     others: Others<'_>,
     suite: Option<Suite>,
+    clock: &dyn Clock,
 ) -> Result<Report> {
+    let audit_record = |version, what| audit_record(clock, version, what);
     let rows = store.root_rows().await.map_err(ApiError::internal)?;
     let stored = records(&rows);
     let seals = from.open(&stored).map_err(ApiError::internal)?;
@@ -86,7 +89,7 @@ pub async fn rekey_with(
     let mut report = Report { version: keyring.current(), suite, rewrapped: 0, dropped: Vec::new(), resumed: false };
     if rows.iter().any(|r| r.state == RootState::Retiring) {
         report.resumed = true;
-        finish(store, &keyring, &mut report).await?;
+        finish(store, &keyring, &mut report, clock).await?;
     }
     let by_to: Vec<&dyn Seal> = of_to.iter().map(AsRef::as_ref).collect();
     let already_there = to.is_none() || Keyring::unlock(&by_to, &current, suite).is_ok();
@@ -105,7 +108,7 @@ pub async fn rekey_with(
             None => keyring.add_version(seal, slot),
             Some(_) => keyring.add_slot(keyring.current(), seal, slot),
         };
-        let create_time = SystemClock::default().now();
+        let create_time = clock.now();
         made.push(RootRow { create_time, ..root_row(&record.map_err(ApiError::internal)?) });
     }
     let beside: Vec<String> = current.iter().map(|r| r.slot.clone()).collect();
@@ -118,14 +121,14 @@ pub async fn rekey_with(
         e => ApiError::internal(e),
     })?;
     report.version = keyring.current();
-    finish(store, &keyring, &mut report).await?;
+    finish(store, &keyring, &mut report, clock).await?;
     Ok(report)
 }
 
 /// The audit record of a root key version that was made, and of one that was dropped for it.
-fn audit_record(version: u32, what: Vec<String>) -> Vec<u8> {
+fn audit_record(clock: &dyn Clock, version: u32, what: Vec<String>) -> Vec<u8> {
     let subjects: Vec<String> = std::iter::once(format!("rootversion/{version}")).chain(what).collect();
-    of_command(&SystemClock::default(), "Rekey", &subjects, &[], None)
+    of_command(clock, "Rekey", &subjects, &[], None)
 }
 
 /// Whoever is a custodian already would get a second slot, and seem to be two.
@@ -210,7 +213,8 @@ pub(crate) fn suite_of(stored: &[RootRecord], configured: Option<Suite>) -> Suit
 }
 
 /// Brings every domain key under the current root key version and drops the others.
-async fn finish(store: &dyn Store, keyring: &Keyring, report: &mut Report) -> Result<()> {
+async fn finish(store: &dyn Store, keyring: &Keyring, report: &mut Report, clock: &dyn Clock) -> Result<()> {
+    let audit_record = |version, what| audit_record(clock, version, what);
     let version = keyring.current();
     for old in keyring.versions().into_iter().filter(|v| *v != version) {
         loop {

@@ -6,7 +6,7 @@ use jadeseal_backup::{LockTo, Unlock};
 use jadeseal_root::SealSource;
 use jadeseal_service::{
     backup::{self, Proof, Request, Restoring},
-    clock::Clock,
+    clock::{Clock, ManualClock},
     custody,
 };
 use jadeseal_store::{Options, SqliteStore, Store};
@@ -41,7 +41,7 @@ async fn make_from(kms: &Kms, store: &dyn Store, out: &Path, with_root: bool) ->
         out,
         lock: LockTo::Passphrase(&secret),
         with_root,
-        now: kms.clock.now(),
+        clock: kms.clock.as_ref(),
     })
     .await
 }
@@ -64,7 +64,7 @@ async fn restore_to(kms: &Kms, archive: &Path, dir: &Path, hold: u64) -> backup:
         hold,
         keep_log: false,
         audit: Some(&kms.dir.path().join("audit")),
-        now: kms.clock.now(),
+        clock: kms.clock.as_ref(),
     })
     .await
     .unwrap()
@@ -111,7 +111,9 @@ async fn nothing_is_destroyed_before_the_operator_has_looked() {
     assert_eq!((restored.slot.as_str(), restored.proof.due_for_deletion), ("restored", 1));
     assert_eq!(restored.held_until, kms.clock.now() + 2 * DAY);
     let replay = restored.replay.unwrap().unwrap();
-    let seen: Vec<_> = replay.changes.iter().map(|c| (c.action.as_str(), c.resources.as_slice())).collect();
+    // What the command line did may come late into the log.
+    let of_keys = replay.changes.iter().filter(|c| !c.resources.is_empty());
+    let seen: Vec<_> = of_keys.map(|c| (c.action.as_str(), c.resources.as_slice())).collect();
     assert_eq!(seen, [("DisableKey", &[kept.clone()][..]), ("DeleteKeyAtDate", &[doomed.clone()][..])]);
 
     // Its day has long passed, and it is there until the hold ends: time enough to cancel.
@@ -210,7 +212,7 @@ async fn without_the_root_key_a_custodian_is_needed() {
         hold: 0,
         keep_log: false,
         audit: None,
-        now: 1,
+        clock: &ManualClock::new(1),
     })
     .await
     .unwrap();

@@ -4,7 +4,9 @@ mod support;
 
 use jadeseal_root::{PassphraseFrom, SealSource, ShareFrom};
 use jadeseal_service::{
-    check_root, custody,
+    check_root,
+    clock::ManualClock,
+    custody,
     rekey::{Others, rekey, rekey_with},
 };
 use serde_json::json;
@@ -12,6 +14,10 @@ use std::{io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 use support::Kms;
 
 const SECRET: &str = "aGVsbG8gd29ybGQ=";
+
+fn at(seconds: u64) -> ManualClock {
+    ManualClock::new(seconds)
+}
 
 fn file(path: &Path) -> SealSource {
     SealSource::File { path: path.to_owned() }
@@ -45,8 +51,10 @@ async fn custodians_come_and_go_while_the_service_runs() {
     let office = passphrase(&dir.join("passphrase"), "correct horse battery");
     let board = shares(dir, &[1, 2, 3], Some(2));
 
-    custody::add(store, &own, "office", &office, None, 77).await.unwrap();
-    custody::add(store, &own, "board", &board, None, 78).await.unwrap();
+    custody::add(store, &own, "office", &office, None, &at(77)).await.unwrap();
+    custody::add(store, &own, "board", &board, None, &at(78)).await.unwrap();
+    let (_, record) = store.outbox_pending(0, 1_000).await.unwrap().pop().unwrap();
+    assert!(String::from_utf8(record).unwrap().contains("\"time\":\"1970-01-01T00:01:18.000000Z\""), "the same clock");
     let listed = custody::list(store).await.unwrap();
     let shown: Vec<_> = listed.iter().map(|c| (c.slot.as_str(), c.kind.as_str(), c.since, c.complete)).collect();
     assert_eq!(shown[0], ("board", "shamir", 78, true));
@@ -62,17 +70,17 @@ async fn custodians_come_and_go_while_the_service_runs() {
     assert!(custody::prove(store, "office", &own).await.is_err(), "of another slot");
     assert!(check_root(store, &shares(dir, &[2], None)).await.is_err(), "one share");
     // Nothing twice, no strange names, no slot of somebody who has one.
-    assert!(cause(custody::add(store, &own, "office", &office, None, 1).await).contains("already"));
-    assert!(cause(custody::add(store, &own, "again", &own, None, 1).await).contains("\"primary\" already"));
-    assert!(cause(custody::add(store, &own, "again", &office, None, 1).await).contains("\"office\" already"));
-    assert!(cause(custody::add(store, &own, "a b", &office, None, 1).await).contains("letters"));
+    assert!(cause(custody::add(store, &own, "office", &office, None, &at(1)).await).contains("already"));
+    assert!(cause(custody::add(store, &own, "again", &own, None, &at(1)).await).contains("\"primary\" already"));
+    assert!(cause(custody::add(store, &own, "again", &office, None, &at(1)).await).contains("\"office\" already"));
+    assert!(cause(custody::add(store, &own, "a b", &office, None, &at(1)).await).contains("letters"));
     // The service's own slot stays, and the last one does.
-    assert!(cause(custody::remove(store, &own, "primary", false).await).contains("with no other"));
-    assert!(custody::remove(store, &own, "office", false).await.unwrap());
-    assert!(!custody::remove(store, &own, "office", false).await.unwrap());
+    assert!(cause(custody::remove(store, &own, "primary", false, &at(1)).await).contains("with no other"));
+    assert!(custody::remove(store, &own, "office", false, &at(1)).await.unwrap());
+    assert!(!custody::remove(store, &own, "office", false, &at(1)).await.unwrap());
     assert!(check_root(store, &office).await.is_err());
-    assert!(custody::remove(store, &own, "primary", true).await.unwrap());
-    assert!(cause(custody::remove(store, &own, "board", true).await).contains("last slot"));
+    assert!(custody::remove(store, &own, "primary", true, &at(1)).await.unwrap());
+    assert!(cause(custody::remove(store, &own, "board", true, &at(1)).await).contains("last slot"));
     // The service had opened the root key before, and goes on.
     assert_eq!(kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await["Plaintext"], SECRET);
     let more = kms.create(&user, "more").await;
@@ -89,31 +97,31 @@ async fn a_rekey_loses_no_custodian() {
     let own = file(&dir.join("root.key"));
     let office = passphrase(&dir.join("passphrase"), "correct horse battery");
     let board = shares(dir, &[1, 2, 3], Some(2));
-    custody::add(store, &own, "office", &office, None, 1).await.unwrap();
-    custody::add(store, &own, "board", &board, None, 1).await.unwrap();
+    custody::add(store, &own, "office", &office, None, &at(1)).await.unwrap();
+    custody::add(store, &own, "board", &board, None, &at(1)).await.unwrap();
     let before = store.root_rows().await.unwrap();
 
     // Whoever is not at hand is named, and nothing is begun; no key file is made either.
-    let why = cause(rekey(store, &own, None, None).await);
+    let why = cause(rekey(store, &own, None, None, &at(1)).await);
     assert!(why.contains("board (shamir), office (passphrase)") && why.contains("--drop-slot"), "{why}");
     let fresh = file(&dir.join("fresh.key"));
-    assert!(cause(rekey(store, &own, Some(&fresh), None).await).contains("board"));
+    assert!(cause(rekey(store, &own, Some(&fresh), None, &at(1)).await).contains("board"));
     assert!(!dir.join("fresh.key").exists());
     let slots = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let unknown = Others { custodians: &[], dropped: &slots(&["nobody"]) };
-    assert!(cause(rekey_with(store, &own, None, unknown, None).await).contains("\"nobody\""));
+    assert!(cause(rekey_with(store, &own, None, unknown, None, &at(1)).await).contains("\"nobody\""));
     let (custodians, dropped) = ([office.clone(), shares(dir, &[2, 3], None)], slots(&["primary"]));
     let own_too = Others { custodians: &custodians, dropped: &dropped };
-    assert!(cause(rekey_with(store, &own, None, own_too, None).await).contains("cannot be dropped"));
+    assert!(cause(rekey_with(store, &own, None, own_too, None, &at(1)).await).contains("cannot be dropped"));
     assert_eq!(store.root_rows().await.unwrap(), before);
 
     let others = Others { custodians: &custodians, dropped: &[] };
-    assert!(cause(rekey_with(store, &own, Some(&office), others, None).await).contains("\"office\" already"));
+    assert!(cause(rekey_with(store, &own, Some(&office), others, None, &at(1)).await).contains("\"office\" already"));
     assert_eq!(store.root_rows().await.unwrap(), before);
 
     // All there: all of them open the new version.
     let all = Others { custodians: &custodians, dropped: &[] };
-    let report = rekey_with(store, &own, None, all, None).await.unwrap();
+    let report = rekey_with(store, &own, None, all, None, &at(1)).await.unwrap();
     assert_eq!((report.version, report.dropped.as_slice()), (2, [1].as_slice()));
     for (slot, custodian) in [("primary", &own), ("office", &office), ("board", &custodians[1])] {
         assert_eq!(custody::prove(store, slot, custodian).await.unwrap().versions, [2], "{slot}");
@@ -121,7 +129,7 @@ async fn a_rekey_loses_no_custodian() {
     // Moved to another file, and the passphrase is dropped.
     let (custodians, dropped) = ([shares(dir, &[1, 2], None)], slots(&["office"]));
     let others = Others { custodians: &custodians, dropped: &dropped };
-    let report = rekey_with(store, &own, Some(&fresh), others, None).await.unwrap();
+    let report = rekey_with(store, &own, Some(&fresh), others, None, &at(1)).await.unwrap();
     assert_eq!(report.version, 3);
     assert_eq!(custody::prove(store, "primary", &fresh).await.unwrap().versions, [3]);
     assert_eq!(custody::list(store).await.unwrap().len(), 2);

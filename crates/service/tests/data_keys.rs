@@ -311,7 +311,7 @@ async fn rotation_restarts_and_a_new_root_key_leave_data_keys_readable() {
     kms = kms.restart().await;
     assert_eq!(plaintext(&kms, &user, &id).await, secret);
     let source = jadeseal_root::SealSource::File { path: kms.dir.path().join("root.key") };
-    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, None).await.unwrap();
+    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, None, kms.clock.as_ref()).await.unwrap();
     kms = kms.restart().await;
     assert_eq!(plaintext(&kms, &user, &id).await, secret);
     assert_eq!(plaintext(&kms, &user, &newer).await, newer_secret);

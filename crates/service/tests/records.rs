@@ -59,7 +59,7 @@ async fn what_the_command_line_does_is_recorded_by_the_service_beside_it() {
     let unknown = SecretId::parse("AKIDunknown").unwrap();
     assert!(!accounts::revoke(kms.store.as_ref(), &unknown).await.unwrap());
     assert!(beside.grant(AccountId(7), &cos).await.unwrap().is_none());
-    rekey(kms.store.as_ref(), &seal(&kms), None, None).await.unwrap();
+    rekey(kms.store.as_ref(), &seal(&kms), None, None, kms.clock.as_ref()).await.unwrap();
     assert!(told(&kms).is_empty());
     settle(&mut kms).await;
     let expected = [
@@ -74,7 +74,7 @@ async fn what_the_command_line_does_is_recorded_by_the_service_beside_it() {
     ]
     .map(|(action, subjects)| (action.to_owned(), subjects));
     assert_eq!(told(&kms), expected);
-    assert!(kms.store.outbox_pending().await.unwrap().is_empty(), "done with once it is on the disk");
+    assert!(kms.store.outbox_pending(0, 1_000).await.unwrap().is_empty(), "done with once it is on the disk");
     settle(&mut kms).await;
     let kms = kms.restart().await;
     assert_eq!(told(&kms), expected, "once each");
@@ -133,4 +133,27 @@ async fn none_is_doubled_beside_changes_of_the_service() {
     all.sort();
     assert_eq!(seen, all);
     assert_eq!(kms.audit().matches(r#""action":"CreateKey""#).count(), 60);
+}
+
+/// A row that the log can never take stays where people can look at it, and nothing behind it waits for that.
+#[tokio::test]
+async fn a_record_that_can_never_be_written_keeps_none_of_the_others() {
+    let mut kms = Kms::start().await;
+    let bad = kms.store.add_outbox(b"not\na record".to_vec()).await.unwrap();
+    for n in 0..600 {
+        let subjects = [format!("slot/{n}")];
+        records::record(kms.store.as_ref(), kms.clock.as_ref(), "Rekey", &subjects, &[], None).await.unwrap();
+    }
+    settle(&mut kms).await;
+    let left = async |kms: &Kms| kms.store.outbox_pending(0, 1_000).await.unwrap();
+    assert_eq!(left(&kms).await, [(bad, b"not\na record".to_vec())]);
+    assert_eq!(told(&kms).len(), 600);
+    kms.svc.ready().await.unwrap();
+    // Nor at the next start.
+    records::record(kms.store.as_ref(), kms.clock.as_ref(), "Rekey", &["slot/last".to_owned()], &[], None)
+        .await
+        .unwrap();
+    let mut kms = kms.restart().await;
+    settle(&mut kms).await;
+    assert_eq!((left(&kms).await.len(), told(&kms).len()), (1, 601));
 }

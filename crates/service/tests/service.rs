@@ -288,7 +288,8 @@ async fn the_root_key_is_replaced_while_serving() {
     let key = kms.create(&user, "k").await;
     let blob = kms.encrypt(&user, &key, SECRET).await;
     let source = jadeseal_root::SealSource::File { path: kms.dir.path().join("root.key") };
-    let report = jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, None).await.unwrap();
+    let report =
+        jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, None, kms.clock.as_ref()).await.unwrap();
     assert_eq!((report.version, report.rewrapped, report.resumed), (2, 1, false));
     // The running service goes on, also with accounts that it has to open or make under the new root key.
     assert_eq!(kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await["Plaintext"], SECRET);
@@ -342,12 +343,13 @@ async fn the_root_of_trust_moves_to_another_file_also_behind_an_interrupted_reke
     let next = keyring.add_version(seals[0].as_ref(), "primary").unwrap();
     let next = jadeseal_store::RootRow { version: next.version, wrapped: next.wrapped, ..rows[0].clone() };
     kms.store.add_root(vec![next], &["primary".to_owned()], None).await.unwrap();
-    let report = jadeseal_service::rekey::rekey(kms.store.as_ref(), &old, Some(&new), None).await.unwrap();
+    let report =
+        jadeseal_service::rekey::rekey(kms.store.as_ref(), &old, Some(&new), None, kms.clock.as_ref()).await.unwrap();
     assert_eq!((report.version, report.resumed, report.dropped), (3, true, vec![1, 2]));
     jadeseal_service::check_root(kms.store.as_ref(), &new).await.expect("the new file opens everything");
     assert!(jadeseal_service::check_root(kms.store.as_ref(), &old).await.is_err(), "the old one nothing");
     // Again with nothing to do but the same: a plain new version.
-    let again = jadeseal_service::rekey::rekey(kms.store.as_ref(), &new, None, None).await.unwrap();
+    let again = jadeseal_service::rekey::rekey(kms.store.as_ref(), &new, None, None, kms.clock.as_ref()).await.unwrap();
     assert_eq!((again.version, again.resumed), (4, false));
     std::fs::rename(kms.dir.path().join("new.key"), kms.dir.path().join("root.key")).unwrap();
     let kms = kms.restart().await;

@@ -85,14 +85,14 @@ async fn a_deployment_that_becomes_strict_wraps_with_sm4_from_then_on() {
     create(&kms, STRICT, "another").await;
     assert_eq!(kms.store.domains(account).await.unwrap().len(), 2, "one is enough");
     let source = jadeseal_root::SealSource::File { path: kms.dir.path().join("root.key") };
-    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(sm4)).await.unwrap();
+    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(sm4), kms.clock.as_ref()).await.unwrap();
     assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
     // All of it opens, before and after a restart; no later rekey goes back to AES.
     for restarted in [false, true] {
         let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;
         assert_eq!(opened["Plaintext"].as_str(), Some(&*b64("secret")), "{restarted}");
     }
-    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(aes)).await.unwrap();
+    jadeseal_service::rekey::rekey(kms.store.as_ref(), &source, None, Some(aes), kms.clock.as_ref()).await.unwrap();
     let kms = kms.restart().await;
     assert_eq!(wrapping_suites(&kms, account, new).await, (sm4, vec![sm4, sm4], sm4));
     let opened = kms.ok(&user, "Decrypt", json!({ "CiphertextBlob": blob })).await;

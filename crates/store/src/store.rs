@@ -249,8 +249,9 @@ pub trait Store: Send + Sync + 'static {
     /// Puts an audit record into the outbox that belongs to no change of the store, or to several; returns its id.
     async fn add_outbox(&self, record: Vec<u8>) -> Result<u64>;
 
-    /// Audit records not yet done with, by id ascending.
-    async fn outbox_pending(&self) -> Result<Vec<(u64, Vec<u8>)>>;
+    /// Audit records not yet done with whose ids are greater than `after` (0: all, ids begin with 1), by id ascending, at most
+    /// `limit`.
+    async fn outbox_pending(&self, after: u64, limit: u64) -> Result<Vec<(u64, Vec<u8>)>>;
 
     /// Forgets audit records that have reached the log; unknown ids are skipped. By id rather than up to an id:
     /// callers copy their records in an order of their own. Ids are never used again.

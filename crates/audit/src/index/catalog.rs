@@ -275,14 +275,28 @@ impl Catalog {
         self.source.is_durable(extent.next)
     }
 
-    /// Replaces a part in memory by its file.
-    pub fn written(&mut self, extent: Extent) {
-        let Some(segment) = self.segments.get_mut(&extent.segment) else { return };
-        for part in segment.parts.iter_mut().filter(|part| part.extent() == extent) {
-            if let Ok(file) = file::Part::open(&self.dir, extent.first) {
-                *part = Arc::new(Part::File(file));
+    /// Takes the file of a part that was just written: in place of the part in memory, or where the part is missing. False when
+    /// the file is not as it was written, so that writing it again at once would be of no use.
+    pub fn written(&mut self, extent: Extent) -> bool {
+        let Some(segment) = self.segments.get_mut(&extent.segment) else { return true };
+        let file = match file::Part::open(&self.dir, extent.first) {
+            Ok(file) if file.extent == extent => file,
+            Ok(_) => return false,
+            Err(e) => {
+                tracing::warn!(first = extent.first, error = %e, "a part of the audit index was written and cannot be read");
+                return false;
             }
+        };
+        let at = segment.covered(extent.segment);
+        match segment.parts.iter_mut().find(|part| part.extent() == extent) {
+            Some(part) => *part = Arc::new(Part::File(file)),
+            None if (at.first, at.start) == (extent.first, extent.start) => {
+                segment.parts.push(Arc::new(Part::File(file)));
+            }
+            // What is about these records has changed meanwhile.
+            None => {}
         }
+        true
     }
 
     /// Forgets a part that turned out to be damaged, and what is behind it in its segment; the files of that are found again.

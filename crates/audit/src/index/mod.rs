@@ -217,20 +217,19 @@ impl Index {
         };
         // Whoever asks meanwhile need not wait.
         if let Some(Part::Memory(part)) = part.as_deref() {
-            self.write(part)?;
-            self.catalog.lock().written(part.extent);
-            return Ok(true);
+            return self.write(part);
         }
         let mut failed = None;
         for (at, next) in missing {
             match catalog::build(&source, at, next) {
                 Ok(Some(made)) => {
-                    if self.catalog.lock().is_durable(&made.extent) {
-                        self.write(&made)?;
-                    } else {
+                    if !self.catalog.lock().is_durable(&made.extent) {
                         self.catalog.lock().add(Part::Memory(made));
+                        return Ok(true);
                     }
-                    return Ok(true);
+                    if self.write(&made)? {
+                        return Ok(true);
+                    }
                 }
                 // Gone; the next look will not find it either.
                 Ok(None) => return Ok(true),
@@ -241,14 +240,16 @@ impl Index {
         failed.map_or(Ok(false), |e| Err(e.into()))
     }
 
-    fn write(&self, part: &memory::Memory) -> Result<(), IndexError> {
+    /// Writes a part and takes its file; false when that cannot be read.
+    fn write(&self, part: &memory::Memory) -> Result<bool, IndexError> {
         let dir = {
             let catalog = self.catalog.lock();
             let dir = catalog.dir().to_owned();
             catalog.make_dir().map_err(|e| AuditError::io("create", &dir, e))?;
             dir
         };
-        file::write(&dir, part).map_err(|e| AuditError::io("write", file::path(&dir, part.extent.first), e).into())
+        file::write(&dir, part).map_err(|e| AuditError::io("write", file::path(&dir, part.extent.first), e))?;
+        Ok(self.catalog.lock().written(part.extent))
     }
 
     /// Removes files that are about nothing any more.

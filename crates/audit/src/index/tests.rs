@@ -419,17 +419,16 @@ fn a_torn_end_is_not_indexed_and_what_comes_instead_is() {
     let dir = closed_log(10);
     let path = segment::path(dir.path(), 0);
     let whole = fs::read(&path).unwrap();
-    fs::write(&path, [&whole[..whole.len() - 20], &[0; 4096][..]].concat()).unwrap();
-    // As if the end had not been flushed.
-    for name in ["tree-0", "tree-head"] {
-        fs::remove_file(dir.path().join(name)).unwrap();
-    }
-    assert_eq!(paged(&Index::open(dir.path()).unwrap(), &everything(2)), [7, 5, 3, 1]);
+    // Of a record that no flush had covered.
+    let mut line = Vec::new();
+    segment::push_line(&mut line, &simple(11).json()).unwrap();
+    fs::write(&path, [&whole, &line[..line.len() - 20], &[0; 4096][..]].concat()).unwrap();
+    assert_eq!(paged(&Index::open(dir.path()).unwrap(), &everything(2)), [9, 7, 5, 3, 1]);
     let log = log_in(&dir);
     let index = Index::new(log.clone());
-    assert_eq!(paged(&index, &everything(2)), [7, 5, 3, 1]);
+    assert_eq!(paged(&index, &everything(2)), [9, 7, 5, 3, 1]);
     log.append(&simple(4).json()).unwrap();
-    assert_eq!(paged(&index, &everything(1)), [9, 8, 6, 4, 2, 0]);
+    assert_eq!(paged(&index, &everything(1)), [10, 8, 6, 4, 2, 0]);
 }
 
 #[test]
@@ -561,4 +560,22 @@ fn an_administrators_record_shows_a_member_what_is_his() {
     let json = one.json();
     let seen = Facts::parse(&json).unwrap().seen_by("2").unwrap();
     assert_eq!(seen.resources.iter().collect::<Vec<_>>(), [key(0).to_string()]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_again_is_not_written_again_at_once() {
+    let dir = closed_log(10);
+    let index = Index::open(dir.path()).unwrap();
+    {
+        let mut catalog = index.catalog.lock();
+        catalog.follow(0).unwrap();
+        // No file of it is ever taken: it is about no record.
+        let start = segment::header(0).len() as u64;
+        catalog.add(Part::Memory(memory::Memory::new(Extent::empty(0, 0, start))));
+        assert!(catalog.unwritten().is_some());
+    }
+    for _ in 0..3 {
+        assert!(!index.tend().unwrap(), "the thread must pause");
+        assert_eq!(files(&dir).len(), 1, "it was written");
+    }
 }

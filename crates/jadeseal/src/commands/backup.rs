@@ -9,7 +9,7 @@ use jadeseal_root::PassphraseFrom;
 use jadeseal_server::wiring;
 use jadeseal_service::{
     backup::{self, Proof, Request},
-    clock::{Clock as _, SystemClock},
+    clock::SystemClock,
 };
 use jadeseal_types::SecretBytes;
 use std::{path::PathBuf, process::ExitCode};
@@ -93,7 +93,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             out: &args.out,
             lock,
             with_root: !args.without_root,
-            now: SystemClock::default().now(),
+            clock: &SystemClock::default(),
         })
         .await;
         let closed = store.close().await;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use jadeseal_root::SealSource;
 use jadeseal_server::{config, wiring};
 use jadeseal_service::{
-    clock::{Clock as _, SystemClock},
+    clock::SystemClock,
     custody::{self, Custodian},
 };
 use jadeseal_store::Store;
@@ -150,9 +150,9 @@ fn list(args: List) -> Result<()> {
 fn add(args: Add) -> Result<()> {
     let new = source(&args.custodian)?;
     let with = args.opener.with.as_deref().map(source).transpose()?;
-    let now = SystemClock::default().now();
+    let clock = SystemClock::default();
     with_store(&args.opener.place, async |store, own, suite| {
-        custody::add(store.as_ref(), with.as_ref().unwrap_or(&own), &args.slot, &new, suite, now).await
+        custody::add(store.as_ref(), with.as_ref().unwrap_or(&own), &args.slot, &new, suite, &clock).await
     })?;
     match args.opener.output {
         Output::Json => println!("{}", serde_json::json!({ "slot": args.slot, "kind": new.kind() })),
@@ -163,7 +163,7 @@ fn add(args: Add) -> Result<()> {
 
 fn remove(args: Remove) -> Result<()> {
     let removed = with_store(&args.place, async |store, own, _| {
-        custody::remove(store.as_ref(), &own, &args.slot, args.force).await
+        custody::remove(store.as_ref(), &own, &args.slot, args.force, &SystemClock::default()).await
     })?;
     if !removed {
         bail!("there is no slot {:?}", args.slot);

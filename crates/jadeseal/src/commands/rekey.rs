@@ -7,7 +7,10 @@ use jadeseal_server::{
     config::{self, Config, RootConf},
     wiring,
 };
-use jadeseal_service::rekey::{Others, rekey_with};
+use jadeseal_service::{
+    clock::SystemClock,
+    rekey::{Others, rekey_with},
+};
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
@@ -61,7 +64,7 @@ pub fn run(args: Args) -> Result<()> {
         let others = Others { custodians: &custodians, dropped: &args.drop_slot };
         let store = wiring::open_store(&data_dir).await?;
         let from = wiring::seal_source(&root);
-        let report = rekey_with(store.as_ref(), &from, to.as_ref(), others, suite).await;
+        let report = rekey_with(store.as_ref(), &from, to.as_ref(), others, suite, &SystemClock::default()).await;
         let closed = store.close().await;
         let report = report.map_err(plain).context("rekey stopped; run it again to go on")?;
         closed.context("cannot close the store")?;

@@ -94,13 +94,13 @@ fn prove(args: &Args, unlock: &Unlock<'_>) -> Result<ExitCode> {
     let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let open_with = args.open_with.as_deref().map(source).transpose()?;
     runtime()?.block_on(async {
-        let now = SystemClock::default().now();
-        let proof = backup::prove(&args.file, unlock, open_with.as_ref(), &scratch, now).await;
+        let clock = SystemClock::default();
+        let proof = backup::prove(&args.file, unlock, open_with.as_ref(), &scratch, clock.now()).await;
         let proof = proof.map_err(plain).context("the backup is not proved")?;
         let mut noted = false;
         if let Some(dir) = live.filter(|_| proof.differences.is_empty()) {
             let store = wiring::open_store(&dir).await?;
-            let recorded = backup::record_proof(store.as_ref(), &proof, now).await;
+            let recorded = backup::record_proof(store.as_ref(), &proof, &clock).await;
             store.close().await.context("cannot close the store")?;
             recorded.map_err(plain)?;
             noted = true;
@@ -130,7 +130,7 @@ fn restore(args: &Args, unlock: &Unlock<'_>) -> Result<ExitCode> {
             hold: u64::from(args.hold_hours) * 3600,
             keep_log: args.keep_log,
             audit: args.audit.as_deref(),
-            now: SystemClock::default().now(),
+            clock: &SystemClock::default(),
         })
         .await;
         let restored = restored.map_err(plain).context("nothing was restored")?;

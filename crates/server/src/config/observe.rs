@@ -20,6 +20,7 @@ pub(super) struct TelemetryTable {
     sample_ratio: Option<f64>,
     metrics_seconds: Option<u64>,
     headers_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
 }
 
 /// Where traces and metrics go.
@@ -35,8 +36,11 @@ pub struct TelemetryConf {
     pub sample_ratio: f64,
     /// Seconds between two rounds of metrics.
     pub metrics_seconds: u64,
-    /// A file with a header in each line, `name: value`. They may be secret, so they are not in the configuration.
+    /// A file with a header in each line, `name: value`. They may be secret, so they are not in the configuration, and nobody
+    /// but the owner may read the file.
     pub headers_file: Option<PathBuf>,
+    /// Certificates (PEM) that vouch for the collector; none: those that the system trusts.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl TelemetryTable {
@@ -50,6 +54,9 @@ impl TelemetryTable {
         });
         if !fits {
             return invalid("telemetry.otlp_endpoint must be http:// or https:// with a host, without user and query");
+        }
+        if self.ca_file.is_some() && !self.otlp_endpoint.starts_with("https://") {
+            return invalid("telemetry.ca_file is set, but the connection would not use TLS");
         }
         let sample_ratio = self.sample_ratio.unwrap_or(0.01);
         if !(0.0..=1.0).contains(&sample_ratio) {
@@ -66,6 +73,7 @@ impl TelemetryTable {
             sample_ratio,
             metrics_seconds,
             headers_file: self.headers_file,
+            ca_file: self.ca_file,
         })
     }
 }
@@ -104,6 +112,7 @@ mod tests {
             ("[telemetry]\notlp_endpoint = \"http://c\"\nsample_ratio = 1.5\n", "sample_ratio"),
             ("[telemetry]\notlp_endpoint = \"http://c\"\nsample_ratio = nan\n", "sample_ratio"),
             ("[telemetry]\notlp_endpoint = \"http://c\"\nmetrics_seconds = 0\n", "metrics_seconds"),
+            ("[telemetry]\notlp_endpoint = \"http://c\"\nca_file = \"/c\"\n", "telemetry.ca_file"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

@@ -1,6 +1,7 @@
 //! The audit log: readable, whole, and not behind.
 
 use super::{Finding, running::Running, span};
+use jadeseal_audit::{AuditError, Checkpoint, checkpoint, next_index};
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
@@ -9,6 +10,8 @@ use std::{
 
 /// Records that may wait for a flush before it is told.
 const LAG: u64 = 10_000;
+/// How old the newest checkpoint may be while there are records that it does not cover, seconds.
+const STALE: u64 = 300;
 const CHUNK: u64 = 64 * 1024;
 /// Longest line of a segment, with room to spare.
 const LINE: u64 = 2 * CHUNK;
@@ -17,8 +20,34 @@ pub struct Facts {
     listed: io::Result<(usize, usize)>,
     /// When the newest record was written, Unix seconds; none in an empty log.
     last_record: io::Result<Option<i64>>,
-    /// Of the running service.
+    sealed: Result<Sealed, String>,
+    /// Of the running service: records that wait for a flush, and the age of the newest checkpoint, seconds.
     lag: Option<u64>,
+    age: Option<u64>,
+}
+
+/// How far the newest checkpoint goes.
+struct Sealed {
+    /// Records that it covers; none where there is no checkpoint.
+    covered: Option<u64>,
+    /// Index behind the last record.
+    end: u64,
+}
+
+impl Sealed {
+    /// The signature is checked with the keys that the directory names: slips are found, not somebody who made all of it up.
+    fn read(dir: &Path) -> Result<Self, String> {
+        let said = |e: AuditError| e.to_string();
+        // The checkpoint first: beside a writer the log only grows.
+        let covered = match checkpoint::newest(dir).map_err(said)? {
+            None => None,
+            Some(note) => {
+                let keys = checkpoint::keys(dir).map_err(said)?;
+                Some(Checkpoint::of_note(&note, &keys).map_err(|e| e.to_string())?.size)
+            }
+        };
+        Ok(Sealed { covered, end: next_index(dir).map_err(said)? })
+    }
 }
 
 impl Facts {
@@ -26,7 +55,9 @@ impl Facts {
         Facts {
             listed: list(&data_dir.join("audit")),
             last_record,
+            sealed: Sealed::read(&data_dir.join("audit")),
             lag: running.metric("jadeseal_audit_unflushed_records"),
+            age: running.metric("jadeseal_audit_checkpoint_age_seconds"),
         }
     }
 }
@@ -132,6 +163,7 @@ pub fn check(facts: &Facts, now: i64) -> Vec<Finding> {
             }
         }
     }
+    found.extend(sealed(&facts.sealed, facts.age));
     found.extend(facts.lag.map(|lag| match lag {
         n if n > LAG => Finding::warning(
             "audit.lag",
@@ -141,6 +173,37 @@ pub fn check(facts: &Facts, now: i64) -> Vec<Finding> {
         n => Finding::ok("audit.lag", format!("{n} audit records wait for the disk")),
     }));
     found
+}
+
+fn sealed(sealed: &Result<Sealed, String>, age: Option<u64>) -> Option<Finding> {
+    const NAME: &str = "audit.checkpoint";
+    const DAMAGED: &str = "copy the data directory away, then `jadeseal audit verify DATA/audit` (docs/audit-log.md)";
+    Some(match sealed {
+        Err(e) => Finding::problem(NAME, format!("the checkpoint of the audit log is not to be trusted: {e}"), DAMAGED),
+        Ok(Sealed { covered: None, end: 0 }) => return None,
+        Ok(Sealed { covered: None, end }) => Finding::warning(
+            NAME,
+            format!("there are {end} audit records and no checkpoint: nothing is proved of them"),
+            "start the service, which signs one within a minute; its log tells why it does not",
+        ),
+        Ok(Sealed { covered: Some(covered), end }) if covered > end => Finding::problem(
+            NAME,
+            format!("the checkpoint covers {covered} audit records, and there are {end}: some are gone"),
+            DAMAGED,
+        ),
+        Ok(Sealed { covered: Some(covered), end }) => match age {
+            Some(age) if age > STALE => Finding::warning(
+                NAME,
+                format!(
+                    "{} audit records are under no checkpoint, and the newest is {} old",
+                    end - covered,
+                    span(i64::try_from(age).unwrap_or(i64::MAX))
+                ),
+                "the log of the service tells why; with witnesses, whether they answer (docs/runbooks/JadesealAuditCheckpointStale.md)",
+            ),
+            _ => Finding::ok(NAME, format!("signed, and covers {covered} of {end} records")),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -185,14 +248,56 @@ mod tests {
 
     #[test]
     fn lag_and_torn_files() {
-        let facts = |torn, lag| Facts { listed: Ok((3, torn)), last_record: Ok(Some(TIME)), lag };
+        let none = || Ok(Sealed { covered: None, end: 0 });
+        let facts =
+            |torn, lag| Facts { listed: Ok((3, torn)), last_record: Ok(Some(TIME)), sealed: none(), lag, age: None };
         let good = check(&facts(0, Some(5)), TIME + 60);
         assert!(good.len() == 2 && good.iter().all(|f| f.level == Level::Ok), "{good:#?}");
         let bad = check(&facts(1, Some(50_000)), TIME);
         assert_eq!(level(&bad, "audit.torn").0, Level::Warning);
         assert_eq!(level(&bad, "audit.lag").0, Level::Warning);
         let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-        let unreadable = Facts { listed: Err(denied()), last_record: Err(denied()), lag: None };
+        let unreadable =
+            Facts { listed: Err(denied()), last_record: Err(denied()), sealed: none(), lag: None, age: None };
         assert_eq!(level(&check(&unreadable, TIME), "audit.log").0, Level::Problem);
+    }
+
+    #[test]
+    fn the_checkpoint_fits_the_log() {
+        use jadeseal_audit::{Certifier, Log, Options, Signer};
+        let dir = tempfile::tempdir().unwrap();
+        let every = std::time::Duration::from_millis(5);
+        let options = Options { flush_every: every, checkpoint_every: every, ..Options::default() };
+        let log = Log::open(dir.path(), options).unwrap().0;
+        let look = || sealed(&Sealed::read(dir.path()), None).map(|f| (f.level, f.what));
+        assert_eq!(look(), None, "nothing to prove");
+        log.append(b"{\"v\":1}").unwrap();
+        assert_eq!(look().unwrap().0, Level::Warning, "no key yet");
+        let key = jadeseal_crypto::Ed25519Key::generate().unwrap();
+        let signer = Signer::ed25519("log", key).unwrap();
+        log.certify(Certifier { signer, witnesses: vec![], required: 0 }).unwrap();
+        while log.published().is_none_or(|p| p.checkpoint.size < 1) {
+            std::thread::sleep(every);
+        }
+        log.close().unwrap();
+        assert_eq!(look().unwrap(), (Level::Ok, "signed, and covers 1 of 1 records".to_owned()));
+        let file = |name: &str| dir.path().join(name);
+        let (keys, note) = (std::fs::read(file("keys")).unwrap(), std::fs::read(file("checkpoint")).unwrap());
+        std::fs::write(file("keys"), "").unwrap();
+        assert_eq!(look().unwrap().0, Level::Problem, "signed by nobody that is known");
+        std::fs::write(file("keys"), keys).unwrap();
+        std::fs::write(file("checkpoint"), &note[..note.len() / 2]).unwrap();
+        assert_eq!(look().unwrap().0, Level::Problem, "cut off");
+        std::fs::write(file("checkpoint"), note).unwrap();
+        let segment = file(&format!("audit-{:016}.log", 0));
+        let text = std::fs::read_to_string(&segment).unwrap();
+        std::fs::write(&segment, text.split_inclusive('\n').next().unwrap()).unwrap();
+        assert!(look().unwrap().1.contains("some are gone"));
+    }
+
+    #[test]
+    fn a_checkpoint_grows_old_only_beside_records_that_it_does_not_cover() {
+        let of = |age| sealed(&Ok(Sealed { covered: Some(5), end: 9 }), age).unwrap();
+        assert_eq!([of(None).level, of(Some(20)).level, of(Some(301)).level], [Level::Ok, Level::Ok, Level::Warning]);
     }
 }

@@ -4,10 +4,14 @@ use super::{Finding, span};
 use crate::{
     bindings,
     config::{Config, RootConf},
-    metrics::unix_seconds,
     wiring,
 };
+use jadeseal_service::{
+    backup,
+    custody::{self, Custodian},
+};
 use jadeseal_store::RootState;
+use jadeseal_types::ApiError;
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 /// How long a proof of a backup is worth something, seconds.
@@ -20,11 +24,13 @@ pub struct Facts {
 }
 
 struct Read {
-    /// Names of the copies of the current root key.
-    slots: Vec<String>,
+    custodians: Vec<Custodian>,
     /// Root keys that something is still wrapped under.
     retiring: usize,
+    /// Unix seconds.
     proved: Option<i64>,
+    /// Until when nothing is destroyed since a restore, Unix seconds.
+    held_until: i64,
     /// Bound to client certificates, and not there.
     strangers: Vec<String>,
 }
@@ -42,20 +48,20 @@ impl Facts {
 async fn read(config: &Config) -> Result<Read, String> {
     let store = wiring::open_store(&config.data_dir).await.map_err(|e| e.to_string())?;
     let read = async {
-        let rows = store.root_rows().await?;
-        let proved = store.meta_get(jadeseal_service::backup::LAST_PROVED).await?;
-        let current = rows.iter().filter(|row| row.state == RootState::Current);
+        let rows = store.root_rows().await.map_err(ApiError::internal)?;
+        let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
         let mut retiring: Vec<_> =
             rows.iter().filter(|row| row.state != RootState::Current).map(|row| row.version).collect();
         retiring.dedup();
-        Ok::<_, jadeseal_store::StoreError>(Read {
-            slots: current.map(|row| row.slot.clone()).collect(),
+        Ok::<_, ApiError>(Read {
+            custodians: custody::list(store.as_ref()).await?,
             retiring: retiring.len(),
-            proved: unix_seconds(proved.as_deref()),
-            strangers: bindings::strangers(config, store.as_ref()).await?,
+            proved: backup::last_proved(store.as_ref()).await?.map(seconds),
+            held_until: seconds(backup::held_until(store.as_ref()).await?),
+            strangers: bindings::strangers(config, store.as_ref()).await.map_err(ApiError::internal)?,
         })
     };
-    let read = read.await.map_err(|e| e.to_string());
+    let read = read.await.map_err(|e| e.internal_cause().unwrap_or_default().to_owned());
     store.close().await.map_err(|e| e.to_string())?;
     read
 }
@@ -74,19 +80,14 @@ pub fn check(facts: &Facts, now: i64) -> Vec<Finding> {
         }
     };
     let mut found = vec![backup(read.proved, now)];
-    found.push(match read.slots.as_slice() {
-        [] => Finding::problem(
-            "custody.custodians",
-            "no sealed copy of the root key is in the store",
-            "restore the backup",
-        ),
-        [one] => Finding::warning(
-            "custody.custodians",
-            format!("the root key has a single sealed copy ({one}): who loses what opens it has lost every key"),
-            "give a second custodian a copy of his own, and keep what opens it at another place",
-        ),
-        slots => Finding::ok("custody.custodians", format!("{} sealed copies of the root key", slots.len())),
-    });
+    found.extend(custodians(&read.custodians));
+    if read.held_until > now {
+        found.push(Finding::info(
+            "custody.held",
+            format!("since the restore of a backup nothing is destroyed, for another {}", span(read.held_until - now)),
+            "repeat what was changed after the backup, and cancel deletions that are not wanted, before that ends (docs/backup.md)",
+        ));
+    }
     if facts.beside {
         found.push(Finding::warning(
             "custody.place",
@@ -114,8 +115,38 @@ pub fn check(facts: &Facts, now: i64) -> Vec<Finding> {
     found
 }
 
+fn custodians(all: &[Custodian]) -> Vec<Finding> {
+    let names = |of: &[&Custodian]| of.iter().map(|c| c.slot.as_str()).collect::<Vec<_>>().join(", ");
+    let (complete, partial): (Vec<_>, Vec<_>) = all.iter().partition(|custodian| custodian.complete);
+    let mut found = vec![match complete.as_slice() {
+        _ if all.is_empty() => Finding::problem(
+            "custody.custodians",
+            "no sealed copy of the root key is in the store",
+            "restore a backup into a new data directory (`jadeseal restore FILE --data-dir DIR --root KIND:VALUE`)",
+        ),
+        [] | [_] => Finding::warning(
+            "custody.custodians",
+            format!("the root key has {} custodian: if his secret is lost, so is every key", complete.len().max(1)),
+            "`jadeseal custody add --config FILE SLOT KIND:VALUE`, and keep what opens it at another place",
+        ),
+        more => {
+            Finding::ok("custody.custodians", format!("{} custodians of the root key: {}", more.len(), names(more)))
+        }
+    }];
+    if !partial.is_empty() {
+        found.push(Finding::warning(
+            "custody.complete",
+            format!("not every root key version is sealed by {}: he could not open everything", names(&partial)),
+            "run `jadeseal rekey --config FILE` again where one has not ended; else `jadeseal custody remove --config FILE SLOT` \
+             and `jadeseal custody add` him anew",
+        ));
+    }
+    found
+}
+
 fn backup(proved: Option<i64>, now: i64) -> Finding {
-    const REMEDY: &str = "make a backup and prove it by `jadeseal backup verify`, away from this machine and regularly";
+    const REMEDY: &str = "make a backup (`jadeseal backup --config FILE --out FILE`), keep it away from this machine, and prove it \
+                          regularly (`jadeseal restore FILE --prove --config FILE`)";
     match proved.map(|proved| now - proved) {
         None => Finding::warning(
             "custody.backup",
@@ -141,9 +172,20 @@ mod tests {
         *,
     };
 
+    fn custodian(slot: &str, complete: bool) -> Custodian {
+        Custodian {
+            slot: slot.to_owned(),
+            kind: "file".to_owned(),
+            about: String::new(),
+            versions: vec![1],
+            since: 0,
+            complete,
+        }
+    }
+
     fn facts(slots: &[&str], retiring: usize, proved: Option<i64>, beside: bool) -> Facts {
-        let slots = slots.iter().map(|s| (*s).to_owned()).collect();
-        Facts { read: Ok(Read { slots, retiring, proved, strangers: Vec::new() }), beside }
+        let custodians = slots.iter().map(|slot| custodian(slot, true)).collect();
+        Facts { read: Ok(Read { custodians, retiring, proved, held_until: 0, strangers: Vec::new() }), beside }
     }
 
     #[test]
@@ -156,7 +198,28 @@ mod tests {
             assert_eq!(level(&bad, name).0, Level::Warning, "{name}");
         }
         assert!(level(&bad, "custody.backup").1.contains("no backup was ever proved"));
+        assert!(level(&bad, "custody.custodians").1.contains("jadeseal custody add"));
         assert_eq!(level(&check(&facts(&[], 0, None, false), now), "custody.custodians").0, Level::Problem);
+    }
+
+    #[test]
+    fn a_custodian_who_does_not_hold_everything_is_none() {
+        let found = custodians(&[custodian("a", true), custodian("b", false)]);
+        assert_eq!(level(&found, "custody.custodians").0, Level::Warning);
+        let (is, text) = level(&found, "custody.complete");
+        assert!(is == Level::Warning && text.contains("sealed by b"), "{text}");
+        let found = custodians(&[custodian("a", true), custodian("b", true), custodian("c", false)]);
+        assert_eq!(level(&found, "custody.custodians").0, Level::Ok);
+        assert_eq!(level(&found, "custody.complete").0, Level::Warning);
+    }
+
+    #[test]
+    fn a_hold_after_a_restore_is_told_until_it_ends() {
+        let mut facts = facts(&["a", "b"], 0, Some(5), false);
+        facts.read.as_mut().unwrap().held_until = 1000;
+        let (is, text) = level(&check(&facts, 700), "custody.held");
+        assert!(is == Level::Info && text.contains("5 minutes"), "{text}");
+        assert!(check(&facts, 1000).iter().all(|f| f.check != "custody.held"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub use context::{Context, parse as parse_traceparent};
 
 use crate::{config::TelemetryConf, metrics::Metrics};
 use context::Sampler;
+use jadeseal_export::read_headers;
 use jadeseal_service::{Reply, Service};
 use jadeseal_types::ErrorCode;
 use prometheus_client::metrics::counter::Counter;
@@ -17,10 +18,9 @@ use proto::{
     KeyValue, MetricsRequest, Resource, ResourceMetrics, ResourceSpans, Scope, ScopeMetrics, ScopeSpans, Span, Status,
     TraceRequest,
 };
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::CONTENT_TYPE;
 use std::{
     net::IpAddr,
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -41,8 +41,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH: Duration = Duration::from_secs(2);
 /// Failures are told at most so often.
 const TELL: Duration = Duration::from_secs(60);
-/// Largest file of headers, bytes.
-const MAX_HEADERS: u64 = 64 * 1024;
 
 /// Where requests hand over their spans.
 pub struct Telemetry {
@@ -63,15 +61,28 @@ pub struct Sending {
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Telemetry {
-    /// Starts sending. What is wrong with the settings is told in words.
-    pub fn start(
-        conf: &TelemetryConf,
-        service: &Arc<Service>,
-        metrics: &Arc<Metrics>,
-    ) -> Result<(Arc<Telemetry>, Sending), String> {
-        let dropped = metrics.telemetry_dropped().clone();
-        let sender = Sender::new(conf, dropped.clone())?;
+/// Everything that can be wrong has been looked at; nothing is sent yet.
+pub struct Prepared {
+    conf: TelemetryConf,
+    sender: Sender,
+}
+
+/// Looks whether the settings work, as far as that can be told without the collector. What is wrong is told in words.
+pub fn check(conf: &TelemetryConf) -> Result<(), String> {
+    Sender::new(conf, Counter::default()).map(drop)
+}
+
+impl Prepared {
+    /// Reads the files that the settings name. What is wrong is told in words.
+    pub fn new(conf: &TelemetryConf, metrics: &Metrics) -> Result<Self, String> {
+        let sender = Sender::new(conf, metrics.telemetry_dropped().clone())?;
+        Ok(Prepared { conf: conf.clone(), sender })
+    }
+
+    /// Starts sending.
+    pub fn start(self, service: &Arc<Service>, metrics: &Arc<Metrics>) -> (Arc<Telemetry>, Sending) {
+        let Prepared { conf, sender } = self;
+        let dropped = sender.dropped.clone();
         let (spans, queue) = mpsc::channel(QUEUE);
         let (stop, stopped) = watch::channel(false);
         let mut tasks = vec![tokio::spawn(send_spans(sender.clone(), queue, stopped.clone()))];
@@ -80,9 +91,11 @@ impl Telemetry {
             tasks.push(tokio::spawn(send_metrics(sender, service.clone(), metrics.clone(), period, stopped)));
         }
         let sampler = conf.traces.then(|| Sampler::new(conf.sample_ratio));
-        Ok((Arc::new(Telemetry { sampler, spans, dropped }), Sending { stop, tasks }))
+        (Arc::new(Telemetry { sampler, spans, dropped }), Sending { stop, tasks })
     }
+}
 
+impl Telemetry {
     /// Whether a request gets a span.
     pub fn begin(&self, headers: &http::HeaderMap) -> Option<Traced> {
         let context = self.sampler.as_ref()?.context(headers)?;
@@ -209,8 +222,12 @@ struct Sender {
 
 impl Sender {
     fn new(conf: &TelemetryConf, dropped: Counter) -> Result<Self, String> {
-        let headers = conf.headers_file.as_deref().map(headers).transpose()?.unwrap_or_default();
-        let client = reqwest::Client::builder()
+        let headers = conf.headers_file.as_deref().map(read_headers).transpose()?.unwrap_or_default();
+        let mut client = reqwest::Client::builder();
+        if let Some(ca) = &conf.ca_file {
+            client = client.tls_backend_preconfigured(jadeseal_export::trusting(ca)?);
+        }
+        let client = client
             .timeout(TIMEOUT)
             // Headers may be secret: they go to the configured host and nowhere else.
             .redirect(reqwest::redirect::Policy::none())
@@ -267,49 +284,46 @@ fn scope() -> Scope {
     Scope { name: "jadeseal".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
-/// Headers of a file, `name: value` in each line; empty lines and those that begin with `#` do not count. Its text is in
-/// no error: it may be secret.
-fn headers(path: &Path) -> Result<HeaderMap, String> {
-    let shown = path.display();
-    let named = |e: &dyn std::fmt::Display| format!("{shown}: {e}");
-    if std::fs::metadata(path).map_err(|e| named(&e))?.len() > MAX_HEADERS {
-        return Err(named(&"larger than 64 KiB"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| named(&e))?;
-    let mut all = HeaderMap::new();
-    for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#')) {
-        let wrong = || format!("{shown}: line {} is no `name: value`", n + 1);
-        let (name, value) = line.split_once(':').ok_or_else(wrong)?;
-        let name = HeaderName::try_from(name.trim()).map_err(|_| wrong())?;
-        let mut value = HeaderValue::try_from(value.trim()).map_err(|_| wrong())?;
-        value.set_sensitive(true);
-        all.append(name, value);
-    }
-    Ok(all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn headers_come_from_a_file() {
+    fn files_are_looked_at_before_anything_is_sent() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("headers");
-        let read = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            headers(&path)
+        let (headers_file, ca_file) = (dir.path().join("headers"), dir.path().join("ca"));
+        let conf = TelemetryConf {
+            endpoint: "https://collector".to_owned(),
+            traces: true,
+            metrics: true,
+            sample_ratio: 1.0,
+            metrics_seconds: 1,
+            headers_file: Some(headers_file.clone()),
+            ca_file: None,
         };
-        let all = read("# for the collector\nAuthorization: Bearer s3cret: x\n\nx-tenant:a\n").unwrap();
-        assert_eq!(
-            (all["authorization"].to_str().unwrap(), all["x-tenant"].to_str().unwrap()),
-            ("Bearer s3cret: x", "a")
-        );
-        assert!(!format!("{all:?}").contains("s3cret"));
-        for wrong in ["s3cret", "a b: s3cret", ": s3cret", "x: s3cret\u{1}"] {
-            let error = read(wrong).unwrap_err();
-            assert!(error.contains("line 1") && !error.contains("s3cret"), "{error}");
+        assert!(check(&conf).unwrap_err().contains("headers"), "it is not there");
+        let write = |text: &str, mode: u32| {
+            std::fs::write(&headers_file, text).unwrap();
+            std::fs::set_permissions(&headers_file, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("Authorization: Bearer s3cret\n", 0o600);
+        check(&conf).unwrap();
+        for (text, mode, words) in [
+            ("Authorization: Bearer s3cret\n", 0o640, "chmod 600"),
+            ("Content-Type: s3cret\n", 0o600, "set by Jadeseal"),
+            ("s3cret\n", 0o600, "line 1"),
+            (&"#".repeat(70_000), 0o600, "too large"),
+        ] {
+            write(text, mode);
+            let error = check(&conf).unwrap_err();
+            assert!(error.contains(words) && !error.contains("s3cret"), "{error}");
         }
-        assert!(headers(&dir.path().join("none")).is_err());
+        let conf = TelemetryConf { headers_file: None, ca_file: Some(ca_file.clone()), ..conf };
+        std::fs::write(&ca_file, "none").unwrap();
+        assert!(check(&conf).unwrap_err().contains("holds no certificate"));
+        let made = rcgen::generate_simple_self_signed(vec!["collector".to_owned()]).unwrap();
+        std::fs::write(&ca_file, made.cert.pem()).unwrap();
+        check(&conf).unwrap();
     }
 }

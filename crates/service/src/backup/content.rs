@@ -106,7 +106,7 @@ pub(super) fn section(out: &mut impl Write, tag: u8, length: u64) -> std::io::Re
 /// itself is checked. A database of a newer schema is refused before it is written.
 pub(super) fn unpack<R: Read>(mut reader: Reader<R>, database: &Path) -> Result<Contents> {
     let manifest = whole(&mut reader, MANIFEST, MAX_MANIFEST)?;
-    let manifest: Manifest = serde_json::from_slice(manifest.expose())
+    let manifest: Manifest = serde_json::from_slice(&manifest)
         .map_err(|e| ApiError::internal(format!("the manifest of the backup is malformed: {e}")))?;
     if manifest.format != FORMAT || manifest.schema > SqliteStore::VERSION {
         return Err(ApiError::internal(format!(
@@ -118,9 +118,9 @@ pub(super) fn unpack<R: Read>(mut reader: Reader<R>, database: &Path) -> Result<
             SqliteStore::VERSION
         )));
     }
-    let digests = digests(whole(&mut reader, DIGESTS, MAX_DIGESTS)?.expose())?;
+    let digests = digests(&whole(&mut reader, DIGESTS, MAX_DIGESTS)?)?;
     let root = match manifest.root_key {
-        true => Some(root(whole(&mut reader, ROOT, MAX_ROOT)?.expose())?),
+        true => Some(root(secret(&mut reader, ROOT, MAX_ROOT)?.expose())?),
         false => None,
     };
     let suite = reader.suite();
@@ -150,13 +150,28 @@ fn head(reader: &mut impl Read, tag: u8, most: u64) -> Result<u64> {
     Ok(length)
 }
 
-fn whole(reader: &mut impl Read, tag: u8, most: u64) -> Result<SecretBytes> {
+fn whole(reader: &mut impl Read, tag: u8, most: u64) -> Result<Vec<u8>> {
     let length = head(reader, tag, most)?;
     let mut bytes = Vec::new();
     // Grows with what is there, whatever the length says.
     reader.take(length).read_to_end(&mut bytes).map_err(ApiError::internal)?;
-    let bytes = SecretBytes::new(bytes);
-    if bytes.len() as u64 == length { Ok(bytes) } else { Err(ApiError::internal("a section of the backup is cut off")) }
+    if bytes.len() as u64 == length { Ok(bytes) } else { Err(cut_off()) }
+}
+
+/// A section that must leave no copy behind: read into memory that has its length from the start, since what a growing
+/// buffer moves away from is not wiped. So `most` should be small.
+fn secret(reader: &mut impl Read, tag: u8, most: u64) -> Result<SecretBytes> {
+    let length = usize::try_from(head(reader, tag, most)?).map_err(ApiError::internal)?;
+    let mut bytes = SecretBytes::zeroed(length);
+    reader.read_exact(bytes.expose_mut()).map_err(|e| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => cut_off(),
+        _ => ApiError::internal(e),
+    })?;
+    Ok(bytes)
+}
+
+fn cut_off() -> ApiError {
+    ApiError::internal("a section of the backup is cut off")
 }
 
 fn digests(bytes: &[u8]) -> Result<Vec<([u8; 16], [u8; 32])>> {
@@ -232,4 +247,22 @@ pub fn fuzz(bytes: &[u8]) {
 /// Opens an archive's file.
 pub(super) fn open(path: &Path) -> Result<std::io::BufReader<File>> {
     Ok(std::io::BufReader::with_capacity(256 * 1024, File::open(path).map_err(io("open", path))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_section_is_read_whole_or_not_at_all() {
+        let read = |bytes: &[u8]| {
+            let read = secret(&mut &bytes[..], ROOT, 4).map(|bytes| bytes.expose().to_vec());
+            read.map_err(|e| e.internal_cause().unwrap().to_owned())
+        };
+        let of = |length: u64, bytes: &[u8]| [&[ROOT][..], &length.to_be_bytes(), bytes].concat();
+        assert_eq!(read(&of(3, b"abcd")).unwrap(), b"abc");
+        assert!(read(&of(3, b"ab")).unwrap_err().contains("cut off"));
+        assert!(read(&of(5, b"abcde")).unwrap_err().contains("malformed"), "no more is set aside than may be there");
+        assert!(read(&of(u64::MAX, b"")).unwrap_err().contains("malformed"));
+    }
 }

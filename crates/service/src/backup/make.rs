@@ -8,7 +8,7 @@ use super::{
     walk,
 };
 use crate::{
-    clock::SystemClock,
+    clock::Clock,
     records,
     rekey::suite_of,
     vault::{self, Vault, unlock},
@@ -22,7 +22,7 @@ use rustix::fs::FlockOperation;
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufWriter, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -48,8 +48,8 @@ pub struct Request<'a> {
     pub lock: LockTo<'a>,
     /// Whether the root key goes along.
     pub with_root: bool,
-    /// Unix seconds.
-    pub now: u64,
+    /// What tells the time.
+    pub clock: &'a dyn Clock,
 }
 
 /// Makes a backup, reads it back and proves it. The file has its name when this returns without an error, and not before;
@@ -77,12 +77,12 @@ pub async fn make(request: Request<'_>) -> Result<Proof> {
     let contents = content::unpack(reader, &read_back)?;
     let open_with = if request.with_root { None } else { Some(request.root) };
     let (store, keyring) = prove::open(&contents, &read_back, open_with).await?;
-    let proof = prove::prove_store(&contents, store.clone(), keyring, request.now).await;
+    let proof = prove::prove_store(&contents, store.clone(), keyring, request.clock.now()).await;
     store.close().await.map_err(ApiError::internal)?;
     let proof = proof?;
     partial.keep(request.out)?;
     let subjects = [format!("deployment/{}", proof.manifest.deployment)];
-    let noted = records::record(request.store, &SystemClock::default(), "CreateBackup", &subjects, &[], None).await;
+    let noted = records::record(request.store, request.clock, "CreateBackup", &subjects, &[], None).await;
     if let Err(e) = noted {
         // A store that takes no writes any more needs its backup all the same.
         tracing::warn!(cause = e.internal_cause().unwrap_or(""), "that a backup was made could not be recorded");
@@ -118,12 +118,12 @@ async fn survey(
         None
     };
     let vault = Vault::over(store.clone(), keyring);
-    let walk = walk::survey(store.as_ref(), &vault, suite, request.now).await?;
+    let walk = walk::survey(store.as_ref(), &vault, suite, request.clock.now()).await?;
     let manifest = Manifest {
         format: FORMAT,
         release: env!("CARGO_PKG_VERSION").to_owned(),
         schema: store.schema_version().await.map_err(ApiError::internal)?,
-        created: request.now,
+        created: request.clock.now(),
         deployment,
         root_key: request.with_root,
         accounts: walk.accounts,
@@ -201,18 +201,19 @@ impl Partial {
         name.push(".partial");
         let path = out.with_file_name(name);
         let make = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let lock = |file: &File| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).map_err(Into::into);
         let file = make().or_else(|e| match e.kind() {
             // Of a run that was killed, or of one that is at work.
             std::io::ErrorKind::AlreadyExists => {
-                lock(&File::open(&path)?)?;
+                let old = File::open(&path)?;
+                claim(&old, &path)?;
+                // Its lock is held until it is gone, so nobody else takes the next one for it.
                 fs::remove_file(&path)?;
                 make()
             }
             _ => Err(e),
         });
         let file = file.map_err(io("make", &path))?;
-        lock(&file).map_err(io("lock", &path))?;
+        claim(&file, &path).map_err(io("lock", &path))?;
         Ok(Partial { path, file, kept: false })
     }
 
@@ -223,6 +224,17 @@ impl Partial {
     }
 }
 
+/// Locks a file that was opened by this path. Another run may have removed it before the lock was had, and begun a file of its
+/// own: then that one is not ours.
+fn claim(file: &File, path: &Path) -> std::io::Result<()> {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)?;
+    let (own, named) = (file.metadata()?, fs::symlink_metadata(path)?);
+    if (own.dev(), own.ino()) != (named.dev(), named.ino()) {
+        return Err(std::io::Error::new(std::io::ErrorKind::WouldBlock, "another run is at work on it"));
+    }
+    Ok(())
+}
+
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.kept
@@ -230,5 +242,39 @@ impl Drop for Partial {
         {
             tracing::error!(error = %e, path = %self.path.display(), "an unfinished backup could not be removed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_belongs_to_one_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("b.backup");
+        let first = Partial::new(&out).unwrap();
+        assert!(Partial::new(&out).is_err(), "the first is at work");
+        assert!(first.path.exists());
+        drop(first);
+        // What a killed run has left is replaced.
+        let path = dir.path().join("b.backup.partial");
+        fs::write(&path, "rest").unwrap();
+        let next = Partial::new(&out).unwrap();
+        assert_eq!(next.file.metadata().unwrap().len(), 0);
+        assert_eq!(fs::metadata(&path).unwrap().ino(), next.file.metadata().unwrap().ino());
+    }
+
+    #[test]
+    fn a_file_that_was_removed_before_its_lock_was_had_is_not_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p");
+        let ours = File::create(&path).unwrap();
+        // Another run took it for a rest of a killed one.
+        fs::remove_file(&path).unwrap();
+        assert!(claim(&ours, &path).is_err());
+        let theirs = File::create(&path).unwrap();
+        assert!(claim(&ours, &path).is_err());
+        claim(&theirs, &path).unwrap();
     }
 }

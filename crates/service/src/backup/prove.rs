@@ -7,7 +7,7 @@ use super::{
     walk,
 };
 use crate::{
-    clock::SystemClock,
+    clock::Clock,
     records::record,
     vault::{Vault, borrowed, records},
 };
@@ -135,12 +135,12 @@ pub(super) async fn prove_store(
 }
 
 /// Notes in a deployment's store that one of its backups has just been proved. An error for a backup of another deployment.
-pub async fn record_proof(store: &dyn Store, proof: &Proof, now: u64) -> Result<()> {
+pub async fn record_proof(store: &dyn Store, proof: &Proof, clock: &dyn Clock) -> Result<()> {
     let own = store.meta_get(DEPLOYMENT).await.map_err(ApiError::internal)?;
     if own.as_deref() != Some(proof.manifest.deployment.as_bytes()) {
         return Err(ApiError::internal("the backup is of another deployment: the proof is not noted in this one"));
     }
     let subjects = [format!("deployment/{}", proof.manifest.deployment)];
-    record(store, &SystemClock::default(), "ProveBackup", &subjects, &[], None).await?;
-    store.meta_put(LAST_PROVED, now.to_string().as_bytes()).await.map_err(ApiError::internal)
+    record(store, clock, "ProveBackup", &subjects, &[], None).await?;
+    store.meta_put(LAST_PROVED, clock.now().to_string().as_bytes()).await.map_err(ApiError::internal)
 }

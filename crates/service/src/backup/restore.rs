@@ -1,7 +1,7 @@
 //! Restoring a backup on a bare host.
 
 use super::{HELD_UNTIL, Proof, Replay, content, io, name_file, prove, replay::changes_since, scratch::Scratch};
-use crate::{certify, clock::SystemClock, custody, records, vault::root_row};
+use crate::{certify, clock::Clock, custody, records, vault::root_row};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jadeseal_backup::{Reader, Unlock};
 use jadeseal_root::{Keyring, Seal, SealSource};
@@ -37,8 +37,8 @@ pub struct Restoring<'a> {
     pub keep_log: bool,
     /// A copy of the audit log, to tell what was changed after the backup.
     pub audit: Option<&'a Path>,
-    /// Unix seconds.
-    pub now: u64,
+    /// What tells the time.
+    pub clock: &'a dyn Clock,
 }
 
 /// What was restored.
@@ -119,7 +119,7 @@ async fn settle(
     store: &Arc<dyn Store>,
     keyring: Keyring,
 ) -> Result<(Proof, String, u64)> {
-    let held_until = request.now.saturating_add(request.hold);
+    let held_until = request.clock.now().saturating_add(request.hold);
     store.meta_put(HELD_UNTIL, held_until.to_string().as_bytes()).await.map_err(ApiError::internal)?;
     let seal = request.root.create().map_err(ApiError::internal)?;
     let slot = own_slot(request, store.as_ref(), &keyring, seal.as_ref()).await?;
@@ -127,7 +127,7 @@ async fn settle(
     custody::prove(store.as_ref(), &slot, request.root).await?;
     let rows = store.root_rows().await.map_err(ApiError::internal)?;
     let keyring = crate::vault::unlock(request.root, &rows, contents.suite)?;
-    let proof = prove::prove_store(contents, store.clone(), keyring, request.now).await?;
+    let proof = prove::prove_store(contents, store.clone(), keyring, request.clock.now()).await?;
     // One name must never have two histories.
     match (request.keep_log, &contents.manifest.audit) {
         (false, _) => certify::forget_log(store.as_ref()).await?,
@@ -140,7 +140,7 @@ async fn settle(
     }
     let subjects =
         [format!("deployment/{}", contents.manifest.deployment), format!("slot/{slot}"), format!("held/{held_until}")];
-    records::record(store.as_ref(), &SystemClock::default(), "RestoreBackup", &subjects, &[], None).await?;
+    records::record(store.as_ref(), request.clock, "RestoreBackup", &subjects, &[], None).await?;
     Ok((proof, slot, held_until))
 }
 
@@ -162,7 +162,7 @@ async fn own_slot(request: &Restoring<'_>, store: &dyn Store, keyring: &Keyring,
     let mut rows = Vec::new();
     for version in keyring.versions() {
         let record = keyring.add_slot(version, seal, &slot).map_err(ApiError::internal)?;
-        rows.push(RootRow { create_time: request.now, ..root_row(&record) });
+        rows.push(RootRow { create_time: request.clock.now(), ..root_row(&record) });
     }
     store.add_root_slot(rows, None).await.map_err(ApiError::internal)?;
     Ok(slot)

@@ -151,7 +151,7 @@ pass_on! {
     fn replace_root_slots(version: u32, rows: Vec<RootRow>) -> ();
     fn drop_root(version: u32, record: Option<Vec<u8>>) -> ();
     fn add_outbox(record: Vec<u8>) -> u64;
-    fn outbox_pending() -> Vec<(u64, Vec<u8>)>;
+    fn outbox_pending(after: u64, limit: u64) -> Vec<(u64, Vec<u8>)>;
     fn outbox_done(ids: &[u64]) -> ();
     fn meta_get(key: &str) -> Option<Vec<u8>>;
     fn meta_put(key: &str, value: &[u8]) -> ();

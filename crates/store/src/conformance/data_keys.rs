@@ -205,7 +205,7 @@ pub async fn changes_are_all_or_nothing(store: S) {
     let ids = [did(1), did(2), did(3)];
     let now = store.data_keys(&here, &ids).await.unwrap();
     assert_eq!(now.into_iter().flatten().collect::<Vec<_>>(), rows);
-    assert!(store.outbox_pending().await.unwrap().is_empty());
+    assert!(store.outbox_pending(0, 1_000).await.unwrap().is_empty());
     let good = Commit { changes: rows.iter().map(off).collect(), outbox: Some(b"record".to_vec()) };
     assert!(store.commit(&here, good).await.unwrap().outbox_id.is_some());
     let now = store.data_keys(&here, &ids).await.unwrap();

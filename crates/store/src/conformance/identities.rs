@@ -535,7 +535,7 @@ pub async fn changes_are_all_or_nothing(store: S) {
     assert_eq!(store.commit(&home(), commit).await, Err(StoreError::NotFound));
     assert_eq!((of(&store, MINE).await, store.identities_changed(0).await.unwrap()), before);
     assert_eq!(store.key(&home(), id(1)).await.unwrap(), None);
-    assert!(store.outbox_pending().await.unwrap().is_empty());
+    assert!(store.outbox_pending(0, 1_000).await.unwrap().is_empty());
 }
 
 /// Each change has a later moment than all before, of whichever account: what was changed since is told.
@@ -576,9 +576,9 @@ pub async fn audit_record(store: S) {
     let commit = Commit { changes: vec![add], outbox: Some(vec![1, 2, 3]) };
     let done = store.commit(&home(), commit.clone()).await.unwrap();
     assert!(done.keys.is_empty());
-    assert_eq!(store.outbox_pending().await.unwrap(), [(done.outbox_id.unwrap(), vec![1, 2, 3])]);
+    assert_eq!(store.outbox_pending(0, 1_000).await.unwrap(), [(done.outbox_id.unwrap(), vec![1, 2, 3])]);
     assert_eq!(store.commit(&home(), commit).await, Err(StoreError::Conflict));
-    assert_eq!(store.outbox_pending().await.unwrap().len(), 1, "what did not happen leaves no record");
+    assert_eq!(store.outbox_pending(0, 1_000).await.unwrap().len(), 1, "what did not happen leaves no record");
     assert_eq!(of(&store, MINE).await.users, [user(1)]);
 }
 

@@ -167,12 +167,12 @@ pub async fn changes_are_all_or_nothing(store: S) {
     let now = store.keys(&here, &[id(1), id(2), id(3)]).await.unwrap();
     assert_eq!(now.into_iter().flatten().collect::<Vec<_>>(), rows);
     assert_eq!(store.versions(&here, id(2)).await.unwrap().len(), 1);
-    assert!(store.outbox_pending().await.unwrap().is_empty());
+    assert!(store.outbox_pending(0, 1_000).await.unwrap().is_empty());
 
     let good = Commit { changes: rows.iter().map(off).collect(), outbox: Some(b"record".to_vec()) };
     let done = store.commit(&here, good).await.unwrap();
     assert!(done.keys.iter().all(|k| k.revision == 2 && k.state == KeyState::Disabled));
-    let pending = store.outbox_pending().await.unwrap();
+    let pending = store.outbox_pending(0, 1_000).await.unwrap();
     assert_eq!(pending, [(done.outbox_id.unwrap(), b"record".to_vec())]);
 }
 
@@ -204,7 +204,7 @@ pub async fn failing_member_leaves_others(store: S) {
         assert_eq!(store.key(&here, id(n)).await.unwrap().is_some(), n % 4 != 0, "{n}");
         assert_eq!(store.version(&here, id(n), 1).await.unwrap().is_some(), n % 4 != 0, "{n}");
     }
-    let pending = store.outbox_pending().await.unwrap();
+    let pending = store.outbox_pending(0, 1_000).await.unwrap();
     assert_eq!(pending.len(), 90);
     assert!(pending.is_sorted_by(|a, b| a.0 < b.0));
     assert!(pending.iter().all(|(_, r)| r[3] % 4 != 0));
@@ -419,7 +419,7 @@ pub async fn room_in_a_quota(store: S) {
     };
     let full = Err(StoreError::NoRoom(Counted::Keys));
     assert_eq!(store.commit(&here, next(4, 1)).await, full);
-    assert!(store.outbox_pending().await.unwrap().is_empty());
+    assert!(store.outbox_pending(0, 1_000).await.unwrap().is_empty());
     store.commit(&here, next(4, 2)).await.unwrap();
     assert_eq!(store.commit(&here, next(5, 2)).await, full);
     assert_eq!(store.count_own(&here).await.unwrap(), 2);

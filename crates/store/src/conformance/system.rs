@@ -150,11 +150,11 @@ pub async fn records_of_other_changes(store: S) {
     let row = store.domains(AccountId(1)).await.unwrap().remove(0);
     store.rewrap_domain(DomainRow { root_version: 2, ..row }).await.unwrap();
     store.drop_root(1, record(5)).await.unwrap();
-    let pending = store.outbox_pending().await.unwrap();
+    let pending = store.outbox_pending(0, 1_000).await.unwrap();
     assert_eq!(pending.iter().map(|(_, record)| record[0]).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert!(pending.is_sorted_by_key(|(id, _)| *id) && pending[3].0 == alone);
     store.outbox_done(&[alone]).await.unwrap();
-    assert_eq!(store.outbox_pending().await.unwrap().len(), 4);
+    assert_eq!(store.outbox_pending(0, 1_000).await.unwrap().len(), 4);
 }
 
 /// One version is current; slots are replaced as a whole.
@@ -364,10 +364,13 @@ pub async fn outbox(store: S) {
         ids.push(store.commit(&here, commit).await.unwrap().outbox_id.unwrap());
     }
     store.outbox_done(&[ids[2], ids[0], 999_999]).await.unwrap();
-    assert_eq!(store.outbox_pending().await.unwrap(), [(ids[1], vec![2]), (ids[3], vec![4])]);
+    assert_eq!(store.outbox_pending(0, 1_000).await.unwrap(), [(ids[1], vec![2]), (ids[3], vec![4])]);
+    assert_eq!(store.outbox_pending(0, 1).await.unwrap(), [(ids[1], vec![2])], "no more than are asked for");
+    assert_eq!(store.outbox_pending(ids[1], 1).await.unwrap(), [(ids[3], vec![4])]);
+    assert!(store.outbox_pending(ids[3], 1_000).await.unwrap().is_empty());
     store.outbox_done(&ids).await.unwrap();
     store.outbox_done(&[]).await.unwrap();
-    assert!(store.outbox_pending().await.unwrap().is_empty());
+    assert!(store.outbox_pending(0, 1_000).await.unwrap().is_empty());
     let alone = Commit { changes: vec![], outbox: Some(vec![5]) };
     let next = store.commit(&here, alone).await.unwrap().outbox_id.unwrap();
     assert!(next > ids[3]);

@@ -488,8 +488,8 @@ impl Store for SqliteStore {
         self.write(move |c| changes::put_outbox(c, &record)).await
     }
 
-    async fn outbox_pending(&self) -> Result<Vec<(u64, Vec<u8>)>> {
-        self.read(system::outbox_pending).await
+    async fn outbox_pending(&self, after: u64, limit: u64) -> Result<Vec<(u64, Vec<u8>)>> {
+        self.read(move |c| system::outbox_pending(c, after, limit)).await
     }
 
     async fn outbox_done(&self, ids: &[u64]) -> Result<()> {

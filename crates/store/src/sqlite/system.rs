@@ -253,9 +253,9 @@ pub(super) fn drop_expired_imports(conn: &Connection, now: u64, limit: u64) -> R
     Ok(conn.prepare_cached(sql)?.execute([bound(now), bound(limit)])? as u64)
 }
 
-pub(super) fn outbox_pending(conn: &Connection) -> Result<Vec<(u64, Vec<u8>)>> {
-    let sql = "SELECT id, record FROM outbox ORDER BY id";
-    all(conn, sql, [], |r| Ok((rows::count(r, 0)?, r.get(1)?)))
+pub(super) fn outbox_pending(conn: &Connection, after: u64, limit: u64) -> Result<Vec<(u64, Vec<u8>)>> {
+    let sql = "SELECT id, record FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2";
+    all(conn, sql, [bound(after), bound(limit)], |r| Ok((rows::count(r, 0)?, r.get(1)?)))
 }
 
 pub(super) fn outbox_done(conn: &Connection, ids: &[u64]) -> Result<()> {

@@ -209,7 +209,7 @@ async fn a_full_disk_refuses_writes_and_recovers() {
     assert!(matches!(failed, StoreError::Full(_)), "{failed:?}");
     // Nothing of the failed call stayed, reads go on, and writing fails cleanly again.
     assert_eq!(store.count_own(&here).await.unwrap(), u64::from(made) + 1);
-    assert_eq!(store.outbox_pending().await.unwrap().len() as u32, made);
+    assert_eq!(store.outbox_pending(0, 1_000).await.unwrap().len() as u32, made);
     let big = store.meta_put("big", &[0; 100_000]).await;
     assert!(matches!(big, Err(StoreError::Full(_))), "{big:?}");
     store.ping().await.unwrap();
