@@ -294,3 +294,29 @@ async fn jobs_and_earlier_runs_are_found() {
     let job = found.iter().find(|e| e["Username"] == "jadeseal").expect("the deletion itself");
     assert_eq!((&job["SourceIPAddress"], detail(job)["userIdentity"]["type"].as_str()), (&json!(""), Some("Service")));
 }
+
+#[tokio::test]
+async fn nobody_passes_for_the_main_account() {
+    use jadeseal_service::clock::Clock as _;
+    let kms = Kms::start().await;
+    let root = kms.user().await;
+    let user = kms.sub_user(&root, "root").await;
+    kms.cam(&root, "AttachUserPolicy", json!({ "PolicyId": 1, "AttachUin": user.uin })).await;
+    let policy = json!({ "version": "2.0", "statement": [{ "effect": "allow", "action": "*", "resource": "*" }] });
+    let session = json!({ "Name": "root", "Policy": policy.to_string() });
+    let session = kms.sts(&user, "GetFederationToken", session).await;
+    let text = |name: &str| session["Credentials"][name].as_str().unwrap().to_owned();
+    let federated = user.with_key(0, &text("TmpSecretId"), &text("TmpSecretKey"));
+    let request = support::Request::new(&federated, kms.clock.now(), support::AES, "GetRegions", &json!({}));
+    kms.send(&request.with_header("x-tc-token", &text("Token"))).await;
+    kms.call(&user, "ListKeys", json!({})).await;
+    let found = events(&kms, &root, only(&[("EventName", "GetRegions,ListKeys")])).await;
+    let shown: Vec<_> = found.iter().map(|e| e["Username"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(shown, [user.uin.to_string(), format!("{}:root", user.uin)]);
+    for (name, wanted) in shown.iter().zip([vec!["ListKeys", "GetFederationToken"], vec!["GetRegions"]]) {
+        assert_eq!(names(&events(&kms, &root, only(&[("Username", name)])).await), wanted, "{name}");
+    }
+    let by_root = events(&kms, &root, only(&[("Username", "root")])).await;
+    assert!(by_root.iter().all(|e| detail(e)["userIdentity"]["type"] == "Root"), "{by_root:?}");
+    assert_eq!(names(&by_root).last(), Some(&"AddUser"));
+}

@@ -3,16 +3,17 @@
 //! What the log does not keep is an empty value of the right type: above all the parameters of requests and the members of
 //! answers, which may hold plaintexts.
 
-use super::filters::{CAM_REFUSED, REFUSALS, SENSITIVE};
+use super::{
+    filters::{CAM_REFUSED, REFUSALS, SENSITIVE},
+    names::Names,
+};
 use crate::{
     entries,
     schema::{Doc, answer},
 };
 use jadeseal_audit::{Facts, unescaped};
-use jadeseal_store::Identities;
 use jadeseal_types::ErrorCode;
 use serde_json::json;
-use std::collections::HashMap;
 
 answer! {
     /// What an event is about.
@@ -47,38 +48,6 @@ answer! {
 
 /// Version of the form of events.
 const EVENT_VERSION: u64 = 2;
-
-/// What principals of the account are called today.
-pub struct Names<'a> {
-    account: String,
-    users: HashMap<String, &'a str>,
-    roles: HashMap<String, &'a str>,
-}
-
-impl<'a> Names<'a> {
-    pub fn new(all: &'a Identities) -> Self {
-        Names {
-            account: all.account.account.to_string(),
-            users: all.users.iter().map(|user| (user.uin.to_string(), user.name.as_str())).collect(),
-            roles: all.roles.iter().map(|role| (role.id.to_string(), role.name.as_str())).collect(),
-        }
-    }
-
-    /// The name of whoever asked. Who has none, or is of another account, is called by his number.
-    fn of(&self, facts: &Facts<'_>) -> String {
-        let session = unescaped(facts.session);
-        match facts.principal {
-            "root" => "root".to_owned(),
-            "service" => "jadeseal".to_owned(),
-            "role" if facts.account == self.account => {
-                format!("{}:{session}", self.roles.get(facts.uin).copied().unwrap_or(facts.uin))
-            }
-            "federated" if !session.is_empty() => session.into_owned(),
-            _ if facts.account == self.account => self.users.get(facts.uin).copied().unwrap_or(facts.uin).to_owned(),
-            _ => facts.uin.to_owned(),
-        }
-    }
-}
 
 /// What kind of principal it is, in the words of events.
 fn kind(principal: &str) -> &'static str {

@@ -1,6 +1,6 @@
 //! `LookupAttributes`: what they may say, and what that means for a record.
 
-use super::LookupAttribute;
+use super::{LookupAttribute, names::Names};
 use jadeseal_audit::index::{Attribute, Condition};
 use jadeseal_store::Identities;
 use jadeseal_types::{ApiError, ErrorCode as E, KeyId, error::Result};
@@ -180,14 +180,9 @@ impl Filters {
         self.any(["read", "use"].map(|access| Condition::new(Attribute::Access, access)))
     }
 
-    /// By the name that the principal has now.
+    /// By the name that events show.
     fn user(&mut self, name: &str, all: &Identities) -> bool {
-        let uin = match name {
-            "root" => all.account.account.0,
-            // Nobody has the number 0.
-            _ => all.user_named(name).map_or(0, |user| user.uin.0),
-        };
-        self.is(Attribute::Uin, &uin.to_string())
+        self.any(Names::new(all).called(name))
     }
 
     /// Ids of keys have one spelling in records, and other resources are spelt as they are.

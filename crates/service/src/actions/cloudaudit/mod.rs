@@ -6,6 +6,7 @@
 
 mod event;
 mod filters;
+mod names;
 
 use super::Account;
 use crate::{
@@ -15,9 +16,10 @@ use crate::{
     schema::{Doc, answer, object, request},
     values::Bounded,
 };
-use event::{Event, Names};
+use event::Event;
 use filters::Filters;
 use jadeseal_types::{ApiError, ErrorCode as E, error::Result};
+use names::Names;
 
 family![in CLOUDAUDIT; LookUpEvents, DescribeEvents, GetAttributeKey];
 
