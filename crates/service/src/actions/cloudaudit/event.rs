@@ -147,3 +147,27 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_certificate_is_no_refusal_by_a_policy() {
+        let all = super::super::names::tests::identities();
+        for (code, error) in [("UnauthorizedOperation", 4102), ("AuthFailure.UnauthorizedOperation", 0), ("", 0)] {
+            let json = format!(
+                concat!(
+                    r#"{{"v":1,"time":"2026-11-24T02:15:22.123456Z","request_id":"r","account":"1","uin":"1","#,
+                    r#""principal":"root","secret_id":"","source":"","user_agent":"","service":"kms","version":"","#,
+                    r#""action":"Encrypt","region":"","resources":[],"access":"use","code":"{}"}}"#
+                ),
+                code
+            );
+            let event = Event::new(0, &Facts::parse(json.as_bytes()).unwrap(), &Names::new(&all));
+            assert_eq!(event.error, error, "{code}");
+            let detail: serde_json::Value = serde_json::from_str(&event.detail).unwrap();
+            assert_eq!(detail["apiErrorCode"], if code.is_empty() { "0" } else { code });
+        }
+    }
+}

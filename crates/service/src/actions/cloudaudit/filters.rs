@@ -43,8 +43,8 @@ pub(super) const SENSITIVE: &[&str] = &[
 
 /// What CAM's own code of a refusal by a policy is, as in version 2 of the API; 0 stands for consent.
 pub(super) const CAM_REFUSED: i64 = 4102;
-/// Codes of answers that are such refusals.
-pub(super) const REFUSALS: &[E] = &[E::UnauthorizedOperation, E::AuthUnauthorizedOperation];
+/// Codes of answers that are such refusals. Where a client certificate was missing no policy was asked.
+pub(super) const REFUSALS: &[E] = &[E::UnauthorizedOperation];
 
 /// A key that conditions may have.
 pub(super) struct Key {

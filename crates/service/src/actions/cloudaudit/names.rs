@@ -111,14 +111,14 @@ fn is_number(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use jadeseal_audit::{List, index::Query};
     use jadeseal_types::{AccountId, AppId, RoleId, Uin};
 
     const OWN: &str = "100000000001";
 
-    fn identities() -> Identities {
+    pub fn identities() -> Identities {
         let user = |uin, name: &str| UserRow {
             uin: Uin(uin),
             name: name.to_owned(),
