@@ -34,7 +34,7 @@ answer! {
         error: i64 = "ErrorCode", Doc("Code of CAM: 0, or 4102 when a policy refused.", "鉴权错误码：0，被策略拒绝时为 4102。");
         name: String = "EventName", Doc("The action.", "事件名称。");
         secret_id: String = "SecretId", Doc("The access key.", "密钥 ID。");
-        event_source: String = "EventSource", Doc("Domain of the product.", "请求来源。");
+        event_source: String = "EventSource", Doc("Domain of the product; jadeseal for what no request asked for.", "请求来源；非请求触发的事件为 jadeseal。");
         request_id: String = "RequestID", Doc("Id of the request.", "请求 ID。");
         resource_region: String = "ResourceRegion", Doc("Region of the request.", "资源地域。");
         account: i64 = "AccountID", Doc("Main account of the principal.", "主账号 ID。");
@@ -46,6 +46,8 @@ answer! {
     }
 }
 
+/// Source of events that no request asked for.
+const OWN_SOURCE: &str = "jadeseal";
 /// Version of the form of events.
 const EVENT_VERSION: u64 = 2;
 
@@ -83,7 +85,11 @@ impl Event {
         let message = code.map(|code| code.text().en.into_owned()).unwrap_or_default();
         let about: Vec<String> =
             facts.resources.iter().chain(facts.subjects.iter()).map(|text| unescaped(text).into_owned()).collect();
-        let event_source = format!("{}.tencentcloudapi.com", facts.service);
+        // What the service does by itself, and what its command line does, came through no API.
+        let event_source = match facts.principal {
+            "service" => OWN_SOURCE.to_owned(),
+            _ => format!("{}.tencentcloudapi.com", facts.service),
+        };
         let session = match facts.session {
             "" => String::new(),
             name => json!({ "sessionName": unescaped(name) }).to_string(),

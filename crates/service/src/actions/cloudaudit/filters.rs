@@ -171,8 +171,10 @@ impl Filters {
     /// Several may be named, in one value or in several.
     fn event_name(&mut self, value: &str) -> bool {
         let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let before = self.names.len();
         self.names.extend(names.map(|name| Condition::new(Attribute::Action, name)).take(MAX_VALUES + 1));
-        true
+        // Commas alone name none, which is not the same as naming all.
+        self.names.len() > before
     }
 
     /// Using a key changes nothing, so it is reading.
