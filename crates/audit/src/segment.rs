@@ -138,11 +138,7 @@ pub(crate) fn open_at(dir: &Path, first: u64) -> Result<Option<(PathBuf, File)>,
 }
 
 /// As [`scan`], of an opened file.
-pub(crate) fn scan_file(
-    path: &Path,
-    file: File,
-    mut visit: impl FnMut(u64, &[u8]),
-) -> Result<Scan, AuditError> {
+pub(crate) fn scan_file(path: &Path, file: File, mut visit: impl FnMut(u64, &[u8])) -> Result<Scan, AuditError> {
     let failed = |e| AuditError::io("read", path, e);
     let mut reader = BufReader::with_capacity(256 * 1024, file);
     let mut found = Scan::default();

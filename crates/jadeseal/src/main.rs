@@ -1,5 +1,7 @@
 //! The `jadeseal` command: parses the command line, hands over to the library crates.
 
+#[macro_use]
+mod print;
 mod commands;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -113,8 +115,9 @@ fn main() -> ExitCode {
         Command::Audit(args) => commands::audit::run(args).map(done),
         Command::Version(args) => commands::version::run(args).map(done),
     };
-    match result {
+    match result.and_then(|code| print::outcome().map(|()| code)) {
         Ok(code) => code,
+        Err(e) if print::is_unread(&e) => ExitCode::from(print::UNREAD),
         Err(e) => {
             eprintln!("jadeseal: {e:#}");
             ExitCode::FAILURE

@@ -218,6 +218,10 @@ impl Entry {
             ids.iter().for_each(|id| cx.note(*id));
         }
         cx.authorise().await?;
+        // Not earlier: who is behind an AppId, and what he is shown as his events, is nothing to whom no policy lets act for him.
+        if let Acting::For(admitted) = &cx.acting {
+            cx.note_targets(vec![admitted.row.account]);
+        }
         if cx.dry_run {
             let refused = matches!(cx.acting, Acting::Refused);
             return Err(if refused { ErrorCode::NotRoleOperation } else { ErrorCode::DryRunOperation }.into());

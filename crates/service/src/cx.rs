@@ -229,13 +229,13 @@ impl Draft {
 }
 
 impl Cx<'_> {
-    /// Moves into the scope of a member account, if the caller is admitted to it.
+    /// Moves into the scope of a member account, if the caller is admitted to it. The audit record does not name it yet: that has
+    /// to wait for the policy.
     pub(crate) async fn act_for(&mut self, name: Name) -> Result<()> {
         let Some(admitted) = self.svc.directory.admit(self.caller, name).await? else {
             self.acting = Acting::Refused;
             return Ok(());
         };
-        self.note_targets(vec![admitted.row.account]);
         self.scope = Scope::of_member(&admitted.member, self.region.name.clone());
         self.acting = Acting::For(admitted);
         Ok(())
@@ -249,7 +249,7 @@ impl Cx<'_> {
         }
     }
 
-    /// Names the accounts that are acted for in the audit record. Once in a request: before its first change.
+    /// Names the accounts that are acted for in the audit record. Once in a request: behind the policy, before its first change.
     pub(crate) fn note_targets(&self, accounts: Vec<AccountId>) {
         // A second set would be a mistake of ours, and the first one is on its way into records.
         self.draft.targets.get_or_init(|| accounts);

@@ -15,11 +15,13 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// Queries that may run at once. They read files, beside a service that has better to do.
 const AT_ONCE: usize = 4;
-/// Queries of one account that may run or wait, so that it does not keep others from theirs.
+/// Queries of one account that may run at once, so that there is always a turn for others.
+const AT_ONCE_OF_ACCOUNT: usize = 2;
+/// Queries of one account that may run or wait.
 const OF_ACCOUNT: usize = 8;
 /// Longest time that a query waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,11 +62,81 @@ impl Seen {
     }
 }
 
+/// Who may ask the index now, and who waits for it.
+struct Turns {
+    /// How long anybody waits.
+    patience: Duration,
+    all: Arc<Semaphore>,
+    accounts: Arc<Mutex<HashMap<AccountId, Waiting>>>,
+}
+
+/// The queries of an account: how many run or wait, and their turns among each other.
+struct Waiting {
+    count: usize,
+    turns: Arc<Semaphore>,
+}
+
+/// A place among the queries of an account.
+struct Place {
+    accounts: Arc<Mutex<HashMap<AccountId, Waiting>>>,
+    account: AccountId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut accounts = self.accounts.lock();
+        if let Some(waiting) = accounts.get_mut(&self.account) {
+            waiting.count -= 1;
+            if waiting.count == 0 {
+                accounts.remove(&self.account);
+            }
+        }
+    }
+}
+
+/// A turn; dropping it lets others have theirs. The members go in this order: whoever comes next finds the account there.
+struct Turn {
+    _common: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+impl Turns {
+    fn new(patience: Duration) -> Self {
+        Turns { patience, all: Arc::new(Semaphore::new(AT_ONCE)), accounts: Arc::default() }
+    }
+
+    /// Waits for a turn, for as long as anybody waits.
+    async fn take(&self, account: AccountId) -> Result<Turn> {
+        let (place, turns) = self.place(account).ok_or_else(too_many)?;
+        let both = async {
+            // First the account's own: what waits for it must not hold a turn that others could have.
+            let own = turns.acquire_owned().await?;
+            Ok::<_, AcquireError>((own, self.all.clone().acquire_owned().await?))
+        };
+        let both = tokio::time::timeout(self.patience, both).await;
+        let (own, common) = both.map_err(|_| too_many())?.map_err(ApiError::internal)?;
+        Ok(Turn { _common: common, _own: own, _place: place })
+    }
+
+    fn place(&self, account: AccountId) -> Option<(Place, Arc<Semaphore>)> {
+        let mut accounts = self.accounts.lock();
+        let waiting = accounts
+            .entry(account)
+            .or_insert_with(|| Waiting { count: 0, turns: Arc::new(Semaphore::new(AT_ONCE_OF_ACCOUNT)) });
+        if waiting.count >= OF_ACCOUNT {
+            return None;
+        }
+        waiting.count += 1;
+        let turns = waiting.turns.clone();
+        Some((Place { accounts: self.accounts.clone(), account }, turns))
+    }
+}
+
 /// The index and who waits for it.
 pub(crate) struct Events {
     index: Arc<Index>,
-    turns: Arc<Semaphore>,
-    running: Arc<Mutex<HashMap<AccountId, usize>>>,
+    turns: Turns,
     told: Seldom,
 }
 
@@ -83,50 +155,18 @@ impl Seldom {
     }
 }
 
-/// A place among the queries of an account.
-struct Place {
-    running: Arc<Mutex<HashMap<AccountId, usize>>>,
-    account: AccountId,
-}
-
-impl Place {
-    fn take(running: &Arc<Mutex<HashMap<AccountId, usize>>>, account: AccountId) -> Option<Self> {
-        let mut map = running.lock();
-        let count = map.entry(account).or_default();
-        if *count >= OF_ACCOUNT {
-            return None;
-        }
-        *count += 1;
-        Some(Place { running: running.clone(), account })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut map = self.running.lock();
-        if let Some(count) = map.get_mut(&self.account) {
-            *count -= 1;
-            if *count == 0 {
-                map.remove(&self.account);
-            }
-        }
-    }
-}
-
 impl Events {
     /// Of a log, whose index is kept up to date from now on.
     pub fn start(log: Arc<Log>) -> Result<Self> {
         let index = Arc::new(Index::new(log));
         index.start().map_err(ApiError::internal)?;
-        Ok(Events { index, turns: Arc::new(Semaphore::new(AT_ONCE)), running: Arc::default(), told: Seldom::default() })
+        Ok(Events { index, turns: Turns::new(PATIENCE), told: Seldom::default() })
     }
 
     /// Records of the caller's account.
     pub async fn of(&self, caller: &Caller, wanted: Wanted) -> Result<Seen> {
         let account = caller.account();
-        let place = Place::take(&self.running, account).ok_or_else(too_many)?;
-        let turn = tokio::time::timeout(PATIENCE, self.turns.clone().acquire_owned()).await;
-        let turn = turn.map_err(|_| too_many())?.map_err(ApiError::internal)?;
+        let turn = self.turns.take(account).await?;
         let micros = |seconds: u64| seconds.saturating_mul(1_000_000);
         let query = Query {
             all: wanted.all,
@@ -138,7 +178,7 @@ impl Events {
         // It runs to its end even if the caller hangs up, and keeps its place as long.
         let answer = tokio::task::spawn_blocking(move || {
             let answer = index.query(&query);
-            drop((turn, place));
+            drop(turn);
             answer
         });
         let page = answer.await.map_err(ApiError::internal)?.map_err(refused)?;
@@ -183,10 +223,40 @@ fn refused(error: IndexError) -> ApiError {
 mod tests {
     use super::*;
 
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    const ONE: AccountId = AccountId(1);
+
     #[test]
     fn what_every_query_finds_is_told_seldom() {
         let (seldom, start) = (Seldom::default(), Instant::now());
         let due: Vec<bool> = [0, 1, 9, 10, 11, 20].map(|s| seldom.is_due(start + Duration::from_secs(s))).into();
         assert_eq!(due, [true, false, false, true, false, true]);
+    }
+
+    #[tokio::test]
+    async fn an_account_leaves_turns_to_others() {
+        let turns = Turns::new(Duration::from_millis(50));
+        let mut running = vec![turns.take(ONE).await.ok().unwrap(), turns.take(ONE).await.ok().unwrap()];
+        // Its third query waits although there are turns, and its ninth does not even do that.
+        let mut waiting: Vec<_> = (2..OF_ACCOUNT).map(|_| Box::pin(turns.take(ONE))).collect();
+        for query in &mut waiting {
+            assert!(query.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        let ninth = pin!(turns.take(ONE)).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(ninth, std::task::Poll::Ready(Err(_))));
+        running.push(turns.take(AccountId(2)).await.ok().unwrap());
+        running.push(turns.take(AccountId(2)).await.ok().unwrap());
+        // All are taken; each waits as long as it may.
+        assert_eq!(turns.take(AccountId(3)).await.err().unwrap().code(), ErrorCode::RequestLimitExceeded);
+        for query in waiting {
+            assert_eq!(query.await.err().unwrap().code(), ErrorCode::RequestLimitExceeded);
+        }
+        running.remove(0);
+        running.push(turns.take(ONE).await.ok().unwrap());
+        drop(running);
+        assert!(turns.accounts.lock().is_empty());
     }
 }

@@ -14,6 +14,8 @@ pub enum Type {
     String,
     /// Whole number from 0.
     Uint64,
+    /// Whole number from 0 in the table, but any other is taken too: what is wrong with it, the action says in its own words.
+    AnyUint64,
     /// Whole number.
     Int64,
     /// True or false.
@@ -29,7 +31,7 @@ impl Type {
     pub fn wire(&self) -> Cow<'static, str> {
         match self {
             Type::String => "string".into(),
-            Type::Uint64 => "uint64".into(),
+            Type::Uint64 | Type::AnyUint64 => "uint64".into(),
             Type::Int64 => "int64".into(),
             Type::Bool => "bool".into(),
             Type::List(item) => format!("[{}]", item.wire()).into(),
@@ -119,7 +121,8 @@ fn check_type(value: &Value<'_>, ty: &'static Type, form: bool, name: &dyn Fn() 
         (_, Value::Null) => true,
         (Type::String, Value::Str(_)) => true,
         (Type::Uint64, _) => uint(value).is_some(),
-        (Type::Int64, Value::Int(_)) => true,
+        (Type::AnyUint64 | Type::Int64, Value::Int(_)) => true,
+        (Type::AnyUint64, Value::Str(s)) => s.parse::<i128>().is_ok(),
         (Type::Int64, Value::Str(s)) => s.parse::<i64>().is_ok(),
         (Type::Bool, Value::Bool(_)) => true,
         (Type::Bool, Value::Str(s)) => form && boolean(s).is_some(),

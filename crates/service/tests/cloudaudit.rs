@@ -192,6 +192,70 @@ async fn members_see_what_administrators_do_for_them() {
 }
 
 #[tokio::test]
+async fn a_refusal_by_the_policy_is_nothing_to_the_member() {
+    let mut kms = Kms::start().await;
+    let (admin, member) = (kms.user().await, kms.user().await);
+    kms.organise(&[admin.uin], &[member.uin]);
+    let kms = kms.restart().await;
+    let app_id = kms.cam(&member, "GetUserAppId", json!({})).await["AppId"].as_u64().unwrap();
+    let key = kms.create(&member, "k").await;
+    let user = kms.sub_user(&admin, "nobody").await;
+    // Who may look at events and do nothing with keys.
+    let statement = json!([{ "effect": "allow", "action": "cloudaudit:*", "resource": "*" }]);
+    let document = json!({ "version": "2.0", "statement": statement }).to_string();
+    let policy = kms.cam(&admin, "CreatePolicy", json!({ "PolicyName": "look", "PolicyDocument": document })).await;
+    kms.cam(&admin, "AttachUserPolicy", json!({ "PolicyId": policy["PolicyId"], "AttachUin": user.uin })).await;
+    let of = json!({ "MemberAppId": app_id });
+    let refused = json!({ "KeyId": key, "MemberAccount": of });
+    assert_eq!(kms.err(&user, "DisableKey", refused.clone()).await, "UnauthorizedOperation");
+    let asked = with(refused.clone(), "DryRun", json!(true));
+    assert_eq!(kms.err(&user, "DisableKey", asked).await, "UnauthorizedOperation");
+    let lists = json!({ "MemberAccounts": [of] });
+    assert_eq!(kms.err(&user, "ListDataKeyDetail", lists.clone()).await, "UnauthorizedOperation");
+    let found = events(&kms, &user, only(&[("Username", "nobody")])).await;
+    assert_eq!(names(&found), ["ListDataKeyDetail", "DisableKey", "DisableKey"]);
+    for event in &found {
+        assert!(!event.to_string().contains(&member.uin.to_string()), "{event}");
+        assert_eq!(detail(event)["memberAccounts"], json!([]));
+    }
+    assert!(events(&kms, &member, only(&[("PrincipalId", &user.uin.to_string())])).await.is_empty());
+    // Whoever may do it and fails later is told of, and so is the member.
+    kms.ok(&admin, "DisableKey", refused.clone()).await;
+    let wrong = with(refused, "PendingWindowInDays", json!(1));
+    assert!(kms.err(&admin, "ScheduleKeyDeletion", wrong).await.starts_with("InvalidParameter"));
+    let found = events(&kms, &member, only(&[("PrincipalId", &admin.uin.to_string())])).await;
+    assert_eq!(names(&found), ["ScheduleKeyDeletion", "DisableKey"]);
+}
+
+#[tokio::test]
+async fn a_member_learns_no_keys_of_others() {
+    let mut kms = Kms::start().await;
+    let (admin, member, sibling) = (kms.user().await, kms.user().await, kms.user().await);
+    kms.organise(&[admin.uin], &[member.uin, sibling.uin]);
+    let kms = kms.restart().await;
+    let own = kms.create(&member, "k").await;
+    let foreign = kms.create(&sibling, "k").await;
+    let of = json!({ "MemberUin": member.uin });
+    for (action, params, wanted) in [
+        ("DescribeKey", json!({ "KeyId": foreign }), "ResourceUnavailable.CmkNotFound"),
+        ("DescribeKeys", json!({ "KeyIds": [own, foreign] }), "ResourceUnavailable.CmkNotFound"),
+        ("DisableKeys", json!({ "KeyIds": [own, foreign], "DryRun": true }), "DryRunOperation"),
+        ("DisableKeys", json!({ "KeyIds": [own, foreign], "Nonsense": 1 }), "UnknownParameter"),
+    ] {
+        assert_eq!(kms.err(&admin, action, with(params, "MemberAccount", of.clone())).await, wanted, "{action}");
+    }
+    kms.ok(&admin, "DescribeKeys", json!({ "KeyIds": [own], "MemberAccount": of })).await;
+    let found = events(&kms, &member, only(&[("PrincipalId", &admin.uin.to_string())])).await;
+    assert_eq!(found.len(), 5);
+    assert!(found.iter().all(|event| !event.to_string().contains(&foreign)), "{found:?}");
+    assert_eq!(names(&events(&kms, &member, only(&[("ResourceId", &foreign)])).await), Vec::<&str>::new());
+    let by_own = events(&kms, &member, only(&[("ResourceId", &own)])).await;
+    assert_eq!(names(&by_own), ["DescribeKeys", "CreateKey"]);
+    // The administrator sees what he named.
+    assert_eq!(events(&kms, &admin, only(&[("ResourceId", &foreign)])).await.len(), 4);
+}
+
+#[tokio::test]
 async fn pages_go_to_the_end_while_records_are_written() {
     let kms = Kms::start().await;
     let user = kms.user().await;
@@ -229,12 +293,16 @@ async fn what_cannot_be_asked_is_refused() {
         (&both[..], json!({ "StartTime": START }), "MissingParameter"),
         (&both[..], at(START, START - 1), "InvalidParameterValue.Time"),
         (&both[..], at(START, u64::MAX / 4), "InvalidParameter.Time"),
-        (&both[..1], json!({ "StartTime": -1, "EndTime": START }), "InvalidParameter.Time"),
-        (&both[1..], json!({ "StartTime": -1, "EndTime": START }), "InvalidParameter"),
+        (&both[..], json!({ "StartTime": -1, "EndTime": START }), "InvalidParameter.Time"),
+        (&both[..], json!({ "StartTime": START, "EndTime": "-1" }), "InvalidParameter.Time"),
+        (&both[..], json!({ "StartTime": START, "EndTime": u64::MAX }), "InvalidParameter.Time"),
+        (&both[..], json!({ "StartTime": START, "EndTime": true }), "InvalidParameter"),
+        (&both[..], json!({ "StartTime": START, "EndTime": "soon" }), "InvalidParameter"),
         (&both[..1], at(START, START + week + 1), "LimitExceeded.OverTime"),
         (&both[1..], at(START, START + 30 * 86_400 + 1), "LimitExceeded.OverTime"),
         (&both[..], with(day(), "MaxResults", json!(51)), "InvalidParameterValue.MaxResult"),
-        (&both[..1], with(day(), "MaxResults", json!(-1)), "InvalidParameterValue.MaxResult"),
+        (&both[..], with(day(), "MaxResults", json!(-1)), "InvalidParameterValue.MaxResult"),
+        (&both[1..], with(day(), "NextToken", json!(-1)), "InvalidParameterValue"),
         (&both[..1], with(day(), "NextToken", json!("x")), "InvalidParameterValue"),
         (&both[..1], with(day(), "Mode", json!("slow")), "InvalidParameterValue"),
         (&both[1..], with(day(), "IsReturnLocation", json!(2)), "InvalidParameterValue"),
@@ -245,6 +313,7 @@ async fn what_cannot_be_asked_is_refused() {
         (&both[..], attribute("OnlyRecordNotSeen", "1"), "InvalidParameterValue"),
         (&both[..], only(&[("RequestId", "x"); 21]), "InvalidParameterValue"),
         (&both[..], attribute("EventName", &"a,".repeat(51)), "InvalidParameterValue"),
+        (&both[..], attribute("EventName", " , "), "InvalidParameterValue"),
         (&both[..], with(day(), "Nonsense", json!(1)), "UnknownParameter"),
         (&both[..], with(day(), "DryRun", json!(true)), "DryRunOperation"),
     ] {
@@ -292,5 +361,32 @@ async fn jobs_and_earlier_runs_are_found() {
     assert_eq!(names(found).last(), Some(&"CreateKey"));
     assert!(names(found).contains(&"ScheduleKeyDeletion"), "{answer}");
     let job = found.iter().find(|e| e["Username"] == "jadeseal").expect("the deletion itself");
+    assert_eq!((&job["EventSource"], &detail(job)["eventSource"]), (&json!("jadeseal"), &json!("jadeseal")));
     assert_eq!((&job["SourceIPAddress"], detail(job)["userIdentity"]["type"].as_str()), (&json!(""), Some("Service")));
+}
+
+#[tokio::test]
+async fn nobody_passes_for_the_main_account() {
+    use jadeseal_service::clock::Clock as _;
+    let kms = Kms::start().await;
+    let root = kms.user().await;
+    let user = kms.sub_user(&root, "root").await;
+    kms.cam(&root, "AttachUserPolicy", json!({ "PolicyId": 1, "AttachUin": user.uin })).await;
+    let policy = json!({ "version": "2.0", "statement": [{ "effect": "allow", "action": "*", "resource": "*" }] });
+    let session = json!({ "Name": "root", "Policy": policy.to_string() });
+    let session = kms.sts(&user, "GetFederationToken", session).await;
+    let text = |name: &str| session["Credentials"][name].as_str().unwrap().to_owned();
+    let federated = user.with_key(0, &text("TmpSecretId"), &text("TmpSecretKey"));
+    let request = support::Request::new(&federated, kms.clock.now(), support::AES, "GetRegions", &json!({}));
+    kms.send(&request.with_header("x-tc-token", &text("Token"))).await;
+    kms.call(&user, "ListKeys", json!({})).await;
+    let found = events(&kms, &root, only(&[("EventName", "GetRegions,ListKeys")])).await;
+    let shown: Vec<_> = found.iter().map(|e| e["Username"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(shown, [user.uin.to_string(), format!("{}:root", user.uin)]);
+    for (name, wanted) in shown.iter().zip([vec!["ListKeys", "GetFederationToken"], vec!["GetRegions"]]) {
+        assert_eq!(names(&events(&kms, &root, only(&[("Username", name)])).await), wanted, "{name}");
+    }
+    let by_root = events(&kms, &root, only(&[("Username", "root")])).await;
+    assert!(by_root.iter().all(|e| detail(e)["userIdentity"]["type"] == "Root"), "{by_root:?}");
+    assert_eq!(names(&by_root).last(), Some(&"AddUser"));
 }

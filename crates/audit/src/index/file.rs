@@ -34,7 +34,7 @@ use std::{
 };
 
 const MAGIC: &[u8; 8] = b"JSAUDIDX";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const HEADER: usize = 112;
 const SUM_AT: usize = 108;
 /// Bytes that share a sum.

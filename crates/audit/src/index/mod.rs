@@ -122,6 +122,7 @@ impl Index {
     /// Answers a query. Reads files: not for an async thread.
     pub fn query(&self, query: &Query) -> Result<Page, IndexError> {
         let deadline = Instant::now() + DEADLINE;
+        let query = &query.simplified();
         let mut distrusted = None;
         for _ in 0..MAX_TRIES {
             match self.search(query, deadline) {
@@ -170,6 +171,8 @@ impl Index {
             return Ok(answer.page);
         }
         for part in parts.iter().rev() {
+            // Also where nothing is proposed: long lists are read and united for that.
+            answer.in_time()?;
             let extent = part.extent();
             if query.before.is_some_and(|before| extent.first >= before) {
                 continue;
@@ -183,6 +186,7 @@ impl Index {
                 Part::File(part) if query.overlaps(part.times) => {
                     let mut from = query.before;
                     loop {
+                        answer.in_time()?;
                         let proposed = propose_in_file(part, query, from).map_err(|bad| Failed::Part(extent, bad))?;
                         let last = proposed.candidates.last().map(|last| last.index);
                         if answer.take(proposed.candidates)? {
@@ -388,12 +392,15 @@ impl<'a> Answer<'a> {
         Answer { index, query, account, deadline, files: HashMap::new(), page: Page::default() }
     }
 
+    /// Refuses to go on for longer than a query may.
+    fn in_time(&self) -> Result<(), IndexError> {
+        if Instant::now() > self.deadline { Err(IndexError::TooLong) } else { Ok(()) }
+    }
+
     /// Adds those candidates that the log confirms; true when the page is full and more follow.
     fn take(&mut self, candidates: Vec<Candidate>) -> Result<bool, Failed> {
         for candidate in candidates {
-            if Instant::now() > self.deadline {
-                return Err(IndexError::TooLong.into());
-            }
+            self.in_time()?;
             let Some(json) = self.confirm(&candidate)? else { continue };
             if self.page.records.len() >= self.query.limit {
                 self.page.next = self.page.records.last().map(|last| last.index);

@@ -29,6 +29,8 @@ pub enum Attribute {
     Access = 8,
     /// The product.
     Service = 9,
+    /// Kind of the principal, his number and the name of his session, each empty where there is none: see [`Condition::who`].
+    Who = 10,
 }
 
 impl Attribute {
@@ -37,7 +39,7 @@ impl Attribute {
         match self {
             Attribute::RequestId => 0,
             Attribute::Resource => 1,
-            Attribute::SecretId | Attribute::Uin | Attribute::Source => 2,
+            Attribute::SecretId | Attribute::Uin | Attribute::Source | Attribute::Who => 2,
             Attribute::Action | Attribute::Code => 3,
             Attribute::Access | Attribute::Service | Attribute::Account => 4,
         }
@@ -56,6 +58,12 @@ impl Condition {
     /// The record says `value`.
     pub fn new(attribute: Attribute, value: &str) -> Self {
         Condition { attribute, value: escaped(value).into_owned() }
+    }
+
+    /// A principal of this kind (`root`, `user`, …) with this number asked, in a session of this name; none of either is empty.
+    /// One number alone is not enough: a federated session has that of whoever began it.
+    pub fn who(principal: &str, uin: &str, session: &str) -> Self {
+        Condition::new(Attribute::Who, &who(principal, uin, session))
     }
 
     /// What it is about, and the value as it was given.
@@ -79,8 +87,14 @@ impl Condition {
             Attribute::Code => is(seen.code),
             Attribute::Access => is(seen.access),
             Attribute::Service => is(seen.service),
+            Attribute::Who => is(&who(seen.principal, seen.uin, seen.session)),
         }
     }
+}
+
+/// The value of [`Attribute::Who`]. Neither kinds nor numbers have a slash.
+fn who(principal: &str, uin: &str, session: &str) -> String {
+    format!("{principal}/{uin}/{session}")
 }
 
 /// Which records are wanted, the newest first.
@@ -108,6 +122,15 @@ impl Query {
         Query { account, from_micros, to_micros, all: Vec::new(), none: Vec::new(), before: None, limit }
     }
 
+    /// The same question without what is said twice: each condition costs a look into every part of the index.
+    pub(super) fn simplified(&self) -> Self {
+        let mut query = self.clone();
+        query.all.iter_mut().for_each(distinct);
+        distinct(&mut query.all);
+        distinct(&mut query.none);
+        query
+    }
+
     /// Whether records of these times can be wanted.
     pub(super) fn overlaps(&self, zone: Zone) -> bool {
         zone.min < self.to_micros && zone.max >= self.from_micros
@@ -121,6 +144,19 @@ impl Query {
                 self.all.iter().all(|group| group.iter().any(|c| c.holds(&seen)))
                     && !self.none.iter().any(|c| c.holds(&seen))
             })
+    }
+}
+
+/// Leaves the first of equal items; of few items, as requests have them.
+fn distinct<T: PartialEq>(list: &mut Vec<T>) {
+    let mut at = 0;
+    while at < list.len() {
+        let (before, rest) = list.split_at(at);
+        if rest.first().is_some_and(|item| before.contains(item)) {
+            list.remove(at);
+        } else {
+            at += 1;
+        }
     }
 }
 
@@ -145,7 +181,8 @@ impl<'a> Facts<'a> {
     ///
     /// Its own records it sees whole. Of what an administrator of its organisation did for it, it sees who that was, from
     /// where, what and how it ended, but not the other accounts that the request was about, nor keys where these may be
-    /// theirs, nor the administrator's access key, session and programs.
+    /// theirs, nor the administrator's access key, session and programs. Keys are its own for sure only where the request was
+    /// about it alone and succeeded: until then, what is named has not been found to be there.
     pub fn seen_by(&self, account: &str) -> Option<Facts<'a>> {
         if account.is_empty() {
             return None;
@@ -155,7 +192,7 @@ impl<'a> Facts<'a> {
         }
         let target = self.targets.only(account)?;
         let alone = self.targets.iter().nth(1).is_none();
-        let resources = if alone { self.resources } else { List::EMPTY };
+        let resources = if alone && self.code.is_empty() { self.resources } else { List::EMPTY };
         Some(Facts {
             targets: target,
             secret_id: "",
@@ -184,6 +221,7 @@ impl<'a> Facts<'a> {
             visit(account, Attribute::Code, seen.code);
             visit(account, Attribute::Access, seen.access);
             visit(account, Attribute::Service, seen.service);
+            visit(account, Attribute::Who, &who(seen.principal, seen.uin, seen.session));
             for resource in seen.resources.iter().chain(seen.subjects.iter()) {
                 visit(account, Attribute::Resource, resource);
             }

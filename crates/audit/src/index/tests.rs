@@ -122,6 +122,11 @@ fn condition() -> impl Strategy<Value = Condition> {
         prop_oneof![Just(""), Just("InternalError")].prop_map(of(Attribute::Code)),
         prop_oneof![Just("read"), Just("use"), Just("write")].prop_map(of(Attribute::Access)),
         prop_oneof![Just("kms"), Just("cam"), Just("")].prop_map(of(Attribute::Service)),
+        (1..5u64, prop_oneof![Just(""), Just("se\"ssion")]).prop_map(|(uin, session)| Condition::who(
+            "user",
+            &uin.to_string(),
+            session
+        )),
     ]
 }
 
@@ -148,7 +153,9 @@ fn says(record: &Value, own: bool, condition: &Condition) -> bool {
     match attribute {
         Attribute::Account => value.is_empty(),
         Attribute::Resource if own => has("resources") || has("subjects"),
-        Attribute::Resource => record["targets"].as_array().is_some_and(|t| t.len() == 1) && has("resources"),
+        Attribute::Resource => {
+            record["targets"].as_array().is_some_and(|t| t.len() == 1) && text("code").is_empty() && has("resources")
+        }
         Attribute::Action => is("action"),
         Attribute::RequestId => is("request_id"),
         Attribute::Uin => is("uin"),
@@ -157,6 +164,10 @@ fn says(record: &Value, own: bool, condition: &Condition) -> bool {
         Attribute::Code => text("code") == value,
         Attribute::Access => is("access"),
         Attribute::Service => is("service"),
+        Attribute::Who => {
+            let session = if own { text("session") } else { String::new() };
+            format!("{}/{}/{session}", text("principal"), text("uin")) == value
+        }
     }
 }
 
@@ -578,4 +589,29 @@ fn a_file_that_cannot_be_read_again_is_not_written_again_at_once() {
         assert!(!index.tend().unwrap(), "the thread must pause");
         assert_eq!(files(&dir).len(), 1, "it was written");
     }
+}
+
+#[test]
+fn the_time_of_a_query_is_bounded_where_nothing_is_found_too() {
+    let dir = closed_log(200);
+    let index = Index::open(dir.path()).unwrap();
+    tend(&index);
+    let nothing =
+        Query { all: vec![vec![Condition::new(Attribute::Action, "Sign")]], ..Query::of(AccountId(1), 0, u64::MAX, 7) };
+    assert!(index.query(&nothing).unwrap().records.is_empty());
+    let late = index.search(&nothing, Instant::now() - Duration::from_secs(1));
+    assert!(matches!(late, Err(Failed::Index(IndexError::TooLong))));
+}
+
+#[test]
+fn what_is_said_twice_is_asked_once() {
+    let of = |action: &str| Condition::new(Attribute::Action, action);
+    let query = Query {
+        all: vec![vec![of("a"), of("b"), of("a")], vec![of("b")], vec![of("a"), of("b")]],
+        none: vec![of("c"), of("d"), of("c")],
+        ..everything(1)
+    };
+    let simplified = query.simplified();
+    assert_eq!(simplified.all, [vec![of("a"), of("b")], vec![of("b")]]);
+    assert_eq!(simplified.none, [of("c"), of("d")]);
 }

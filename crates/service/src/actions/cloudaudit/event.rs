@@ -3,16 +3,17 @@
 //! What the log does not keep is an empty value of the right type: above all the parameters of requests and the members of
 //! answers, which may hold plaintexts.
 
-use super::filters::{CAM_REFUSED, REFUSALS, SENSITIVE};
+use super::{
+    filters::{CAM_REFUSED, REFUSALS, SENSITIVE},
+    names::Names,
+};
 use crate::{
     entries,
     schema::{Doc, answer},
 };
 use jadeseal_audit::{Facts, unescaped};
-use jadeseal_store::Identities;
 use jadeseal_types::ErrorCode;
 use serde_json::json;
-use std::collections::HashMap;
 
 answer! {
     /// What an event is about.
@@ -33,7 +34,7 @@ answer! {
         error: i64 = "ErrorCode", Doc("Code of CAM: 0, or 4102 when a policy refused.", "鉴权错误码：0，被策略拒绝时为 4102。");
         name: String = "EventName", Doc("The action.", "事件名称。");
         secret_id: String = "SecretId", Doc("The access key.", "密钥 ID。");
-        event_source: String = "EventSource", Doc("Domain of the product.", "请求来源。");
+        event_source: String = "EventSource", Doc("Domain of the product; jadeseal for what no request asked for.", "请求来源；非请求触发的事件为 jadeseal。");
         request_id: String = "RequestID", Doc("Id of the request.", "请求 ID。");
         resource_region: String = "ResourceRegion", Doc("Region of the request.", "资源地域。");
         account: i64 = "AccountID", Doc("Main account of the principal.", "主账号 ID。");
@@ -45,40 +46,10 @@ answer! {
     }
 }
 
+/// Source of events that no request asked for.
+const OWN_SOURCE: &str = "jadeseal";
 /// Version of the form of events.
 const EVENT_VERSION: u64 = 2;
-
-/// What principals of the account are called today.
-pub struct Names<'a> {
-    account: String,
-    users: HashMap<String, &'a str>,
-    roles: HashMap<String, &'a str>,
-}
-
-impl<'a> Names<'a> {
-    pub fn new(all: &'a Identities) -> Self {
-        Names {
-            account: all.account.account.to_string(),
-            users: all.users.iter().map(|user| (user.uin.to_string(), user.name.as_str())).collect(),
-            roles: all.roles.iter().map(|role| (role.id.to_string(), role.name.as_str())).collect(),
-        }
-    }
-
-    /// The name of whoever asked. Who has none, or is of another account, is called by his number.
-    fn of(&self, facts: &Facts<'_>) -> String {
-        let session = unescaped(facts.session);
-        match facts.principal {
-            "root" => "root".to_owned(),
-            "service" => "jadeseal".to_owned(),
-            "role" if facts.account == self.account => {
-                format!("{}:{session}", self.roles.get(facts.uin).copied().unwrap_or(facts.uin))
-            }
-            "federated" if !session.is_empty() => session.into_owned(),
-            _ if facts.account == self.account => self.users.get(facts.uin).copied().unwrap_or(facts.uin).to_owned(),
-            _ => facts.uin.to_owned(),
-        }
-    }
-}
 
 /// What kind of principal it is, in the words of events.
 fn kind(principal: &str) -> &'static str {
@@ -114,7 +85,11 @@ impl Event {
         let message = code.map(|code| code.text().en.into_owned()).unwrap_or_default();
         let about: Vec<String> =
             facts.resources.iter().chain(facts.subjects.iter()).map(|text| unescaped(text).into_owned()).collect();
-        let event_source = format!("{}.tencentcloudapi.com", facts.service);
+        // What the service does by itself, and what its command line does, came through no API.
+        let event_source = match facts.principal {
+            "service" => OWN_SOURCE.to_owned(),
+            _ => format!("{}.tencentcloudapi.com", facts.service),
+        };
         let session = match facts.session {
             "" => String::new(),
             name => json!({ "sessionName": unescaped(name) }).to_string(),
@@ -175,6 +150,30 @@ impl Event {
             resources: Resource { kind: facts.service.to_owned(), name: about.join(",") },
             region: facts.region.to_owned(),
             location: String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_certificate_is_no_refusal_by_a_policy() {
+        let all = super::super::names::tests::identities();
+        for (code, error) in [("UnauthorizedOperation", 4102), ("AuthFailure.UnauthorizedOperation", 0), ("", 0)] {
+            let json = format!(
+                concat!(
+                    r#"{{"v":1,"time":"2026-11-24T02:15:22.123456Z","request_id":"r","account":"1","uin":"1","#,
+                    r#""principal":"root","secret_id":"","source":"","user_agent":"","service":"kms","version":"","#,
+                    r#""action":"Encrypt","region":"","resources":[],"access":"use","code":"{}"}}"#
+                ),
+                code
+            );
+            let event = Event::new(0, &Facts::parse(json.as_bytes()).unwrap(), &Names::new(&all));
+            assert_eq!(event.error, error, "{code}");
+            let detail: serde_json::Value = serde_json::from_str(&event.detail).unwrap();
+            assert_eq!(detail["apiErrorCode"], if code.is_empty() { "0" } else { code });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `LookupAttributes`: what they may say, and what that means for a record.
 
-use super::LookupAttribute;
+use super::{LookupAttribute, names::Names};
 use jadeseal_audit::index::{Attribute, Condition};
 use jadeseal_store::Identities;
 use jadeseal_types::{ApiError, ErrorCode as E, KeyId, error::Result};
@@ -43,8 +43,8 @@ pub(super) const SENSITIVE: &[&str] = &[
 
 /// What CAM's own code of a refusal by a policy is, as in version 2 of the API; 0 stands for consent.
 pub(super) const CAM_REFUSED: i64 = 4102;
-/// Codes of answers that are such refusals.
-pub(super) const REFUSALS: &[E] = &[E::UnauthorizedOperation, E::AuthUnauthorizedOperation];
+/// Codes of answers that are such refusals. Where a client certificate was missing no policy was asked.
+pub(super) const REFUSALS: &[E] = &[E::UnauthorizedOperation];
 
 /// A key that conditions may have.
 pub(super) struct Key {
@@ -171,8 +171,10 @@ impl Filters {
     /// Several may be named, in one value or in several.
     fn event_name(&mut self, value: &str) -> bool {
         let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let before = self.names.len();
         self.names.extend(names.map(|name| Condition::new(Attribute::Action, name)).take(MAX_VALUES + 1));
-        true
+        // Commas alone name none, which is not the same as naming all.
+        self.names.len() > before
     }
 
     /// Using a key changes nothing, so it is reading.
@@ -180,14 +182,9 @@ impl Filters {
         self.any(["read", "use"].map(|access| Condition::new(Attribute::Access, access)))
     }
 
-    /// By the name that the principal has now.
+    /// By the name that events show.
     fn user(&mut self, name: &str, all: &Identities) -> bool {
-        let uin = match name {
-            "root" => all.account.account.0,
-            // Nobody has the number 0.
-            _ => all.user_named(name).map_or(0, |user| user.uin.0),
-        };
-        self.is(Attribute::Uin, &uin.to_string())
+        self.any(Names::new(all).called(name))
     }
 
     /// Ids of keys have one spelling in records, and other resources are spelt as they are.

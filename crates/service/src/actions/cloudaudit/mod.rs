@@ -6,18 +6,21 @@
 
 mod event;
 mod filters;
+mod names;
 
 use super::Account;
 use crate::{
     action::{Access, Action, CLOUDAUDIT, Spec, family},
     cx::Cx,
     events::Wanted,
-    schema::{Doc, answer, object, request},
+    schema::{Doc, FromValue, Type, answer, object, request},
     values::Bounded,
 };
-use event::{Event, Names};
+use event::Event;
 use filters::Filters;
+use jadeseal_auth::params::Value;
 use jadeseal_types::{ApiError, ErrorCode as E, error::Result};
+use names::Names;
 
 family![in CLOUDAUDIT; LookUpEvents, DescribeEvents, GetAttributeKey];
 
@@ -35,7 +38,10 @@ const ATTRIBUTES: Doc = Doc(
     "检索条件，各条件间为与的关系：RequestId、EventName（多个值为或的关系）、ActionType（Read 或 Write）、PrincipalId、ResourceType、ResourceId、ResourceName、AccessKeyId、SensitiveAction（0 或 1）、ApiErrorCode（0 表示成功）、CamErrorCode、SourceIPAddress、Username、ReadOnly。",
 );
 const NEXT_TOKEN: Doc = Doc("Where the page begins; from the page before.", "查看更多日志的凭证。");
-const MAX: Doc = Doc("Events of a page, 50 at most; 10 by default.", "返回日志的最大条数，最大 50，默认 10。");
+const MAX: Doc = Doc(
+    "Events of a page, 50 at most; 10 by default and for 0.",
+    "返回日志的最大条数，最大 50，默认（及取 0 时）为 10。",
+);
 const EVENTS: Doc = Doc("Events, the newest first.", "日志集合，最新的在前。");
 const LIST_OVER: Doc = Doc("True on the last page.", "日志集合是否结束，true 表示无需翻页。");
 const COUNT: Doc =
@@ -51,6 +57,21 @@ const ERRORS: &[E] = &[
     E::FailedOperation,
 ];
 
+/// A number of either action: the one calls them signed and the other unsigned, and both say the same of those that are out of
+/// reach. None for these.
+pub struct Number<const SIGNED: bool>(Option<u64>);
+
+impl<const SIGNED: bool> FromValue for Number<SIGNED> {
+    const TYPE: Type = if SIGNED { Type::Int64 } else { Type::AnyUint64 };
+    fn from_value(value: Value<'_>, _: &str) -> Result<Self> {
+        Ok(Number(match value {
+            Value::Int(n) => u64::try_from(n).ok(),
+            Value::Str(text) => text.parse().ok(),
+            _ => None,
+        }))
+    }
+}
+
 object! {
     /// A condition.
     LookupAttribute as "LookupAttribute" {
@@ -62,11 +83,11 @@ object! {
 request! {
     /// Looks events up.
     LookUpEvents {
-        required start: i64 = "StartTime", START_TIME;
-        required end: i64 = "EndTime", END_TIME;
+        required start: Number<true> = "StartTime", START_TIME;
+        required end: Number<true> = "EndTime", END_TIME;
         optional attributes: Vec<LookupAttribute> = "LookupAttributes", ATTRIBUTES;
         optional next: Bounded<64> = "NextToken", NEXT_TOKEN;
-        optional max: i64 = "MaxResults", MAX;
+        optional max: Number<true> = "MaxResults", MAX;
         optional mode: Bounded<32> = "Mode", Doc("standard or quick; makes no difference here.", "操作审计模式：standard 或 quick，此处无区别。");
     }
 }
@@ -84,10 +105,10 @@ answer! {
 request! {
     /// Looks events up, with another form of pages.
     DescribeEvents {
-        required start: u64 = "StartTime", START_TIME;
-        required end: u64 = "EndTime", END_TIME;
-        optional next: u64 = "NextToken", NEXT_TOKEN;
-        optional max: u64 = "MaxResults", MAX;
+        required start: Number<false> = "StartTime", START_TIME;
+        required end: Number<false> = "EndTime", END_TIME;
+        optional next: Number<false> = "NextToken", NEXT_TOKEN;
+        optional max: Number<false> = "MaxResults", MAX;
         optional attributes: Vec<LookupAttribute> = "LookupAttributes", ATTRIBUTES;
         optional location: u64 = "IsReturnLocation", Doc("0 or 1; where an address lies is not known here.", "是否返回 IP 归属地（0 或 1）；此处没有归属地信息。");
     }
@@ -123,13 +144,18 @@ fn time(start: Option<u64>, end: Option<u64>, longest: u64) -> Result<(u64, u64)
 }
 
 /// Events of a page. Clients send 0 for what they leave out.
-fn results(max: Option<i64>) -> Result<usize> {
-    let max = u64::try_from(max.unwrap_or(0)).map_err(|_| E::EventMaxResult)?;
+fn results<const SIGNED: bool>(max: Option<Number<SIGNED>>) -> Result<usize> {
+    let max = max.map_or(Some(0), |max| max.0).ok_or(E::EventMaxResult)?;
     match max {
         0 => Ok(DEFAULT_RESULTS as usize),
         1..=MAX_RESULTS => Ok(max as usize),
         _ => Err(E::EventMaxResult.into()),
     }
+}
+
+fn no_such_page() -> ApiError {
+    let (en, zh) = ("is not one that a page ended with", "不是合法的分页凭证");
+    ApiError::about(E::InvalidParameterValue, "NextToken", en, zh)
 }
 
 /// A page of events, and where the next one begins.
@@ -159,8 +185,7 @@ impl Action for LookUpEvents {
     type Response = LookedUp;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<LookedUp> {
-        let seconds = |n: i64| u64::try_from(n).ok();
-        let time = time(seconds(self.start), seconds(self.end), MAX_LOOK_UP)?;
+        let time = time(self.start.0, self.end.0, MAX_LOOK_UP)?;
         let limit = results(self.max)?;
         if self.mode.is_some_and(|mode| !matches!(mode.0.as_str(), "" | "standard" | "quick")) {
             return Err(ApiError::about(
@@ -172,10 +197,7 @@ impl Action for LookUpEvents {
         }
         let before = match self.next.map(|token| token.0).filter(|token| !token.is_empty()) {
             None => None,
-            Some(token) => Some(token.parse().ok().filter(|n: &u64| n.to_string() == token).ok_or_else(|| {
-                let (en, zh) = ("is not one that a page ended with", "不是合法的分页凭证");
-                ApiError::about(E::InvalidParameterValue, "NextToken", en, zh)
-            })?),
+            Some(token) => Some(token.parse().ok().filter(|n: &u64| n.to_string() == token).ok_or_else(no_such_page)?),
         };
         let (events, next) = page(time, limit, before, self.attributes, cx).await?;
         Ok(LookedUp {
@@ -198,8 +220,8 @@ impl Action for DescribeEvents {
     type Response = Described;
 
     async fn run(self, _: Account, cx: &Cx<'_>) -> Result<Described> {
-        let time = time(Some(self.start), Some(self.end), MAX_DESCRIBE)?;
-        let limit = results(self.max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)))?;
+        let time = time(self.start.0, self.end.0, MAX_DESCRIBE)?;
+        let limit = results(self.max)?;
         if self.location.is_some_and(|location| location > 1) {
             return Err(ApiError::about(
                 E::InvalidParameterValue,
@@ -209,7 +231,10 @@ impl Action for DescribeEvents {
             ));
         }
         // Nothing is before the first record of all, so clients may send 0 for what they leave out.
-        let before = self.next.filter(|next| *next != 0);
+        let before = match self.next {
+            None => None,
+            Some(next) => Some(next.0.ok_or_else(no_such_page)?).filter(|next| *next != 0),
+        };
         let (events, next) = page(time, limit, before, self.attributes, cx).await?;
         // A page that ended with the first record of all is the last one.
         let next = next.filter(|next| *next != 0);
