@@ -3,7 +3,8 @@
 //! Level 0 has a hash for each record, level 1 one for each 256 of them, and so on: the levels of C2SP tlog-tiles. Of each
 //! level only the hashes behind its last full tile are kept here; all of them are in files ([`crate::levels`]).
 
-use jadeseal_crypto::{sha256, sha256_behind};
+use jadeseal_crypto::sha256;
+use std::cell::RefCell;
 use tlog_tiles::tlog;
 
 /// A SHA-256 hash of the tree.
@@ -18,7 +19,16 @@ pub(crate) const LEVELS: usize = 8;
 
 /// The hash of a record.
 pub fn leaf(record: &[u8]) -> Hash {
-    sha256_behind(&[0], record)
+    thread_local! {
+        static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    // A copy costs less than a hash in steps, which allocates its state.
+    BYTES.with_borrow_mut(|bytes| {
+        bytes.clear();
+        bytes.push(0);
+        bytes.extend_from_slice(record);
+        sha256(bytes)
+    })
 }
 
 /// The hash over two others.

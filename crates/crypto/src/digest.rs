@@ -9,14 +9,6 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
     fixed(digest::digest(&digest::SHA256, data).as_ref())
 }
 
-/// SHA-256 of a prefix and bytes behind it, without a copy of both.
-pub fn sha256_behind(prefix: &[u8], data: &[u8]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(prefix);
-    context.update(data);
-    fixed(context.finish().as_ref())
-}
-
 /// HMAC-SHA-256 (FIPS 198-1) of the bytes under a key of any length. Either may be secret.
 ///
 /// # Panics
@@ -67,7 +59,6 @@ mod tests {
             HEXLOWER.encode(&sha256(b"abc")),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        assert_eq!(sha256_behind(b"a", b"bc"), sha256(b"abc"));
         assert_eq!(
             HEXLOWER.encode(&hmac_sha256(b"Jefe", b"what do ya want for nothing?")),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"

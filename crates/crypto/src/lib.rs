@@ -51,7 +51,7 @@ mod wycheproof_tests;
 
 pub use blob::{BlobKey, Header};
 pub use context::{Context, ContextError};
-pub use digest::{digest, hmac_sha256, sha256, sha256_behind};
+pub use digest::{digest, hmac_sha256, sha256};
 pub use ec::{Curve, EcKey};
 pub use ed25519::Ed25519Key;
 pub use error::CryptoError;

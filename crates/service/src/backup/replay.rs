@@ -48,6 +48,9 @@ struct Outcome<'a> {
     code: &'a str,
 }
 
+/// Records of what changed no key, principal or custodian.
+const NO_CHANGES: [&str; 3] = ["CreateBackup", "ProveBackup", "AuditGap"];
+
 /// The successful changes in a log behind the moment of a backup: all of them, or an error that says why the copy cannot tell.
 /// Some of the first may be in the backup already.
 ///
@@ -69,6 +72,8 @@ pub fn changes_since(log: &Path, head: &AuditHead) -> Result<Replay> {
             return;
         }
         match serde_json::from_slice::<Changed>(json) {
+            // Nothing that could be repeated.
+            Ok(changed) if NO_CHANGES.contains(&changed.action.as_str()) => {}
             Ok(changed) if replay.changes.len() < MAX_TOLD => replay.changes.push(Changed { index, ..changed }),
             _ => replay.untold += 1,
         }
@@ -172,12 +177,15 @@ mod tests {
         let own = log(dir.path(), "own", 200);
         let (early, late) = (AuditHead { next_index: 1, checkpoint: None }, head_of(&own));
         assert_eq!(changes_since(dir.path(), &early).unwrap().changes.len(), 199);
+        // With the stop its hashes are on stable storage.
+        drop(own);
+        let own = log(dir.path(), "own", 0);
         // As the service retires segments, so that the log verifies without them.
         let retention = Retention { before_micros: u64::MAX, needed_from: None, archive: None };
         let retiring = own.to_retire(&retention).unwrap().unwrap();
         append(&own, RETIRED, &format!("first/{}", retiring.keep_from));
         covered(&own);
-        own.retire(&retiring, &retention).unwrap();
+        own.retire(&retiring).unwrap();
         let why_early = why(&own, &early);
         assert!(why_early.contains(&format!("begins with record {}", retiring.keep_from)), "{why_early}");
         assert_eq!(changes_since(dir.path(), &late).unwrap().changes.len(), 1, "all that is asked for is there");
