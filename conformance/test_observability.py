@@ -157,6 +157,7 @@ def test_spans_and_metrics_arrive(server, tmp_path):
     headers = tmp_path / "headers"
     token = secrets.token_hex(16)
     headers.write_text(f"authorization: Bearer {token}\n")
+    headers.chmod(0o600)
     server.start(f'[telemetry]\notlp_endpoint = "{sink.endpoint}"\nsample_ratio = 1.0\nmetrics_seconds = 1\n'
                  f'headers_file = "{headers}"\n')
     client = server.client()
