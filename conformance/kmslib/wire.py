@@ -139,7 +139,7 @@ class Client:
         self.language = language
         self.timeout = timeout
         self.connection = None
-        self.used = 0.0
+        self.used = time.monotonic()
 
     def tc3(self, action, params=None, *, method="POST", timestamp=None, creds=None, region=None, version=_DEFAULT,
             host=None, service=None, body=None, unsigned_payload=False, signed=("content-type", "host"), extra=None,
