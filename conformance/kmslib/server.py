@@ -148,6 +148,7 @@ class Configured(Server):
             self.creds = Creds(self.hello["secret_id"], self.hello["secret_key"])
         self.hello |= {"endpoint": f"http://{address[0]}:{address[1]}", "region": regions[0][0]}
         self.config.write_text(common + settings.replace("{uin}", str(self.hello["owner_uin"])))
+        written = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [str(binary()), "serve", "--config", str(self.config)],
@@ -157,7 +158,10 @@ class Configured(Server):
         while time.monotonic() < end and self.process.poll() is None:
             try:
                 socket.create_connection(address, 1).close()
-                return self
+                # Somebody else may have taken the port: this process must say that it serves.
+                if b"serving" in self.log.read_bytes()[written:]:
+                    return self
+                time.sleep(0.02)
             except OSError:
                 time.sleep(0.02)
         self.kill()
