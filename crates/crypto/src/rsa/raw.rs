@@ -155,14 +155,17 @@ mod tests {
     #[test]
     fn a_key_without_its_public_exponent_is_refused() {
         let key = RawKey::from_pkcs8(RsaKey::generate().unwrap().to_pkcs8().unwrap().expose()).unwrap();
-        let element = |tag: u8, body: &[u8]| {
-            let len = (body.len() as u16).to_be_bytes();
-            [&[tag, 0x82, len[0], len[1]], body].concat()
+        // Lengths in their shortest form, as DER has it: now and then a private exponent is a byte shorter.
+        let element = |tag: u8, body: &[u8]| match body.len() {
+            len @ ..128 => [&[tag, len as u8], body].concat(),
+            len @ 128..256 => [&[tag, 0x81, len as u8], body].concat(),
+            len => [&[tag, 0x82, (len >> 8) as u8, len as u8], body].concat(),
         };
-        let number = |bytes: &[u8]| element(2, &[&[0], bytes].concat());
-        let d = key.exponent().unwrap();
-        let skip = d.expose().iter().take_while(|b| **b == 0).count();
-        let d = if d.expose()[skip] < 0x80 { element(2, &d.expose()[skip..]) } else { number(&d.expose()[skip..]) };
+        let number = |bytes: &[u8]| {
+            let bytes = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
+            if bytes[0] < 0x80 { element(2, bytes) } else { element(2, &[&[0], bytes].concat()) }
+        };
+        let d = number(key.exponent().unwrap().expose());
         let zero = [2, 1, 0];
         let numbers = [&zero[..], &number(&key.modulus().unwrap()), &zero, &d, &zero, &zero, &zero, &zero, &zero];
         let head = b"\x02\x01\x00\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
