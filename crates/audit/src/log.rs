@@ -11,13 +11,12 @@ use crate::{
     open::{catch_up, check_checkpoints, checkpoints},
     read,
     recover::{Recovery, recover},
-    segment::{self, LOCK},
+    segment::{self, LOCK, Line},
     shared::{Shared, Spare, State},
-    tree::{self, Hash},
+    tree::Hash,
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
-    cell::RefCell,
     collections::HashSet,
     fs::File,
     path::Path,
@@ -166,14 +165,7 @@ impl Log {
     /// Appends one record and returns its index. When this returns, the record is in the operating
     /// system's hands: the end of the process loses nothing. One short write, no flush, no wait.
     pub fn append(&self, record_json: &[u8]) -> Result<u64, AuditError> {
-        thread_local! {
-            static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-        }
-        LINE.with_borrow_mut(|line| {
-            line.clear();
-            segment::push_line(line, record_json)?;
-            self.shared.append_line(line, tree::leaf(record_json))
-        })
+        self.shared.append_written(&Line::of(record_json)?)
     }
 
     /// Waits until a flush that began after the record was written has ended.
@@ -195,11 +187,12 @@ impl Log {
     /// Appends, and waits as far as [`Options::degree`] says. The record first waits in memory: in degree `os` until the
     /// other tasks that are ready have had their turn, in degree `fsync` until the flush. So one write serves many answers.
     pub async fn append_for_answer(&self, record_json: &[u8]) -> Result<u64, AuditError> {
+        let line = Line::of(record_json)?;
         if self.shared.options.degree == Degree::Fsync {
-            let (index, waiting) = self.shared.append_flushing(record_json)?;
+            let (index, waiting) = self.shared.append_flushing(&line)?;
             return outcome(waiting).await.map(|()| index);
         }
-        let (index, group) = self.shared.append_pending(record_json)?;
+        let (index, group) = self.shared.append_pending(&line)?;
         if let Some(group) = group {
             others_first().await;
             self.shared.written(&group)?;

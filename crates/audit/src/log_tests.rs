@@ -230,7 +230,7 @@ fn a_rotation_cut_short_is_completed() {
     let (current, next) = (segment::path(dir.path(), 0), dir.path().join(NEXT));
     let line = |n: u64| {
         let mut out = Vec::new();
-        segment::push_line(&mut out, &json(n)).unwrap();
+        segment::Line::of(&json(n)).unwrap().push_to(&mut out);
         out
     };
     let old = [segment::header(0).into_bytes(), line(0), line(1)].concat();
@@ -622,7 +622,7 @@ fn the_room_behind_the_end_is_zeros_until_the_log_is_closed() {
     let mut holed = bytes;
     holed.truncate(whole + 70_000);
     holed.push(b'\n');
-    segment::push_line(&mut holed, &json(2)).unwrap();
+    segment::Line::of(&json(2)).unwrap().push_to(&mut holed);
     fs::write(&file, &holed).unwrap();
     unflushed(dir.path());
     let (_log, recovery) = open(dir.path(), fsync());

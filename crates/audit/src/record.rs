@@ -271,19 +271,24 @@ fn member(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// A name: letters, digits and `._:-`; anything else becomes `?`.
 fn push_name(out: &mut Vec<u8>, text: &str, max: usize) {
-    let name = |c: u8| match c {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b':' | b'-' => c,
-        _ => b'?',
-    };
-    match text.as_bytes().get(..max).unwrap_or(text.as_bytes()) {
-        ascii if ascii.is_ascii() => out.extend(ascii.iter().map(|&c| name(c))),
-        _ => out.extend(text.chars().take(max).map(|c| name(u8::try_from(c).unwrap_or(b'?')))),
+    let is_name = |c: u8| c.is_ascii_alphanumeric() | matches!(c, b'.' | b'_' | b':' | b'-');
+    match text.as_bytes() {
+        // Nearly always. Without a way out in between, the compiler looks at many bytes at once.
+        name if name.len() <= max && name.iter().fold(true, |good, &c| good & is_name(c)) => {
+            out.extend_from_slice(name)
+        }
+        _ => out.extend(text.chars().take(max).map(|c| u8::try_from(c).ok().filter(|c| is_name(*c)).unwrap_or(b'?'))),
     }
 }
 
 /// Free text: printable ASCII, with `"` and `\` escaped; anything else becomes `?`, so that a
 /// record can neither break a line nor play tricks on a terminal.
 fn push_text(out: &mut Vec<u8>, text: &str, max: usize) {
+    let is_plain = |c: u8| (0x20..0x7f).contains(&c) & (c != b'"') & (c != b'\\');
+    let bytes = text.as_bytes();
+    if bytes.len() <= max && bytes.iter().fold(true, |good, &c| good & is_plain(c)) {
+        return out.extend_from_slice(bytes);
+    }
     for c in text.chars().take(max) {
         match c {
             '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),

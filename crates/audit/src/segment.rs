@@ -1,6 +1,9 @@
 //! Segment files: names, header, lines, and a scan that tells good lines from bad ones.
 
-use crate::error::AuditError;
+use crate::{
+    error::AuditError,
+    tree::{self, Hash},
+};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -32,31 +35,44 @@ pub(crate) fn header(first: u64) -> String {
     format!("#jadeseal-audit v1 first={first}\n")
 }
 
-/// Length of the line of a record.
-pub(crate) fn line_len(json: &[u8]) -> usize {
-    json.len() + LINE_OVERHEAD
+/// A record on its way to a line: eight hexadecimal digits of the CRC-32C of the JSON, a space, the JSON, a line end. Made
+/// before the lock of the log is taken, since sums and hashes take their time.
+pub(crate) struct Line<'a> {
+    json: &'a [u8],
+    checksum: [u8; 8],
+    /// The record's hash in the tree.
+    pub leaf: Hash,
 }
 
-/// Writes one line: eight hexadecimal digits of the CRC-32C of the JSON, a space, the JSON, a line
-/// end. Refuses what the format cannot carry.
-pub(crate) fn push_line(out: &mut Vec<u8>, json: &[u8]) -> Result<(), AuditError> {
-    if json.is_empty() || json.len() > MAX_RECORD_BYTES {
-        return Err(AuditError::BadRecord("empty or too long"));
+impl<'a> Line<'a> {
+    /// Refuses what the format cannot carry.
+    pub fn of(json: &'a [u8]) -> Result<Self, AuditError> {
+        if json.is_empty() || json.len() > MAX_RECORD_BYTES {
+            return Err(AuditError::BadRecord("empty or too long"));
+        }
+        // Without a way out in between, the compiler looks at many bytes at once.
+        if json.iter().fold(false, |bad, &c| bad | (c < 0x20)) {
+            return Err(AuditError::BadRecord("holds control characters"));
+        }
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let crc = crc32c::crc32c(json);
+        let checksum = std::array::from_fn(|i| HEX[(crc >> (28 - 4 * i) & 15) as usize]);
+        Ok(Line { json, checksum, leaf: tree::leaf(json) })
     }
-    // Without a way out in between, the compiler looks at many bytes at once.
-    if json.iter().fold(false, |bad, &c| bad | (c < 0x20)) {
-        return Err(AuditError::BadRecord("holds control characters"));
+
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.json.len() + LINE_OVERHEAD
     }
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let crc = crc32c::crc32c(json);
-    out.reserve(json.len() + LINE_OVERHEAD);
-    for shift in (0..8).rev() {
-        out.push(HEX[(crc >> (4 * shift) & 15) as usize]);
+
+    /// Writes it.
+    pub fn push_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.len());
+        out.extend_from_slice(&self.checksum);
+        out.push(b' ');
+        out.extend_from_slice(self.json);
+        out.push(b'\n');
     }
-    out.push(b' ');
-    out.extend_from_slice(json);
-    out.push(b'\n');
-    Ok(())
 }
 
 /// First indices of the named segments, ascending.
@@ -238,7 +254,7 @@ mod tests {
     #[test]
     fn a_line_is_this() {
         let mut out = Vec::new();
-        push_line(&mut out, b"123456789").unwrap();
+        Line::of(b"123456789").unwrap().push_to(&mut out);
         // The check value of CRC-32C (RFC 3720 appendix B.4 uses the same polynomial).
         assert_eq!(out, b"e3069283 123456789\n");
         assert_eq!(parse_line(&out), Some(&b"123456789"[..]));
@@ -252,13 +268,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_line_is_refused() {
-        let mut out = Vec::new();
         for bad in [&b""[..], b"a\nb", b"a\0", &[b'a'; MAX_RECORD_BYTES + 1]] {
-            assert!(matches!(push_line(&mut out, bad), Err(AuditError::BadRecord(_))));
+            assert!(matches!(Line::of(bad), Err(AuditError::BadRecord(_))));
         }
-        assert!(out.is_empty());
-        push_line(&mut out, &[b'a'; MAX_RECORD_BYTES]).unwrap();
-        assert_eq!(out.len(), MAX_LINE_BYTES);
+        let longest = [b'a'; MAX_RECORD_BYTES];
+        let line = Line::of(&longest).unwrap();
+        let mut out = Vec::new();
+        line.push_to(&mut out);
+        assert_eq!((out.len(), line.len()), (MAX_LINE_BYTES, MAX_LINE_BYTES));
     }
 
     #[test]

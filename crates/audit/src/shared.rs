@@ -5,8 +5,8 @@ use crate::{
     error::{AuditError, is_full},
     log::Options,
     notary::Notary,
-    segment,
-    tree::{self, Hash},
+    segment::{self, Line},
+    tree::Hash,
 };
 use parking_lot::{Condvar, Mutex};
 use std::{
@@ -169,55 +169,42 @@ enum Place {
 }
 
 impl Shared {
-    /// Appends a line and, before it, what is pending; the operating system has both when this returns.
-    pub fn append_line(&self, line: &[u8], leaf: Hash) -> Result<u64, AuditError> {
+    /// Appends a line; the operating system has it, and what was pending before it, when this returns.
+    pub fn append_written(&self, line: &Line<'_>) -> Result<u64, AuditError> {
         let mut state = self.state.lock();
-        match self.place(&state, line.len())? {
-            Place::Here => self.write(&mut state, line)?,
-            Place::NextSegment => self.write_to_next(&mut state, line)?,
-        }
-        Ok(self.appended(&mut state, line.len(), leaf))
+        let (index, _) = self.append(&mut state, line)?;
+        self.write_pending(&mut state)?;
+        Ok(index)
     }
 
-    /// Appends a record that waits in memory, to be written together with others. `None` for the group: it is written.
-    pub fn append_pending(&self, record_json: &[u8]) -> Result<(u64, Option<Arc<Group>>), AuditError> {
-        let leaf = tree::leaf(record_json);
+    /// Appends a line that waits in memory, to be written together with others. `None` for the group: it is written.
+    pub fn append_pending(&self, line: &Line<'_>) -> Result<(u64, Option<Arc<Group>>), AuditError> {
         let mut state = self.state.lock();
-        self.append_pending_to(&mut state, record_json, leaf)
+        let (index, written) = self.append(&mut state, line)?;
+        Ok((index, (!written).then(|| state.group.clone())))
     }
 
     /// The same, and waits for the flush.
     pub fn append_flushing(
         &self,
-        record_json: &[u8],
+        line: &Line<'_>,
     ) -> Result<(u64, oneshot::Receiver<Result<(), AuditError>>), AuditError> {
-        let leaf = tree::leaf(record_json);
         let mut state = self.state.lock();
-        let (index, _) = self.append_pending_to(&mut state, record_json, leaf)?;
+        let (index, _) = self.append(&mut state, line)?;
         Ok((index, self.wait_for_flush(&mut state, index)))
     }
 
-    fn append_pending_to(
-        &self,
-        state: &mut State,
-        record_json: &[u8],
-        leaf: Hash,
-    ) -> Result<(u64, Option<Arc<Group>>), AuditError> {
-        match self.place(state, segment::line_len(record_json))? {
+    /// Finds a line its place; true when it has been written.
+    fn append(&self, state: &mut State, line: &Line<'_>) -> Result<(u64, bool), AuditError> {
+        let place = self.place(state, line.len())?;
+        match place {
             Place::Here => {
-                let before = state.pending.len();
-                segment::push_line(&mut state.pending, record_json)?;
+                line.push_to(&mut state.pending);
                 state.pending_records += 1;
-                let len = state.pending.len() - before;
-                Ok((self.appended(state, len, leaf), Some(state.group.clone())))
             }
-            Place::NextSegment => {
-                let mut line = Vec::new();
-                segment::push_line(&mut line, record_json)?;
-                self.write_to_next(state, &line)?;
-                Ok((self.appended(state, line.len(), leaf), None))
-            }
+            Place::NextSegment => self.write_to_next(state, line)?,
         }
+        Ok((self.appended(state, line), matches!(place, Place::NextSegment)))
     }
 
     /// Makes sure that a group is written, by writing it where nobody has.
@@ -250,11 +237,11 @@ impl Shared {
     }
 
     /// Counts a record that has found its place; returns its index.
-    fn appended(&self, state: &mut State, len: usize, leaf: Hash) -> u64 {
+    fn appended(&self, state: &mut State, line: &Line<'_>) -> u64 {
         let index = state.next;
         state.next += 1;
-        state.leaves.push(leaf);
-        state.bytes += len as u64;
+        state.leaves.push(line.leaf);
+        state.bytes += line.len() as u64;
         if state.dirty_since.is_none() {
             let now = Instant::now();
             state.dirty_since = Some(now);
@@ -301,45 +288,37 @@ impl Shared {
         taken
     }
 
-    /// Writes what is pending.
+    /// Writes what is pending, in one write. When it fails, nothing of it has been written, and those who wait for it are
+    /// told.
     pub fn write_pending(&self, state: &mut State) -> Result<(), AuditError> {
-        if state.pending.is_empty() { Ok(()) } else { self.write(state, b"") }
-    }
-
-    /// Writes what is pending and `line` behind it, in one write. When it fails, nobody of them has been
-    /// written, and those who wait for what was pending are told.
-    fn write(&self, state: &mut State, line: &[u8]) -> Result<(), AuditError> {
-        let wrote = if state.pending.is_empty() {
-            self.disk.write_at(&state.file, line, state.offset)
-        } else {
-            state.pending.extend_from_slice(line);
-            self.disk.write_at(&state.file, &state.pending, state.offset)
-        };
-        let pending = state.pending.len() - if state.pending.is_empty() { 0 } else { line.len() };
-        if let Err(e) = wrote {
-            self.take_back(state, pending as u64, &e);
+        if state.pending.is_empty() {
+            return Ok(());
+        }
+        if let Err(e) = self.disk.write_at(&state.file, &state.pending, state.offset) {
+            self.take_back(state, &e);
             return Err(self.write_failed(state.first, e));
         }
-        state.offset += (pending + line.len()) as u64;
+        state.offset += state.pending.len() as u64;
+        self.end_group(state, None);
+        Ok(())
+    }
+
+    /// Tells those who wait for the write of what was pending how it ended.
+    fn end_group(&self, state: &mut State, failure: Option<&io::Error>) {
         if state.pending_records > 0 {
-            std::mem::take(&mut state.group).end(None);
+            std::mem::take(&mut state.group).end(failure);
         }
         state.pending.clear();
         state.pending_records = 0;
-        Ok(())
     }
 
     /// After a failed write: refuses those whose records it held, and cuts what it left, lest a whole line of a
     /// refused group be found behind lines that are written over it.
-    fn take_back(&self, state: &mut State, pending: u64, error: &io::Error) {
+    fn take_back(&self, state: &mut State, error: &io::Error) {
         state.next -= state.pending_records;
         state.leaves.truncate(usize::try_from(state.next - state.leaves_from).unwrap_or(usize::MAX));
-        state.bytes -= pending;
-        if state.pending_records > 0 {
-            std::mem::take(&mut state.group).end(Some(error));
-        }
-        state.pending.clear();
-        state.pending_records = 0;
+        state.bytes -= state.pending.len() as u64;
+        self.end_group(state, Some(error));
         let written = state.next;
         for waiter in state.waiters.extract_if(.., |w| w.index >= written) {
             let same = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
@@ -358,11 +337,11 @@ impl Shared {
 
     /// Goes on in the spare segment, once all before is written: its header and first record are one write, so
     /// that a file without records means nothing was lost.
-    fn write_to_next(&self, state: &mut State, line: &[u8]) -> Result<(), AuditError> {
+    fn write_to_next(&self, state: &mut State, line: &Line<'_>) -> Result<(), AuditError> {
         self.write_pending(state)?;
         let Spare::Ready(file) = &state.spare else { return Err(AuditError::Full) };
         let mut start = segment::header(state.next).into_bytes();
-        start.extend_from_slice(line);
+        line.push_to(&mut start);
         self.disk.write_at(file, &start, 0).map_err(|e| self.write_failed(state.next, e))?;
         if let Spare::Ready(file) = std::mem::replace(&mut state.spare, Spare::Pending) {
             let full = std::mem::replace(&mut state.file, Arc::new(file));

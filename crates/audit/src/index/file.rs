@@ -7,7 +7,7 @@
 //! | at | bytes | what |
 //! |---|---|---|
 //! | 0 | 8 | `JSAUDIDX` |
-//! | 8 | 8 | version of the format, 1 |
+//! | 8 | 8 | version of the format, 3 |
 //! | 16 | 16 | key of the hash |
 //! | 32 | 40 | the [`Extent`]: segment, first, next, start, end |
 //! | 72 | 16 | earliest and latest time of a record, microseconds |
@@ -34,7 +34,7 @@ use std::{
 };
 
 const MAGIC: &[u8; 8] = b"JSAUDIDX";
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 const HEADER: usize = 112;
 const SUM_AT: usize = 108;
 /// Bytes that share a sum.
@@ -90,28 +90,16 @@ pub(super) fn write(dir: &Path, part: &Memory) -> io::Result<()> {
 }
 
 fn encode(part: &Memory) -> Vec<u8> {
-    let mut content = Vec::with_capacity(24 * part.offsets.len() + 12 * part.entries.len());
+    let mut content = Vec::with_capacity(24 * part.offsets.len() + 12 * (part.entries.len() + part.ids.len()));
     part.offsets.iter().for_each(|offset| content.extend_from_slice(&offset.to_le_bytes()));
     for zone in &part.zones {
         content.extend_from_slice(&zone.min.to_le_bytes());
         content.extend_from_slice(&zone.max.to_le_bytes());
     }
-    let mut entries: Vec<(&u64, &Postings)> = part.entries.iter().collect();
-    entries.sort_unstable_by_key(|(hash, _)| **hash);
     let mut lists = Vec::new();
-    for (hash, postings) in &entries {
+    let entries = entries(part, &mut lists);
+    for (hash, value) in &entries {
         content.extend_from_slice(&hash.to_le_bytes());
-        let value = match postings {
-            Postings::One(n) => INLINE | *n,
-            Postings::Many { count, distances, .. } => {
-                // Lists of a full part take some MiB, far below 2 GiB.
-                let at = lists.len() as u32;
-                push_varint(&mut lists, *count);
-                push_varint(&mut lists, distances.len() as u32);
-                lists.extend_from_slice(distances);
-                at
-            }
-        };
         content.extend_from_slice(&value.to_le_bytes());
     }
     let times = part.times();
@@ -133,6 +121,36 @@ fn encode(part: &Memory) -> Vec<u8> {
     out.extend_from_slice(&sums);
     out.append(&mut content);
     out
+}
+
+/// All entries of a part, ascending by hash, with their values; the lists that these name go to `lists`.
+fn entries(part: &Memory, lists: &mut Vec<u8>) -> Vec<(u64, u32)> {
+    let mut value = |postings: &Postings| match postings {
+        Postings::One(n) => INLINE | *n,
+        Postings::Many { count, distances, .. } => {
+            // Lists of a full part take some MiB, far below 2 GiB.
+            let at = lists.len() as u32;
+            push_varint(lists, *count);
+            push_varint(lists, distances.len() as u32);
+            lists.extend_from_slice(distances);
+            at
+        }
+    };
+    let mut entries = Vec::with_capacity(part.entries.len() + part.ids.len());
+    for (hash, list) in &part.entries {
+        entries.extend(part.lists.get(*list).map(|postings| (*hash, value(postings))));
+    }
+    let mut ids = part.ids.clone();
+    ids.sort_unstable();
+    for same in ids.chunk_by(|a, b| a.0 == b.0) {
+        if let [(hash, first), rest @ ..] = same {
+            let mut postings = Postings::One(*first);
+            rest.iter().for_each(|(_, record)| postings.push(*record));
+            entries.push((*hash, value(&postings)));
+        }
+    }
+    entries.sort_unstable_by_key(|(hash, _)| *hash);
+    entries
 }
 
 /// A part in a file: what its header says.

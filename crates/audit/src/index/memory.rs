@@ -9,6 +9,9 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
+/// Values of each attribute that are remembered with their lists.
+const WAYS: usize = 16;
+
 /// Most records of one part. A segment of the usual size makes one part; in tests small ones make several.
 pub(super) const MAX_RECORDS: usize = if cfg!(test) { 12 } else { 1 << 18 };
 /// Most bytes of a segment that one part is about; the last record may lie across.
@@ -42,7 +45,7 @@ impl Extent {
     }
 }
 
-/// Records under one entry. Most entries are request ids, which have one.
+/// Records under one entry.
 pub(super) enum Postings {
     One(u32),
     /// Distances, each to the one before, as [`push_varint`] writes them.
@@ -54,7 +57,7 @@ pub(super) enum Postings {
 }
 
 impl Postings {
-    fn push(&mut self, n: u32) {
+    pub fn push(&mut self, n: u32) {
         match self {
             Postings::One(first) if *first != n => {
                 let mut distances = Vec::with_capacity(8);
@@ -134,6 +137,15 @@ impl Hasher for Identity {
     }
 }
 
+/// What an account said lately, and its list. Records of one time are much alike, and comparing two texts costs less than
+/// hashing one and looking it up.
+#[derive(Clone, Default)]
+struct Recent {
+    account: String,
+    value: String,
+    list: Option<usize>,
+}
+
 /// A part of the index in memory, to which records can be added.
 pub(super) struct Memory {
     pub extent: Extent,
@@ -142,12 +154,19 @@ pub(super) struct Memory {
     pub offsets: Vec<u32>,
     /// Times of each [`ZONE`] records.
     pub zones: Vec<Zone>,
-    pub entries: HashMap<u64, Postings, BuildHasherDefault<Identity>>,
+    /// Entries but those of request ids, with their places among the lists.
+    pub entries: HashMap<u64, usize, BuildHasherDefault<Identity>>,
+    pub lists: Vec<Postings>,
+    /// Entries of request ids with their records, as the records came. They hardly ever come twice, and are seldom asked for
+    /// while they are here: a map of them would cost more than all else.
+    pub ids: Vec<(u64, u32)>,
+    recent: Vec<Recent>,
     /// Records that cannot be read here: of a version that came later. Nothing finds them.
     pub unknown: u32,
     /// What the line of the last record begins with: its checksum.
     pub last_checksum: [u8; 8],
     scratch: Vec<u8>,
+    who: String,
 }
 
 impl Memory {
@@ -159,9 +178,13 @@ impl Memory {
             offsets: Vec::new(),
             zones: Vec::new(),
             entries: HashMap::default(),
+            lists: Vec::new(),
+            ids: Vec::new(),
+            recent: vec![Recent::default(); WAYS * (Attribute::LAST as usize + 1)],
             unknown: 0,
             last_checksum: [0; 8],
             scratch: Vec::new(),
+            who: String::new(),
         }
     }
 
@@ -190,10 +213,30 @@ impl Memory {
         if let Some(zone) = self.zones.last_mut() {
             zone.add(facts.time_micros);
         }
-        let Memory { hash, entries, scratch, .. } = self;
-        facts.for_each_entry(|account: &str, attribute: Attribute, value: &str| {
-            let entry = hash.of(account, attribute, value, scratch);
-            entries.entry(entry).or_insert(Postings::One(number)).push(number);
+        let Memory { hash, entries, lists, ids, recent, scratch, who, .. } = self;
+        facts.for_each_entry(who, |account: &str, attribute: Attribute, value: &str| {
+            if attribute == Attribute::RequestId {
+                ids.push((hash.of(account, attribute, value, scratch), number));
+                return;
+            }
+            // Numbers and ids differ at their ends.
+            let way = value.bytes().next_back().unwrap_or_default() as usize % WAYS;
+            let recent = &mut recent[attribute as usize * WAYS + way];
+            if let Some(list) = recent.list
+                && recent.value == value
+                && recent.account == account
+            {
+                lists[list].push(number);
+                return;
+            }
+            let list = *entries.entry(hash.of(account, attribute, value, scratch)).or_insert_with(|| {
+                lists.push(Postings::One(number));
+                lists.len() - 1
+            });
+            lists[list].push(number);
+            value.clone_into(&mut recent.value);
+            account.clone_into(&mut recent.account);
+            recent.list = Some(list);
         });
     }
 
@@ -212,7 +255,11 @@ impl Lists for &Memory {
     }
 
     fn list(&mut self, entry: u64) -> Result<Cow<'_, [u32]>, Infallible> {
-        Ok(match self.entries.get(&entry) {
+        if Hash::is_of_request_id(entry) {
+            let records = self.ids.iter().filter(|(hash, _)| *hash == entry).map(|(_, record)| *record);
+            return Ok(Cow::Owned(records.collect()));
+        }
+        Ok(match self.entries.get(&entry).and_then(|list| self.lists.get(*list)) {
             None => Cow::Borrowed(&[]),
             Some(Postings::One(n)) => Cow::Owned(vec![*n]),
             Some(Postings::Many { count, distances, .. }) => {

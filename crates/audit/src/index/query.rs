@@ -34,6 +34,9 @@ pub enum Attribute {
 }
 
 impl Attribute {
+    /// The one with the greatest number.
+    pub(super) const LAST: Attribute = Attribute::Who;
+
     /// About how many records share a value: 0 for few.
     fn breadth(self) -> u8 {
         match self {
@@ -63,7 +66,8 @@ impl Condition {
     /// A principal of this kind (`root`, `user`, …) with this number asked, in a session of this name; none of either is empty.
     /// One number alone is not enough: a federated session has that of whoever began it.
     pub fn who(principal: &str, uin: &str, session: &str) -> Self {
-        Condition::new(Attribute::Who, &who(principal, uin, session))
+        let mut text = String::new();
+        Condition::new(Attribute::Who, who(&mut text, principal, uin, session))
     }
 
     /// What it is about, and the value as it was given.
@@ -87,14 +91,18 @@ impl Condition {
             Attribute::Code => is(seen.code),
             Attribute::Access => is(seen.access),
             Attribute::Service => is(seen.service),
-            Attribute::Who => is(&who(seen.principal, seen.uin, seen.session)),
+            Attribute::Who => is(who(&mut String::new(), seen.principal, seen.uin, seen.session)),
         }
     }
 }
 
-/// The value of [`Attribute::Who`]. Neither kinds nor numbers have a slash.
-fn who(principal: &str, uin: &str, session: &str) -> String {
-    format!("{principal}/{uin}/{session}")
+/// Makes the value of [`Attribute::Who`] in `text`. Neither kinds nor numbers have a slash.
+fn who<'a>(text: &'a mut String, principal: &str, uin: &str, session: &str) -> &'a str {
+    text.clear();
+    for part in [principal, "/", uin, "/", session] {
+        text.push_str(part);
+    }
+    text
 }
 
 /// Which records are wanted, the newest first.
@@ -204,8 +212,9 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// Every account that may see the record, with everything that it can find it by.
-    pub(super) fn for_each_entry(&self, mut visit: impl FnMut(&str, Attribute, &str)) {
+    /// Every account that may see the record, with everything that it can find it by. `text` is overwritten; it spares an
+    /// allocation.
+    pub(super) fn for_each_entry(&self, text: &mut String, mut visit: impl FnMut(&str, Attribute, &str)) {
         let mut entries = |account: &str, seen: &Facts<'_>| {
             let mut given = |attribute, value: &str| {
                 if !value.is_empty() {
@@ -221,7 +230,7 @@ impl<'a> Facts<'a> {
             visit(account, Attribute::Code, seen.code);
             visit(account, Attribute::Access, seen.access);
             visit(account, Attribute::Service, seen.service);
-            visit(account, Attribute::Who, &who(seen.principal, seen.uin, seen.session));
+            visit(account, Attribute::Who, who(text, seen.principal, seen.uin, seen.session));
             for resource in seen.resources.iter().chain(seen.subjects.iter()) {
                 visit(account, Attribute::Resource, resource);
             }
@@ -252,14 +261,20 @@ impl Hash {
         Hash { key: [random(), random()] }
     }
 
-    /// `scratch` is overwritten; it spares an allocation.
+    /// `scratch` is overwritten; it spares an allocation. The lowest bit says whether it is a request id.
     pub fn of(&self, account: &str, attribute: Attribute, value: &str, scratch: &mut Vec<u8>) -> u64 {
         scratch.clear();
         scratch.push(attribute as u8);
         scratch.extend_from_slice(account.as_bytes());
         scratch.push(0);
         scratch.extend_from_slice(value.as_bytes());
-        SipHasher13::new_with_keys(self.key[0], self.key[1]).hash(scratch)
+        let hash = SipHasher13::new_with_keys(self.key[0], self.key[1]).hash(scratch);
+        hash & !1 | u64::from(attribute == Attribute::RequestId)
+    }
+
+    /// Whether a number was made of a request id: they are kept apart, so that they cannot meet others.
+    pub fn is_of_request_id(entry: u64) -> bool {
+        entry & 1 == 1
     }
 }
 

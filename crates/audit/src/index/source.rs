@@ -116,7 +116,7 @@ pub(super) fn lines(
     let mut read_to = at;
     loop {
         let rest = buffer.get(from..).unwrap_or_default();
-        let Some(len) = rest.iter().position(|c| *c == b'\n').map(|last| last + 1) else {
+        let Some(len) = memchr::memchr(b'\n', rest).map(|last| last + 1) else {
             if rest.len() > MAX_LINE_BYTES || read_to >= end {
                 return Ok(at);
             }

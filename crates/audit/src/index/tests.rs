@@ -432,7 +432,7 @@ fn a_torn_end_is_not_indexed_and_what_comes_instead_is() {
     let whole = fs::read(&path).unwrap();
     // Of a record that no flush had covered.
     let mut line = Vec::new();
-    segment::push_line(&mut line, &simple(11).json()).unwrap();
+    segment::Line::of(&simple(11).json()).unwrap().push_to(&mut line);
     fs::write(&path, [&whole, &line[..line.len() - 20], &[0; 4096][..]].concat()).unwrap();
     assert_eq!(paged(&Index::open(dir.path()).unwrap(), &everything(2)), [9, 7, 5, 3, 1]);
     let log = log_in(&dir);
