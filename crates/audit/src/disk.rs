@@ -26,6 +26,8 @@ impl Disk {
 
     /// Cuts the file at `len`.
     pub fn cut(&self, file: &File, len: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_cut()?;
         file.set_len(len)
     }
 
@@ -118,6 +120,8 @@ pub(crate) mod faults {
         flushes: u64,
         full: bool,
         reservations: u64,
+        /// Nothing can be changed.
+        read_only: bool,
         /// Bytes of the next write that reach the file before it fails.
         short_write: Option<usize>,
         /// How long each takes.
@@ -126,6 +130,12 @@ pub(crate) mod faults {
         writes: u64,
         /// What flushes have brought to stable storage, by the file's number; kept once that is asked for.
         stable: Option<HashMap<u64, Vec<u8>>>,
+    }
+
+    impl State {
+        fn writable(&self) -> io::Result<()> {
+            if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+        }
     }
 
     impl Faults {
@@ -142,6 +152,11 @@ pub(crate) mod faults {
         /// While full, nothing can be reserved.
         pub fn set_full(&self, full: bool) {
             self.state.lock().full = full;
+        }
+
+        /// While read-only, writes, cuts and reservations fail.
+        pub fn set_read_only(&self, read_only: bool) {
+            self.state.lock().read_only = read_only;
         }
 
         pub fn short_write(&self, bytes: usize) {
@@ -207,7 +222,12 @@ pub(crate) mod faults {
         pub fn before_reserve(&self) -> io::Result<()> {
             let mut state = self.state.lock();
             state.reservations += 1;
+            state.writable()?;
             if state.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        pub fn before_cut(&self) -> io::Result<()> {
+            self.state.lock().writable()
         }
 
         pub fn before_write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -217,8 +237,9 @@ pub(crate) mod faults {
                 (state.short_write.take(), state.slow_write)
             };
             std::thread::sleep(slow);
-            let Some(part) = part else { return Ok(()) };
+            let Some(part) = part else { return self.state.lock().writable() };
             file.write_all_at(&bytes[..part.min(bytes.len())], offset)?;
+            self.state.lock().writable()?;
             Err(io::ErrorKind::StorageFull.into())
         }
     }

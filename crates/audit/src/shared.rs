@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub offset: u64,
     /// Up to here the file has been written, from `offset` on with zeros.
     pub zeroed: u64,
+    /// A failed write may have left something from `offset` on that could not be cut yet. Nothing is written until it is.
+    pub uncut: bool,
     /// Lines that go to `offset` with the next write, whoever makes it.
     pub pending: Vec<u8>,
     /// Their number; the last records before `next`.
@@ -309,13 +311,14 @@ impl Shared {
     /// Writes what is pending and `line` behind it, in one write. When it fails, nobody of them has been
     /// written, and those who wait for what was pending are told.
     fn write(&self, state: &mut State, line: &[u8]) -> Result<(), AuditError> {
-        let wrote = if state.pending.is_empty() {
-            self.disk.write_at(&state.file, line, state.offset)
-        } else {
+        let pending = state.pending.len();
+        let wrote = self.cut_leftovers(state).and_then(|()| {
+            if pending == 0 {
+                return self.disk.write_at(&state.file, line, state.offset);
+            }
             state.pending.extend_from_slice(line);
             self.disk.write_at(&state.file, &state.pending, state.offset)
-        };
-        let pending = state.pending.len() - if state.pending.is_empty() { 0 } else { line.len() };
+        });
         if let Err(e) = wrote {
             self.take_back(state, pending as u64, &e);
             return Err(self.write_failed(state.first, e));
@@ -346,20 +349,28 @@ impl Shared {
             // A caller that has gone away does not mind.
             waiter.done.send(Err(self.write_failed(state.first, same))).unwrap_or_default();
         }
-        match self.disk.cut(&state.file, state.offset) {
-            Ok(()) => state.zeroed = state.offset,
-            Err(e) => {
-                tracing::error!(error = %e, "what a failed write left in the audit log cannot be cut");
-                state.poison();
-                self.wake.notify_one();
-            }
+        if !std::mem::replace(&mut state.uncut, true)
+            && let Err(e) = self.cut_leftovers(state)
+        {
+            tracing::error!(error = %e, "what a failed write left in the audit log cannot be cut yet");
         }
+    }
+
+    /// Cuts what a failed write has left. On a file system that has become read-only that fails like the write: then the next
+    /// write tries it again before anything else.
+    fn cut_leftovers(&self, state: &mut State) -> io::Result<()> {
+        if state.uncut {
+            self.disk.cut(&state.file, state.offset)?;
+            (state.uncut, state.zeroed) = (false, state.offset);
+        }
+        Ok(())
     }
 
     /// Goes on in the spare segment, once all before is written: its header and first record are one write, so
     /// that a file without records means nothing was lost.
     fn write_to_next(&self, state: &mut State, line: &[u8]) -> Result<(), AuditError> {
         self.write_pending(state)?;
+        self.cut_leftovers(state).map_err(|e| self.write_failed(state.first, e))?;
         let Spare::Ready(file) = &state.spare else { return Err(AuditError::Full) };
         let mut start = segment::header(state.next).into_bytes();
         start.extend_from_slice(line);
@@ -382,7 +393,8 @@ impl Shared {
     pub fn zero_ahead(&self, state: &mut State, zeros: &[u8]) {
         let start = state.zeroed.max(state.offset);
         let end = (start + zeros.len() as u64).min(self.options.segment_bytes);
-        if state.zeroed < state.offset + zeros.len() as u64 / 4
+        if !state.uncut
+            && state.zeroed < state.offset + zeros.len() as u64 / 4
             && let Some(zeros) = end.checked_sub(start).and_then(|len| zeros.get(..usize::try_from(len).ok()?))
             && self.disk.write_at(&state.file, zeros, start).is_ok()
         {

@@ -1,4 +1,5 @@
-//! A log on a slow disk: who waits for what, and what is there after the process or the power is gone.
+//! A log on a slow disk: who waits for what, and what is there after the process or the power is gone. And on one that is
+//! read-only for a while.
 //!
 //! Times are held against the injected delay, which no wait for anything else comes near.
 
@@ -251,5 +252,51 @@ fn segments_fill_during_slow_flushes() {
         log.close().unwrap();
         assert!(segment::list(dir.path()).unwrap().len() > 2, "{degree:?}");
         assert!(matches!(log.append(b"{}"), Err(AuditError::Closed)));
+    }
+}
+
+/// While the file system is read-only nothing is taken and nothing is lost; afterwards the log goes on. The write that found
+/// out may have left a piece, or whole lines, which cannot be cut until then.
+#[test]
+fn a_read_only_disk_refuses_until_it_is_writable() {
+    for (degree, left) in
+        [Degree::Os, Degree::Fsync].into_iter().flat_map(|d| [None, Some(40), Some(300)].map(|l| (d, l)))
+    {
+        let (dir, log) = slow_log(degree, 64 << 20, Duration::ZERO, Duration::ZERO);
+        let runtime = runtime();
+        let ask = |n: u64| runtime.block_on(log.append_for_answer(&json(n)));
+        let mut kept = Acknowledged::new();
+        for n in 0..20 {
+            kept.insert(ask(n).unwrap(), n);
+        }
+        log.faults().set_read_only(true);
+        if let Some(bytes) = left {
+            log.faults().short_write(bytes);
+        }
+        let group: Vec<_> = (100..104)
+            .map(|n| {
+                let log = log.clone();
+                runtime.spawn(async move { log.append_for_answer(&json(n)).await })
+            })
+            .collect();
+        let is_read_only = |e: &AuditError| matches!(e, AuditError::Io { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem);
+        for refused in group {
+            assert!(is_read_only(&runtime.block_on(refused).unwrap().unwrap_err()));
+        }
+        for n in 200..205 {
+            assert!(is_read_only(&log.append(&json(n)).unwrap_err()) && is_read_only(&ask(n).unwrap_err()));
+        }
+        assert_eq!(log.next_index(), 20);
+        assert!(!log.poisoned());
+        log.faults().set_read_only(false);
+        // Shorter than what is left: it may not show behind it.
+        assert_eq!(log.append(b"{}").unwrap(), 20);
+        for n in 300..310 {
+            kept.insert(ask(n).unwrap(), n);
+        }
+        assert_eq!(holds(copy(&log, false).path(), &kept).records, 31, "{degree:?}, {left:?}");
+        log.close().unwrap();
+        drop(log);
+        assert_eq!(holds(dir.path(), &kept).records, 31);
     }
 }
