@@ -512,7 +512,7 @@ def test_metrics_that_are_named_exist(server, alerts, dashboard):
     pages = {n for p in RUNBOOKS.glob("*.md") for n in METRIC.findall(p.read_text())}
     assert pages - known - WHEN_USED.keys() == set()
     assert WHEN_USED.keys() <= named, "no longer named anywhere"
-    labels = {"action", "code", "state", "outcome", "export", "exported_job", "job", "instance", "le"}
+    labels = {"action", "code", "state", "outcome", "export", "task", "job", "instance", "le"}
     used = {n for text in code for block in re.findall(r"\{([^}]*)\}", text) for n in re.findall(r"(\w+)\s*=", block)}
     assert used <= labels
 

@@ -40,6 +40,8 @@ class Server:
         self.process = None
         self.creds = None
         self.hello = {}
+        # Environment of the process, where it is to have another one than ours.
+        self.environment = None
 
     def start(self, timeout=30):
         """Starts and waits for the line that says the server is ready. Returns self."""
@@ -48,7 +50,9 @@ class Server:
             command += ["--region", region]
         command += ["-o", "json", *self.args]
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=self.environment,
+            )
         line = self._first_line(timeout)
         self.hello = json.loads(line)
         key = self.hello.get("secret_key")
@@ -152,7 +156,7 @@ class Configured(Server):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [str(binary()), "serve", "--config", str(self.config)],
-                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL, env=self.environment,
             )
         end = time.monotonic() + timeout
         while time.monotonic() < end and self.process.poll() is None:

@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import threading
+import time
 
 # RFC 5424 section 6, strict. MSG may be anything (MSG-ANY).
 _NAME = r'[!#-<>-\\^-~]{1,32}'
@@ -43,6 +44,8 @@ class Sink:
         self.random = random.Random(seed)
         self.failing = True
         self.failures = 0
+        # Seconds that a batch takes (HTTP).
+        self.delay = 0
 
     def take(self, index, record):
         with self.lock:
@@ -82,6 +85,7 @@ class HttpSink(Sink):
                 assert parsed[-1][0] == int(self.headers["X-Jadeseal-Last"])
                 for index, record in parsed:
                     sink.take(index, record)
+                time.sleep(sink.delay)
                 if sink.fails(0.1):
                     self.close_connection = True
                     return

@@ -26,13 +26,16 @@ impl Disk {
 
     /// Cuts the file at `len`.
     pub fn cut(&self, file: &File, len: u64) -> io::Result<()> {
+        #[cfg(test)]
+        self.faults.before_cut()?;
         file.set_len(len)
     }
 
     /// `fdatasync`.
     pub fn flush(&self, file: &File) -> io::Result<()> {
         #[cfg(test)]
-        self.faults.before_flush()?;
+        return self.faults.flush(file);
+        #[cfg(not(test))]
         file.sync_data()
     }
 
@@ -94,7 +97,14 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 pub(crate) mod faults {
     use parking_lot::{Condvar, Mutex};
-    use std::{fs::File, io, os::unix::fs::FileExt};
+    use std::{
+        collections::HashMap,
+        fs::{self, File},
+        io,
+        os::unix::fs::{FileExt, MetadataExt},
+        path::Path,
+        time::Duration,
+    };
 
     /// Faults to come, and a count of what happened.
     #[derive(Default)]
@@ -110,8 +120,22 @@ pub(crate) mod faults {
         flushes: u64,
         full: bool,
         reservations: u64,
+        /// Nothing can be changed.
+        read_only: bool,
         /// Bytes of the next write that reach the file before it fails.
         short_write: Option<usize>,
+        /// How long each takes.
+        slow_write: Duration,
+        slow_flush: Duration,
+        writes: u64,
+        /// What flushes have brought to stable storage, by the file's number; kept once that is asked for.
+        stable: Option<HashMap<u64, Vec<u8>>>,
+    }
+
+    impl State {
+        fn writable(&self) -> io::Result<()> {
+            if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+        }
     }
 
     impl Faults {
@@ -130,8 +154,39 @@ pub(crate) mod faults {
             self.state.lock().full = full;
         }
 
+        /// While read-only, writes, cuts and reservations fail.
+        pub fn set_read_only(&self, read_only: bool) {
+            self.state.lock().read_only = read_only;
+        }
+
         pub fn short_write(&self, bytes: usize) {
             self.state.lock().short_write = Some(bytes);
+        }
+
+        /// From now on each write and each flush takes this long.
+        pub fn set_slow(&self, write: Duration, flush: Duration) {
+            let mut state = self.state.lock();
+            (state.slow_write, state.slow_flush) = (write, flush);
+        }
+
+        /// Begins to remember what is on stable storage.
+        pub fn remember_stable(&self) {
+            self.state.lock().stable.get_or_insert_default();
+        }
+
+        /// Makes of a copy of the log's directory what a power cut would leave: of each file named here what a flush
+        /// that has ended brought to stable storage, and no byte more.
+        pub fn cut_power(&self, files: impl Iterator<Item = (u64, impl AsRef<Path>)>) {
+            let state = self.state.lock();
+            let stable = state.stable.as_ref().unwrap();
+            for (number, copy) in files {
+                fs::write(copy, stable.get(&number).map_or(&[][..], Vec::as_slice)).unwrap();
+            }
+        }
+
+        /// Writes begun so far.
+        pub fn writes(&self) -> u64 {
+            self.state.lock().writes
         }
 
         /// Flushes begun so far.
@@ -144,23 +199,56 @@ pub(crate) mod faults {
             self.state.lock().reservations
         }
 
-        pub fn before_flush(&self) -> io::Result<()> {
-            let mut state = self.state.lock();
-            state.flushes += 1;
-            self.gate.wait_while(&mut state, |s| s.hold_flush);
-            if std::mem::take(&mut state.fail_flush) { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
+        pub fn flush(&self, file: &File) -> io::Result<()> {
+            let (slow, stable) = {
+                let mut state = self.state.lock();
+                state.flushes += 1;
+                self.gate.wait_while(&mut state, |s| s.hold_flush);
+                if std::mem::take(&mut state.fail_flush) {
+                    return Err(io::ErrorKind::Other.into());
+                }
+                (state.slow_flush, state.stable.is_some())
+            };
+            // What is written while it runs is not promised.
+            let promised = if stable { Some(content(file)?) } else { None };
+            std::thread::sleep(slow);
+            file.sync_data()?;
+            if let (Some((number, bytes)), Some(stable)) = (promised, &mut self.state.lock().stable) {
+                stable.insert(number, bytes);
+            }
+            Ok(())
         }
 
         pub fn before_reserve(&self) -> io::Result<()> {
             let mut state = self.state.lock();
             state.reservations += 1;
+            state.writable()?;
             if state.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
         }
 
+        pub fn before_cut(&self) -> io::Result<()> {
+            self.state.lock().writable()
+        }
+
         pub fn before_write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-            let Some(part) = self.state.lock().short_write.take() else { return Ok(()) };
+            let (part, slow) = {
+                let mut state = self.state.lock();
+                state.writes += 1;
+                (state.short_write.take(), state.slow_write)
+            };
+            std::thread::sleep(slow);
+            let Some(part) = part else { return self.state.lock().writable() };
             file.write_all_at(&bytes[..part.min(bytes.len())], offset)?;
+            self.state.lock().writable()?;
             Err(io::ErrorKind::StorageFull.into())
         }
+    }
+
+    /// Number and bytes of a file.
+    fn content(file: &File) -> io::Result<(u64, Vec<u8>)> {
+        let metadata = file.metadata()?;
+        let mut bytes = vec![0; usize::try_from(metadata.len()).unwrap()];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok((metadata.ino(), bytes))
     }
 }

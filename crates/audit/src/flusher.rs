@@ -125,7 +125,7 @@ fn flush(shared: &Shared, zeros: &[u8]) -> Result<(), AuditError> {
 /// Cuts the zeros behind the end, so that a closed log is its lines. A start cuts or keeps them just as well.
 fn give_back(shared: &Shared) {
     let state = shared.state.lock();
-    if state.zeroed > state.offset
+    if (state.uncut || state.zeroed > state.offset)
         && let Err(e) = shared.disk.cut(&state.file, state.offset)
     {
         tracing::debug!(error = %e, "the unused rest of the audit log was not cut");

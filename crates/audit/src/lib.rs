@@ -40,6 +40,8 @@ mod verify;
 mod follow_tests;
 #[cfg(test)]
 mod log_tests;
+#[cfg(test)]
+mod slow_tests;
 
 pub use checkpoint::Checkpoint;
 pub use error::AuditError;

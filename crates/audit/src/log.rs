@@ -120,6 +120,7 @@ impl Log {
                 next: end.next,
                 offset: end.offset,
                 zeroed: end.zeroed,
+                uncut: false,
                 pending: Vec::new(),
                 pending_records: 0,
                 group: Arc::default(),

@@ -18,11 +18,11 @@ fn small(segment_bytes: u64) -> Options {
     Options { segment_bytes, ..Options::default() }
 }
 
-fn json(n: u64) -> Vec<u8> {
+pub(crate) fn json(n: u64) -> Vec<u8> {
     format!("{{\"v\":1,\"time\":\"2026-11-24T02:15:22.123456Z\",\"request_id\":\"id-{n:08}\"}}").into_bytes()
 }
 
-fn open(dir: &Path, options: Options) -> (Log, Recovery) {
+pub(crate) fn open(dir: &Path, options: Options) -> (Log, Recovery) {
     Log::open(dir, options).unwrap()
 }
 
@@ -42,7 +42,7 @@ fn append_all(log: &Log, numbers: std::ops::Range<u64>) {
     }
 }
 
-fn records(dir: &Path) -> Vec<Vec<u8>> {
+pub(crate) fn records(dir: &Path) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for_each_record(dir, |index, json| {
         assert_eq!(index, all.len() as u64);
@@ -53,7 +53,7 @@ fn records(dir: &Path) -> Vec<Vec<u8>> {
 }
 
 /// Waits for the flusher to have done something.
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
     while !done() {
         assert!(Instant::now() < until, "never: {what}");
@@ -61,7 +61,7 @@ fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 

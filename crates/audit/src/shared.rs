@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub offset: u64,
     /// Up to here the file has been written, from `offset` on with zeros.
     pub zeroed: u64,
+    /// A failed write may have left something from `offset` on that could not be cut yet. Nothing is written until it is.
+    pub uncut: bool,
     /// Lines that go to `offset` with the next write, whoever makes it.
     pub pending: Vec<u8>,
     /// Their number; the last records before `next`.
@@ -294,7 +296,9 @@ impl Shared {
         if state.pending.is_empty() {
             return Ok(());
         }
-        if let Err(e) = self.disk.write_at(&state.file, &state.pending, state.offset) {
+        let wrote =
+            self.cut_leftovers(state).and_then(|()| self.disk.write_at(&state.file, &state.pending, state.offset));
+        if let Err(e) = wrote {
             self.take_back(state, &e);
             return Err(self.write_failed(state.first, e));
         }
@@ -325,20 +329,28 @@ impl Shared {
             // A caller that has gone away does not mind.
             waiter.done.send(Err(self.write_failed(state.first, same))).unwrap_or_default();
         }
-        match self.disk.cut(&state.file, state.offset) {
-            Ok(()) => state.zeroed = state.offset,
-            Err(e) => {
-                tracing::error!(error = %e, "what a failed write left in the audit log cannot be cut");
-                state.poison();
-                self.wake.notify_one();
-            }
+        if !std::mem::replace(&mut state.uncut, true)
+            && let Err(e) = self.cut_leftovers(state)
+        {
+            tracing::error!(error = %e, "what a failed write left in the audit log cannot be cut yet");
         }
+    }
+
+    /// Cuts what a failed write has left. On a file system that has become read-only that fails like the write: then the next
+    /// write tries it again before anything else.
+    fn cut_leftovers(&self, state: &mut State) -> io::Result<()> {
+        if state.uncut {
+            self.disk.cut(&state.file, state.offset)?;
+            (state.uncut, state.zeroed) = (false, state.offset);
+        }
+        Ok(())
     }
 
     /// Goes on in the spare segment, once all before is written: its header and first record are one write, so
     /// that a file without records means nothing was lost.
     fn write_to_next(&self, state: &mut State, line: &Line<'_>) -> Result<(), AuditError> {
         self.write_pending(state)?;
+        self.cut_leftovers(state).map_err(|e| self.write_failed(state.first, e))?;
         let Spare::Ready(file) = &state.spare else { return Err(AuditError::Full) };
         let mut start = segment::header(state.next).into_bytes();
         line.push_to(&mut start);
@@ -361,7 +373,8 @@ impl Shared {
     pub fn zero_ahead(&self, state: &mut State, zeros: &[u8]) {
         let start = state.zeroed.max(state.offset);
         let end = (start + zeros.len() as u64).min(self.options.segment_bytes);
-        if state.zeroed < state.offset + zeros.len() as u64 / 4
+        if !state.uncut
+            && state.zeroed < state.offset + zeros.len() as u64 / 4
             && let Some(zeros) = end.checked_sub(start).and_then(|len| zeros.get(..usize::try_from(len).ok()?))
             && self.disk.write_at(&state.file, zeros, start).is_ok()
         {

@@ -7,6 +7,7 @@ use jadeseal_audit::AuditError;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use std::{
+    io,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -146,6 +147,9 @@ fn reason_of(error: &AuditError) -> &'static str {
         AuditError::Full => "audit log: no space left on its disk",
         AuditError::Poisoned => "audit log: a flush failed; the process ends and has to be started again",
         AuditError::Closed => "audit log: closed",
+        AuditError::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            "audit log: its file system is read-only"
+        }
         _ => "audit log: a write failed",
     }
 }

@@ -27,9 +27,10 @@ struct ByState {
     state: &'static str,
 }
 
+/// The label is not `job`: Prometheus has that name for the job that scrapes.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ByJob {
-    job: &'static str,
+struct ByTask {
+    task: &'static str,
     outcome: &'static str,
 }
 
@@ -48,12 +49,13 @@ struct PerAction {
 /// The service's metrics.
 pub struct Metrics {
     registry: Registry,
+    ready: Gauge,
     requests: Family<ByCode, Counter>,
     actions: HashMap<&'static str, PerAction>,
     latency: Family<ByAction, Histogram, fn() -> Histogram>,
     keys: Family<ByState, Gauge>,
     data_keys: Family<ByState, Gauge>,
-    jobs: Family<ByJob, Counter>,
+    jobs: Family<ByTask, Counter>,
     wrong_credentials: Family<ByError, Counter>,
     refused_unauthenticated: Family<ByError, Counter>,
     slowed: Counter,
@@ -97,7 +99,7 @@ impl Metrics {
         let latency = Family::<ByAction, Histogram, fn() -> Histogram>::new_with_constructor(histogram);
         let keys = Family::<ByState, Gauge>::default();
         let data_keys = Family::<ByState, Gauge>::default();
-        let jobs = Family::<ByJob, Counter>::default();
+        let jobs = Family::<ByTask, Counter>::default();
         let (cached, audit_lag, audit_index, replay_overflow) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
         let wrong_credentials = Family::<ByError, Counter>::default();
@@ -106,6 +108,8 @@ impl Metrics {
         let (cached_accounts, cached_access_keys, cached_sessions, unreadable_policies) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
         let (rsa_pool, workers_waiting, backup_proved) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let ready = Gauge::default();
+        registry.register("ready", "1 while /readyz answers 200, otherwise 0", ready.clone());
         registry.register("requests", "Requests by action and error code (empty: success)", requests.clone());
         registry.register_with_unit("request_duration", "Time to the answer", Unit::Seconds, latency.clone());
         registry.register("keys", "CMKs by state", keys.clone());
@@ -181,6 +185,7 @@ impl Metrics {
             .collect();
         Metrics {
             registry,
+            ready,
             requests,
             actions,
             latency,
@@ -266,8 +271,8 @@ impl Metrics {
     }
 
     /// Counts one run of a background job.
-    pub fn job(&self, job: &'static str, outcome: &'static str, count: u64) {
-        self.jobs.get_or_create(&ByJob { job, outcome }).inc_by(count);
+    pub fn job(&self, task: &'static str, outcome: &'static str, count: u64) {
+        self.jobs.get_or_create(&ByTask { task, outcome }).inc_by(count);
     }
 }
 
@@ -275,6 +280,7 @@ impl Service {
     /// The metrics as text for Prometheus. Reads the numbers of keys and data keys by state from the store.
     pub async fn metrics_text(&self) -> String {
         let m = &self.metrics;
+        m.ready.set(i64::from(self.ready().await.is_ok()));
         if m.counted_long_ago() {
             if let Ok(proved) = crate::backup::last_proved(self.store.as_ref()).await {
                 m.backup_proved.set(i64::try_from(proved.unwrap_or(0)).unwrap_or(i64::MAX));

@@ -62,6 +62,7 @@ async fn a_gap_is_told_counted_and_recorded_once() {
     assert_eq!(kms.svc.ready().await.unwrap_err().reason, "audit log: no space left on its disk");
     let metrics = kms.svc.metrics_text().await;
     assert!(metrics.contains("jadeseal_audit_refused_total 3\n"), "{metrics}");
+    assert!(metrics.contains("jadeseal_ready 0\n"), "{metrics}");
     assert!(gaps(&kms).is_empty());
     drop(full);
 
@@ -69,6 +70,7 @@ async fn a_gap_is_told_counted_and_recorded_once() {
     let one = || encrypt(&kms, &user, &key);
     assert_eq!(tokio::join!(one(), one(), one(), one()), (None, None, None, None));
     kms.svc.ready().await.unwrap();
+    assert!(kms.svc.metrics_text().await.contains("jadeseal_ready 1\n"));
     kms.run_jobs().await;
     let told = gaps(&kms);
     assert_eq!(told.len(), 1, "{told:?}");

@@ -270,8 +270,12 @@ fn closed_log(records: u16) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let log = log_in(&dir);
     for n in 0..records {
-        log.append(&simple(n).json()).unwrap();
-        // Lets the next segment be made in time.
+        let before = log.written().first;
+        let index = log.append(&simple(n).json()).unwrap();
+        // Lets the next segment be made in time, on a busy disk too.
+        if log.written().first != before {
+            crate::log_tests::block_on(log.flushed(index)).unwrap();
+        }
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     log.close().unwrap();

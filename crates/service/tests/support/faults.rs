@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jadeseal_store::*;
 use jadeseal_types::{AccountId, Alias, DataKeyId, DataKeyState, KeyId, KeyState, SecretId};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 /// What the next commit does wrong.
@@ -23,7 +23,7 @@ type Held = (oneshot::Sender<()>, oneshot::Receiver<()>);
 
 /// Faults to come.
 #[derive(Default)]
-pub struct Faults(Mutex<Option<Fault>>, Mutex<Option<Held>>);
+pub struct Faults(Mutex<Option<Fault>>, Mutex<Option<Held>>, Mutex<Duration>);
 
 impl Faults {
     /// Spoils the next commit.
@@ -36,6 +36,11 @@ impl Faults {
         let ((come, has_come), (go, may_go)) = (oneshot::channel(), oneshot::channel());
         *self.1.lock() = Some((come, may_go));
         (has_come, go)
+    }
+
+    /// From now on each commit takes so much longer.
+    pub fn slow_commits(&self, by: Duration) {
+        *self.2.lock() = by;
     }
 
     /// Forgets a fault that has not struck; true when there was one.
@@ -62,6 +67,8 @@ impl FaultyStore {
             come.send(()).unwrap();
             may_go.await.unwrap();
         }
+        let slow = *self.faults.2.lock();
+        tokio::time::sleep(slow).await;
         let fault = self.faults.0.lock().take();
         match fault {
             None => self.inner.commit(scope, commit).await,
