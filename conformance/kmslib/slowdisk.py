@@ -1,4 +1,4 @@
-"""A slow disk under a server: a library of our own between it and the system, which delays flushes and writes."""
+"""A slow or read-only disk under a server: a library of our own between it and the system."""
 
 import mmap
 import os
@@ -14,7 +14,7 @@ KINDS = 8
 
 
 class SlowDisk:
-    """Delays what a process does to files under `paths` (by name). Its environment is `environment`."""
+    """Delays or refuses what a process does to files under `paths` (by name). Its environment is `environment`."""
 
     def __init__(self, base, **paths):
         compiler = shutil.which("cc") or shutil.which("gcc")
@@ -26,7 +26,7 @@ class SlowDisk:
         )
         assert made.returncode == 0, made.stderr
         self.kinds = list(paths)
-        control.write_bytes(bytes(4 * 4 * KINDS))
+        control.write_bytes(bytes(4 * 6 * KINDS))
         with open(control, "r+b") as file:
             self.control = mmap.mmap(file.fileno(), 0)
         self.environment = os.environ | {
@@ -50,3 +50,11 @@ class SlowDisk:
     def writes(self, kind):
         """How many writes have been delayed so far."""
         return struct.unpack_from("I", self.control, self._at(3, kind))[0]
+
+    def read_only(self, kind, yes=True):
+        """From now on these files are as on a file system that is read-only, or no longer."""
+        struct.pack_into("i", self.control, self._at(4, kind), int(yes))
+
+    def refused(self, kind):
+        """How many calls have been refused for that."""
+        return struct.unpack_from("I", self.control, self._at(5, kind))[0]

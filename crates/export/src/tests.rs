@@ -16,7 +16,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     time::{Duration, Instant},
@@ -317,6 +317,48 @@ fn a_receiver_that_hangs_delays_neither_appends_nor_the_end() {
     block_on(exports.stop());
     assert!(started.elapsed() < Duration::from_millis(2_600), "{:?}", started.elapsed());
     assert_eq!(Cursor::load(place.path(), "h").unwrap(), Some(Cursor { next: 0, leaf: None }));
+}
+
+#[test]
+fn a_slow_receiver_delays_no_append_and_its_lag_comes_and_goes() {
+    const SLOW: Duration = Duration::from_millis(100);
+    let place = Place::new();
+    let delay = Arc::new(AtomicU64::new(100));
+    let slow = delay.clone();
+    let port = receiver(move |mut stream| {
+        while read_request(&mut stream).is_some() {
+            std::thread::sleep(Duration::from_millis(slow.load(Ordering::Relaxed)));
+            if stream.write_all(b"HTTP/1.1 204 Taken\r\nContent-Length: 0\r\n\r\n").is_err() {
+                return;
+            }
+        }
+    });
+    let url = format!("http://127.0.0.1:{port}/");
+    let table = serde_json::json!({"name": "h", "kind": "http", "url": url, "batch_records": 1});
+    let exports = place.start(&settings(table));
+    let (mut lags, started) = (vec![], Instant::now());
+    for round in 0..4 {
+        for n in 100 * round..100 * (round + 1) {
+            place.append(n..n + 1);
+        }
+        let now = figures(&exports);
+        lags.push((now.lag_records, now.lag));
+    }
+    // If an append waited for the receiver, they would take 40 s.
+    let took = started.elapsed();
+    assert!(lags.is_sorted() && lags[0].0 > 50 && lags[3].0 > 200, "{lags:?}");
+    assert!(lags[3].1 > Duration::ZERO && took < 400 * SLOW / 2, "{lags:?} {took:?}");
+    delay.store(0, Ordering::Relaxed);
+    let mut last = u64::MAX;
+    eventually("no lag", || {
+        let now = figures(&exports).lag_records;
+        assert!(now <= last, "it grows again: {now} after {last}");
+        last = now;
+        now == 0
+    });
+    let now = figures(&exports);
+    assert_eq!((now.lag, now.records, now.failures), (Duration::ZERO, 400, 0));
+    block_on(exports.stop());
 }
 
 /// Reads frames until the stream ends; the indices in them.

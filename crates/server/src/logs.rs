@@ -23,6 +23,9 @@ pub fn start(level: LevelFilter, format: Format) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // A line that cannot be written is lost. To say so on standard error again would end the process with a panic: for a
+        // full disk under its log, or a reader of its pipe that has gone.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     match format {
         Format::Text => builder.map_event_format(|inner| WithRequest { inner, format }).init(),

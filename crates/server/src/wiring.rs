@@ -101,9 +101,16 @@ impl DataDir {
     /// Makes the directory (mode 0700) if it is missing, and locks it.
     pub fn lock(path: &Path) -> Result<Self, StartError> {
         let named = |e: &dyn fmt::Display| StartError::new(&path.display().to_string(), e);
-        make_dir(path).map_err(|e| named(&e))?;
+        let refused = |e: io::Error| match e.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => named(
+                &"its file system is read-only, perhaps after an error: look at `dmesg`, run fsck, and mount it for writing",
+            ),
+            _ => named(&e),
+        };
+        make_dir(path).map_err(refused)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path.join("lock"), flags, Mode::RUSR | Mode::WUSR).map_err(|e| named(&e))?;
+        let file =
+            rustix::fs::open(path.join("lock"), flags, Mode::RUSR | Mode::WUSR).map_err(|e| refused(e.into()))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| named(&"another Jadeseal process is serving this data directory"))?;
         Ok(DataDir { _lock: file })
