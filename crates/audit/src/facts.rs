@@ -46,14 +46,26 @@ pub struct Facts<'a> {
     pub code: &'a str,
 }
 
-impl<'a> Facts<'a> {
-    /// Reads a record; `None` for bytes that are none, and for a version that is not known here.
+/// What a record begins with: that in which any two differ. What is behind it is often the same.
+#[derive(Clone, Copy)]
+pub(crate) struct Front<'a> {
+    /// Version of the record.
+    pub version: u8,
+    /// As in [`Facts`].
+    pub time_micros: u64,
+    /// As in [`Facts`].
+    pub request_id: &'a str,
+    /// What is behind the request id and its quote, as it stands; nobody has looked at it.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Front<'a> {
+    /// Reads it; `None` where [`Facts::parse`] would find no record either.
     pub fn parse(json: &'a [u8]) -> Option<Self> {
-        // Without a way out in between, the compiler looks at many bytes at once.
-        if json.iter().fold(false, |bad, c| bad | !(0x20..0x7f).contains(c)) {
-            return None;
-        }
-        let mut rest = Cursor(std::str::from_utf8(json).ok()?);
+        const BEFORE: usize = "{\"v\":1,\"time\":\"0000-00-00T00:00:00.000000Z\",\"request_id\":\"".len();
+        let end = BEFORE + json.get(BEFORE..)?.iter().position(|c| *c == b'"')? + 1;
+        let (front, behind) = json.split_at(end);
+        let mut rest = Cursor::of(front)?;
         rest.expect("{\"v\":")?;
         let version = rest.0.as_bytes().first().copied().filter(|v| (b'1'..=b'3').contains(v))? - b'0';
         rest.0 = &rest.0[1..];
@@ -61,6 +73,15 @@ impl<'a> Facts<'a> {
         let time_micros = rest.time()?;
         rest.expect("\",\"request_id\":\"")?;
         let request_id = rest.name()?;
+        Some(Front { version, time_micros, request_id, rest: behind })
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// Reads a record; `None` for bytes that are none, and for a version that is not known here.
+    pub fn parse(json: &'a [u8]) -> Option<Self> {
+        let Front { version, time_micros, request_id, rest } = Front::parse(json)?;
+        let mut rest = Cursor::of(rest)?;
         rest.expect(",\"account\":\"")?;
         let account = rest.name()?;
         rest.expect(",\"uin\":\"")?;
@@ -172,6 +193,15 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 struct Cursor<'a>(&'a str);
 
 impl<'a> Cursor<'a> {
+    /// At the beginning of bytes, all of which must be printable ASCII.
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        // Without a way out in between, the compiler looks at many bytes at once.
+        if bytes.iter().fold(false, |bad, c| bad | !(0x20..0x7f).contains(c)) {
+            return None;
+        }
+        std::str::from_utf8(bytes).ok().map(Cursor)
+    }
+
     fn expect(&mut self, text: &str) -> Option<()> {
         self.0 = self.0.strip_prefix(text)?;
         Some(())

@@ -1,7 +1,7 @@
 //! A part of the index in memory: of the newest records, and of others until it is written to a file.
 
 use super::query::{Attribute, Hash, Lists, Zone};
-use crate::facts::Facts;
+use crate::facts::{Facts, Front};
 use std::{
     borrow::Cow,
     collections::HashMap,
@@ -9,8 +9,8 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-/// Values of each attribute that are remembered with their lists.
-const WAYS: usize = 16;
+/// How many records are remembered for the next ones like them.
+const ALIKE: usize = 256;
 
 /// Most records of one part. A segment of the usual size makes one part; in tests small ones make several.
 pub(super) const MAX_RECORDS: usize = if cfg!(test) { 12 } else { 1 << 18 };
@@ -137,13 +137,17 @@ impl Hasher for Identity {
     }
 }
 
-/// What an account said lately, and its list. Records of one time are much alike, and comparing two texts costs less than
-/// hashing one and looking it up.
+/// What a record says behind its request id, and where that leads. Records of one time are much alike: comparing one with
+/// another costs a small part of reading it.
 #[derive(Clone, Default)]
-struct Recent {
-    account: String,
-    value: String,
-    list: Option<usize>,
+struct Alike {
+    /// Version of the record and what is behind its [`Front`]; empty where there is none yet.
+    version: u8,
+    rest: Vec<u8>,
+    /// The accounts that may see it.
+    accounts: Vec<String>,
+    /// Its lists, those of its request id left out.
+    lists: Vec<usize>,
 }
 
 /// A part of the index in memory, to which records can be added.
@@ -160,7 +164,7 @@ pub(super) struct Memory {
     /// Entries of request ids with their records, as the records came. They hardly ever come twice, and are seldom asked for
     /// while they are here: a map of them would cost more than all else.
     pub ids: Vec<(u64, u32)>,
-    recent: Vec<Recent>,
+    alike: Vec<Alike>,
     /// Records that cannot be read here: of a version that came later. Nothing finds them.
     pub unknown: u32,
     /// What the line of the last record begins with: its checksum.
@@ -180,7 +184,7 @@ impl Memory {
             entries: HashMap::default(),
             lists: Vec::new(),
             ids: Vec::new(),
-            recent: vec![Recent::default(); WAYS * (Attribute::LAST as usize + 1)],
+            alike: vec![Alike::default(); ALIKE],
             unknown: 0,
             last_checksum: [0; 8],
             scratch: Vec::new(),
@@ -206,38 +210,42 @@ impl Memory {
         if self.offsets.len() > ZONE * self.zones.len() {
             self.zones.push(Zone::EMPTY);
         }
-        let Some(facts) = Facts::parse(json) else {
+        let read = Front::parse(json).and_then(|front| {
+            let Memory { hash, entries, lists, alike, scratch, who, .. } = self;
+            let alike = &mut alike[crc32c::crc32c(front.rest) as usize % ALIKE];
+            if front.rest != alike.rest || front.version != alike.version {
+                let facts = Facts::parse(json)?;
+                alike.version = front.version;
+                front.rest.clone_into(&mut alike.rest);
+                alike.accounts.clear();
+                alike.lists.clear();
+                facts.for_each_entry(who, |account: &str, attribute: Attribute, value: &str| {
+                    if attribute == Attribute::RequestId {
+                        return alike.accounts.push(account.to_owned());
+                    }
+                    let entry = hash.of(account, attribute, value, scratch);
+                    alike.lists.push(*entries.entry(entry).or_insert_with(|| {
+                        lists.push(Postings::One(number));
+                        lists.len() - 1
+                    }));
+                });
+            }
+            Some((front, alike))
+        });
+        let Some((front, alike)) = read else {
             self.unknown += 1;
             return;
         };
         if let Some(zone) = self.zones.last_mut() {
-            zone.add(facts.time_micros);
+            zone.add(front.time_micros);
         }
-        let Memory { hash, entries, lists, ids, recent, scratch, who, .. } = self;
-        facts.for_each_entry(who, |account: &str, attribute: Attribute, value: &str| {
-            if attribute == Attribute::RequestId {
-                ids.push((hash.of(account, attribute, value, scratch), number));
-                return;
-            }
-            // Numbers and ids differ at their ends.
-            let way = value.bytes().next_back().unwrap_or_default() as usize % WAYS;
-            let recent = &mut recent[attribute as usize * WAYS + way];
-            if let Some(list) = recent.list
-                && recent.value == value
-                && recent.account == account
-            {
-                lists[list].push(number);
-                return;
-            }
-            let list = *entries.entry(hash.of(account, attribute, value, scratch)).or_insert_with(|| {
-                lists.push(Postings::One(number));
-                lists.len() - 1
-            });
-            lists[list].push(number);
-            value.clone_into(&mut recent.value);
-            account.clone_into(&mut recent.account);
-            recent.list = Some(list);
-        });
+        for list in &alike.lists {
+            self.lists[*list].push(number);
+        }
+        for account in &alike.accounts {
+            let entry = self.hash.of(account, Attribute::RequestId, front.request_id, &mut self.scratch);
+            self.ids.push((entry, number));
+        }
     }
 
     /// The times of all of its records.

@@ -34,9 +34,6 @@ pub enum Attribute {
 }
 
 impl Attribute {
-    /// The one with the greatest number.
-    pub(super) const LAST: Attribute = Attribute::Who;
-
     /// About how many records share a value: 0 for few.
     fn breadth(self) -> u8 {
         match self {
