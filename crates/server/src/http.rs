@@ -9,6 +9,7 @@ use crate::{
     tls::{Accepted, Acceptor},
 };
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -277,15 +278,23 @@ async fn connection<S>(
     let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), handler).into_owned());
     // The library's own timers start with the first byte that tells HTTP/1 from HTTP/2, and HTTP/2 has
     // none for a connection that answers pings and asks for nothing.
+    let over = async {
+        tokio::select! {
+            () = told(&mut stop) => {}
+            // The client shows its certificate to those who vouch for it now.
+            () = told_if_any(ending) => {}
+            () = activity.close.notified() => {}
+            () = activity.quiet(activity.opened, limits.header_timeout, 2 * limits.header_timeout) => {}
+        }
+    };
+    // Looked at only when one of them has happened, not with each step of a request.
+    let mut over = FuturesUnordered::from_iter([over]);
     let ended = tokio::select! {
         biased;
         ended = conn.as_mut() => Some(ended),
-        () = told(&mut stop) => None,
-        // The client shows its certificate to those who vouch for it now.
-        () = told_if_any(ending) => None,
-        () = activity.close.notified() => None,
-        () = activity.quiet(activity.opened, limits.header_timeout, 2 * limits.header_timeout) => None,
+        _ = over.next() => None,
     };
+    drop(over);
     let ended = match ended {
         Some(ended) => ended,
         None => {
