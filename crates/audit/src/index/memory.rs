@@ -9,8 +9,8 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
 };
 
-/// How many records are remembered for the next ones like them.
-const ALIKE: usize = 256;
+/// How many records are remembered for the next ones like them: more than there are keys in use at a time, mostly.
+const ALIKE: usize = if cfg!(test) { 4 } else { 2048 };
 
 /// Most records of one part. A segment of the usual size makes one part; in tests small ones make several.
 pub(super) const MAX_RECORDS: usize = if cfg!(test) { 12 } else { 1 << 18 };
